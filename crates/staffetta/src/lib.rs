@@ -1,0 +1,1 @@
+//! Zero-copy message passing between processes on Linux.
