@@ -1,0 +1,91 @@
+//! Waiting for many descriptors at once.
+//!
+//! 1. Level-triggered: what is not dealt with is reported again, so nothing can be forgotten.
+//! 2. An event carries the `u64` its descriptor was added with; what that means is the caller's
+//!    affair, as is ignoring an event whose descriptor it has dropped within the same batch.
+
+use super::{Error, Result};
+use rustix::event::epoll::{self, CreateFlags, EventData};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+
+pub(crate) use rustix::event::epoll::EventFlags as Interest;
+
+/// An epoll instance.
+#[derive(Debug)]
+pub(crate) struct Epoll(OwnedFd);
+
+/// Something has happened to the descriptor that was added under `key`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// What the descriptor was added with.
+    pub(crate) key: u64,
+    /// What has happened; `HUP` and `ERR` come unasked.
+    pub(crate) what: Interest,
+}
+
+impl Epoll {
+    /// The most events that one [`Epoll::wait`] reports.
+    pub(crate) const BATCH: usize = 64;
+
+    /// `epoll_create1`.
+    pub(crate) fn new() -> Result<Self> {
+        epoll::create(CreateFlags::CLOEXEC)
+            .map(Self)
+            .map_err(Error::when("make an epoll instance"))
+    }
+
+    /// `EPOLL_CTL_ADD`: from now on, reports `interest` in `fd` under `key`.
+    pub(crate) fn add(&self, fd: impl AsFd, key: u64, interest: Interest) -> Result<()> {
+        epoll::add(&self.0, fd, EventData::new_u64(key), interest)
+            .map_err(Error::when("watch a descriptor"))
+    }
+
+    /// `EPOLL_CTL_MOD`: changes what is reported, and under which key.
+    pub(crate) fn change(&self, fd: impl AsFd, key: u64, interest: Interest) -> Result<()> {
+        epoll::modify(&self.0, fd, EventData::new_u64(key), interest)
+            .map_err(Error::when("change how a descriptor is watched"))
+    }
+
+    /// `EPOLL_CTL_DEL`. Needed even before closing a descriptor of which a duplicate lives on.
+    pub(crate) fn remove(&self, fd: impl AsFd) -> Result<()> {
+        epoll::delete(&self.0, fd).map_err(Error::when("stop watching a descriptor"))
+    }
+
+    /// `epoll_wait`: blocks until something happens; `events` holds what did.
+    ///
+    /// An interruption by a signal gives an empty batch.
+    pub(crate) fn wait(&self, events: &mut Vec<Event>) -> Result<()> {
+        self.collect(events, None)
+    }
+
+    /// Like [`Epoll::wait`], but gives an empty batch when nothing happens for `limit_ms`.
+    pub(crate) fn wait_for(&self, events: &mut Vec<Event>, limit_ms: u32) -> Result<()> {
+        let limit = rustix::time::Timespec {
+            tv_sec: i64::from(limit_ms / 1000),
+            tv_nsec: i64::from(limit_ms % 1000) * 1_000_000,
+        };
+        self.collect(events, Some(&limit))
+    }
+
+    fn collect(
+        &self,
+        events: &mut Vec<Event>,
+        limit: Option<&rustix::time::Timespec>,
+    ) -> Result<()> {
+        events.clear();
+        let mut room = [MaybeUninit::<epoll::Event>::uninit(); Self::BATCH];
+        match epoll::wait(&self.0, &mut room, limit) {
+            Ok((happened, _)) => {
+                events.extend(happened.iter().map(|event| Event {
+                    key: event.data.u64(),
+                    what: event.flags,
+                }));
+                Ok(())
+            }
+            Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(Error::new("wait for descriptors", errno)),
+        }
+    }
+}

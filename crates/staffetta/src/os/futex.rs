@@ -1,0 +1,109 @@
+//! Sleeping on a word of memory, and waking those who sleep on it, across processes.
+//!
+//! What it does not do: it knows no protocol. A return says only why the call came back; the
+//! caller looks at its word again, always.
+//!
+//! 1. The futexes here are *shared*: the private flag, which most libraries set, would find only
+//!    sleepers of this process.
+//! 2. A deadline is absolute and monotonic, so a wait that is repeated does not grow longer, and
+//!    a clock that is set does not move it.
+
+use rustix::io::Errno;
+use rustix::thread::futex::{self, Flags};
+use rustix::time::{clock_gettime, ClockId, Timespec};
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+/// Why a wait came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Somebody woke this thread; or nobody did, for the kernel may wake spuriously.
+    Woken,
+    /// The word did not hold the expected value, so the thread never slept.
+    Changed,
+    /// A signal handler ran.
+    Interrupted,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// A moment on the monotonic clock, which all processes of a machine share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline(Timespec);
+
+impl Deadline {
+    /// `delay` from now; `None` if that is later than the clock can say, which is for ever.
+    pub(crate) fn after(delay: Duration) -> Option<Self> {
+        let now = clock_gettime(ClockId::Monotonic);
+        let delay = Timespec::try_from(delay).ok()?;
+        now.checked_add(delay).map(Self)
+    }
+
+    /// The same moment as `instant`, whose representation the standard library keeps to itself.
+    pub(crate) fn at(instant: Instant) -> Option<Self> {
+        Self::after(instant.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// `FUTEX_WAIT_BITSET`: sleeps while `word` holds `expected`, until woken or the deadline.
+///
+/// `None` waits for ever.
+#[inline]
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Waited {
+    // All bits: a plain wake-up reaches this sleeper. The bitset form is used for its absolute
+    // time-out; plain FUTEX_WAIT has a relative one.
+    const ANY: NonZeroU32 = NonZeroU32::MAX;
+    let until = deadline.as_ref().map(|Deadline(moment)| moment);
+    match futex::wait_bitset(word, Flags::empty(), expected, until, ANY) {
+        Ok(()) => Waited::Woken,
+        Err(Errno::AGAIN) => Waited::Changed,
+        Err(Errno::TIMEDOUT) => Waited::TimedOut,
+        // EFAULT cannot come from a reference, EINVAL not from a well-formed deadline. Whatever
+        // else a kernel invents, looking at the word again is right.
+        Err(_) => Waited::Interrupted,
+    }
+}
+
+/// `FUTEX_WAKE`: wakes at most `count` sleepers and says how many.
+#[inline]
+pub(crate) fn wake(word: &AtomicU32, count: u32) -> usize {
+    // A count above i32::MAX would read as negative in the kernel.
+    let count = count.min(i32::MAX as u32);
+    futex::wake(word, Flags::empty(), count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn each_reason_is_told_apart() {
+        let word = AtomicU32::new(1);
+        assert_eq!(wait(&word, 0, None), Waited::Changed);
+        let start = Instant::now();
+        let soon = Deadline::at(start + Duration::from_millis(20));
+        assert_eq!(wait(&word, 1, soon), Waited::TimedOut);
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        assert_eq!(
+            wait(&word, 1, Deadline::after(Duration::ZERO)),
+            Waited::TimedOut
+        );
+        assert_eq!(wake(&word, u32::MAX), 0);
+    }
+
+    #[test]
+    fn a_sleeper_is_woken() {
+        let word = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while word.load(Ordering::Acquire) == 0 {
+                    wait(&word, 0, None);
+                }
+            });
+            word.store(1, Ordering::Release);
+            wake(&word, 1);
+        });
+    }
+}

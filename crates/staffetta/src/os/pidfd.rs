@@ -1,0 +1,75 @@
+//! A descriptor that stands for one process, and never for a later one with the same number.
+//!
+//! 1. A pidfd becomes readable when its whole process has exited, also while it is a zombie.
+//! 2. It says nothing when the process replaces its program (exec): for that a close-on-exec
+//!    socket is needed.
+//! 3. It can be made for oneself and for one's children, who cannot be reaped meanwhile; anyone
+//!    else hands in their own.
+
+#![allow(unsafe_code)] // pidfd_send_signal with signal 0, which rustix cannot express.
+
+use super::{Error, Result};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::process::{self, Pid, PidfdFlags};
+
+/// `pidfd_open`: a descriptor of this very process, to be handed to others.
+pub(crate) fn of_self() -> Result<OwnedFd> {
+    of_child(process::getpid())
+}
+
+/// `pidfd_open`: a descriptor of a child that has not been reaped (invariant 3).
+pub(crate) fn of_child(child: Pid) -> Result<OwnedFd> {
+    process::pidfd_open(child, PidfdFlags::empty()).map_err(Error::when("open a pidfd"))
+}
+
+/// The inode number of a pidfd: from Linux 6.9 on unique for the life of the system; before, all
+/// pidfds share one, so equal numbers prove nothing there.
+pub(crate) fn inode(pidfd: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstat(pidfd).map_err(Error::when("identify a pidfd"))?;
+    Ok(stat.st_ino)
+}
+
+/// `pidfd_send_signal(fd, 0)`: whether a descriptor that a peer handed in is a pidfd at all.
+pub(crate) fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
+    const NO_SIGNAL: libc::c_int = 0;
+    // SAFETY: signal 0 is sent to nobody; the call only looks up what the descriptor stands for.
+    // The third argument may be null.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd.as_raw_fd(),
+            NO_SIGNAL,
+            std::ptr::null::<libc::siginfo_t>(),
+            0u32,
+        )
+    };
+    // Any refusal but EBADF (gone, not permitted, another pid namespace) speaks of a process.
+    answer == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EBADF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fd::AsFd;
+
+    #[test]
+    fn a_pidfd_is_told_from_other_descriptors() {
+        let me = of_self().unwrap();
+        assert!(is_pidfd(me.as_fd()));
+        assert_eq!(
+            inode(me.as_fd()).unwrap(),
+            inode(of_self().unwrap().as_fd()).unwrap()
+        );
+        let other = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_pidfd(other.as_fd()));
+    }
+
+    #[test]
+    fn a_dead_child_is_still_a_process() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = of_child(pid).unwrap();
+        child.wait().unwrap();
+        assert!(is_pidfd(pidfd.as_fd()));
+    }
+}
