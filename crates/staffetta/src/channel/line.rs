@@ -1,0 +1,318 @@
+//! The zero-copy synchronous channel's descriptor: one state word and two cells in one cache line.
+//!
+//! The theory's five fields, and where they are here:
+//!
+//! | theory | here |
+//! |---|---|
+//! | `wait` | the state: `OFFER` (a sender waits) or `WANT` (a receiver waits) |
+//! | `length`, `val_ref` | the cell of the rendezvous, or the value itself if it is small; a receiver's target is in its [`Side`](super::side::Side) |
+//! | `pcb_ref` | in the `Side` of whoever waits: read only if it sleeps (P in the word) |
+//! | `LOCK` | nothing: each step is one compare-exchange on the state word |
+//!
+//! States of rendezvous number *s* (the word's sequence), and who may leave each:
+//!
+//! ```text
+//!                    sender first                             receiver first
+//!  IDLE(s) ──offer──► OFFER(s) ──take─────► IDLE(s+1) ◄─────deliver── WANT(s) ◄──want── IDLE(s)
+//!                     │  │  ▲ receiver                        sender   ▲ │  │
+//!                     │  └──┴─begin─► TAKING(s) ─finish─► IDLE(s+1)    │ │  │
+//!                     │                  │      ◄─finish─ GIVING(s) ◄──┴─┘  │
+//!             withdraw│(sender)   abandon│(first)                           │withdraw (receiver)
+//!                     ▼                  ▼                                  ▼
+//!                  IDLE(s+2)        ABANDONED(s) ──finish (second)──► IDLE(s+1 | s+2)
+//! ```
+//!
+//! | state | means | left by |
+//! |---|---|---|
+//! | IDLE | nobody is here | either |
+//! | OFFER | the sender waits; its message is in cell *s* | receiver: take, begin, refuse; sender: withdraw |
+//! | WANT | the receiver waits | sender: deliver, begin, refuse; receiver: withdraw |
+//! | TAKING | the receiver copies from the sender's variable | receiver: finish; sender: abandon |
+//! | GIVING | the sender copies into the receiver's variable | sender: finish; receiver: abandon |
+//! | ABANDONED | the first one gave up; the storage being copied is the second's now | second: finish |
+//!
+//! L1. Cell `s & 1` is written only by the sender, before it leaves IDLE(s) or WANT(s), and is read only
+//!     by the receiver of rendezvous *s*, after it ended.
+//! L2. A cell is not written again before its last message was consumed: cell `s & 1` is written again for
+//!     *s*+2 at the earliest, which needs *s*+1 to have ended, which needs the receiver of *s* to have
+//!     come back. A withdrawal adds two, so it returns to the same cell: nobody read that one.
+//! L3. A rendezvous that ends at *s*+1 happened; one that ends at *s*+2 did not (withdrawn or refused).
+//!     Commit points: take and deliver (one step each); finish; for a rendezvous that was abandoned
+//!     while TAKING, the abandonment itself.
+//! L4. Who waits puts P on its own state only; every step that ends its wait reports P to the caller,
+//!     who then wakes it.
+
+#![allow(unsafe_code)] // The cells are not atomic: L1 and L2 say who may touch them when.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use crate::memory::platform::{Hold, HoldBytes, Native, Platform, Word64, HOLD_WORDS};
+use crate::memory::word::Word;
+
+/// Nobody is here.
+pub const IDLE: u8 = 0;
+/// The sender came first.
+pub const OFFER: u8 = 1;
+/// The receiver came first.
+pub const WANT: u8 = 2;
+/// The receiver copies out of the sender's variable.
+pub const TAKING: u8 = 3;
+/// The sender copies into the receiver's variable.
+pub const GIVING: u8 = 4;
+/// The first one gave up during the copy.
+pub const ABANDONED: u8 = 5;
+
+/// Bytes of a value that rides in the line.
+pub const INLINE_BYTES: usize = HOLD_WORDS * 8;
+
+/// A reference in a cell: (val_ref, length in bytes, incarnation of the block).
+pub type Reference3 = [u64; HOLD_WORDS];
+
+/// The word's slot field says what a state brings.
+pub mod brings {
+    /// OFFER: the cell is all there is (a value, a staged message, a parcel). WANT: into private memory.
+    pub const CELL: u16 = 0;
+    /// OFFER: a message variable of the domain, copied while the sender waits. WANT: a target variable.
+    pub const VARIABLE: u16 = 1;
+    /// ABANDONED by the sender: the receiver was taking.
+    pub const TAKING: u16 = 2;
+    /// ABANDONED by the receiver: the sender was giving.
+    pub const GIVING: u16 = 3;
+}
+
+/// The hot cache line of a rendezvous channel.
+#[repr(C, align(64))]
+pub struct Line<P: Platform = Native> {
+    state: P::U64,
+    cells: [P::Hold; 2],
+    reserved: u64,
+}
+
+const _: () = assert!(size_of::<Line>() == 64);
+
+/// How a copy that was begun ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// Both sides have it; `wake`: the first one sleeps.
+    Done {
+        /// Wake the partner.
+        wake: bool,
+    },
+    /// The first one had given up: the storage that was copied from or to is ours now.
+    Abandoned {
+        /// The partner is back already, and sleeps until we are done.
+        wake: bool,
+    },
+}
+
+/// What a first one finds when it wants to leave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Nobody had come; nothing happened.
+    Yes,
+    /// The partner came; the rendezvous ended with this word.
+    Ended(Word),
+    /// The partner is copying.
+    Copying(Word),
+}
+
+impl<P: Platform> Line<P> {
+    /// A line where nobody has been.
+    pub fn new() -> Self {
+        Line { state: P::U64::new(0), cells: [P::Hold::new(), P::Hold::new()], reserved: 0 }
+    }
+
+    /// The state word now.
+    #[inline(always)]
+    pub fn word(&self) -> Word {
+        // Acquire pairs with the release half of every transition: what the other side wrote before
+        // it (the cell, the copied variable, its Side) is visible.
+        Word(self.state.load(Acquire))
+    }
+
+    /// Every transition. AcqRel: releases the cell and the copied bytes to the other side, acquires
+    /// what the other side published with the state that is left.
+    #[inline(always)]
+    fn change(&self, from: Word, to: Word) -> Result<(), Word> {
+        self.state.compare_exchange(from.0, to.0, AcqRel, Acquire).map(drop).map_err(Word)
+    }
+
+    /// Writes the cell of rendezvous `sequence`.
+    ///
+    /// # Safety
+    /// By the sender, who has not offered or delivered this rendezvous yet (L1, L2).
+    #[inline(always)]
+    pub unsafe fn write_cell<R>(&self, sequence: u64, f: impl FnOnce(*mut HoldBytes) -> R) -> R {
+        // SAFETY: L1 and L2: nobody reads this cell before the transition that the caller makes next.
+        unsafe { self.cells[(sequence & 1) as usize].write(f) }
+    }
+
+    /// Reads the cell of rendezvous `sequence`.
+    ///
+    /// # Safety
+    /// By the receiver, after this rendezvous ended or while it is TAKING, and before it arrives again.
+    #[inline(always)]
+    pub unsafe fn read_cell<R>(&self, sequence: u64, f: impl FnOnce(*const HoldBytes) -> R) -> R {
+        // SAFETY: L2: the sender does not write this cell again before the receiver comes back.
+        unsafe { self.cells[(sequence & 1) as usize].read(f) }
+    }
+
+    /// `IDLE(s) => OFFER(s)`, by the sender, with the cell written. `Err`: the word found instead.
+    #[inline(always)]
+    pub fn offer(&self, sequence: u64, brings: u16) -> Result<Word, Word> {
+        let offer = Word::new(OFFER, brings, sequence);
+        self.change(Word::new(IDLE, 0, sequence), offer).map(|()| offer)
+    }
+
+    /// `IDLE(s) => WANT(s)`, by the receiver.
+    #[inline(always)]
+    pub fn want(&self, sequence: u64, brings: u16) -> Result<Word, Word> {
+        let want = Word::new(WANT, brings, sequence);
+        self.change(Word::new(IDLE, 0, sequence), want).map(|()| want)
+    }
+
+    /// `WANT(s) => IDLE(s+1)`, by the sender, with the cell written.
+    #[inline(always)]
+    pub fn deliver(&self, want: Word) -> Result<(), Word> {
+        debug_assert_eq!(want.state(), WANT);
+        self.change(want, Word::new(IDLE, 0, want.sequence() + 1))
+    }
+
+    /// `OFFER(s) => IDLE(s+1)`, by the receiver; then the cell is its to read.
+    #[inline(always)]
+    pub fn take(&self, offer: Word) -> Result<(), Word> {
+        debug_assert_eq!(offer.state(), OFFER);
+        self.change(offer, Word::new(IDLE, 0, offer.sequence() + 1))
+    }
+
+    /// `OFFER(s) => TAKING(s)` or `WANT(s) => GIVING(s)`: the second one starts to copy.
+    pub fn begin(&self, first: Word) -> Result<Word, Word> {
+        let copying = first.with_state(if first.state() == OFFER { TAKING } else { GIVING });
+        self.change(first, copying).map(|()| copying)
+    }
+
+    /// The second one has copied: `TAKING | GIVING => IDLE(s+1)`. Retries while P appears.
+    pub fn finish(&self, copying: Word) -> Finished {
+        let s = copying.sequence();
+        let mut now = copying;
+        loop {
+            let abandoned = now.state() == ABANDONED;
+            // An abandoned TAKING did happen, an abandoned GIVING did not (L3).
+            let to = if abandoned && copying.state() == GIVING { s + 2 } else { s + 1 };
+            match self.change(now, Word::new(IDLE, 0, to)) {
+                Ok(()) if abandoned => return Finished::Abandoned { wake: now.is_parked() },
+                Ok(()) => return Finished::Done { wake: now.is_parked() },
+                // P was set, or the first one abandoned; or the word is a wreck that another
+                // process wrote: then there is nothing to finish.
+                Err(found) if found.sequence() == s && found.state() != IDLE => now = found,
+                Err(_) => return Finished::Abandoned { wake: false },
+            }
+        }
+    }
+
+    /// The second one cannot take what the first one brought: `TAKING | GIVING => IDLE(s+2)`.
+    pub fn refuse(&self, copying: Word) -> Finished {
+        let mut now = copying;
+        loop {
+            match self.change(now, Word::new(IDLE, 0, copying.sequence() + 2)) {
+                Ok(()) if now.state() == ABANDONED => {
+                    return Finished::Abandoned { wake: now.is_parked() }
+                }
+                Ok(()) => return Finished::Done { wake: now.is_parked() },
+                Err(found) if found.sequence() == copying.sequence() && found.state() != IDLE => {
+                    now = found;
+                }
+                Err(_) => return Finished::Abandoned { wake: false },
+            }
+        }
+    }
+
+    /// The first one puts P on its state, or on the copy that is going on (L4). False: the wait is over.
+    pub fn announce(&self, sequence: u64) -> bool {
+        loop {
+            let now = self.word();
+            if now.sequence() != sequence || now.state() == IDLE {
+                return false;
+            }
+            if now.is_parked() || self.change(now, now.parked()).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// Somebody waits for a word that is not its own to change (an abandoned copy of a partner that
+    /// is still busy). The word must be `seen`.
+    pub fn announce_on(&self, seen: Word) -> bool {
+        seen.is_parked() && self.word() == seen || self.change(seen, seen.parked()).is_ok()
+    }
+
+    /// The first one leaves: `OFFER | WANT => IDLE(s+2)`.
+    pub fn withdraw(&self, sequence: u64) -> Withdrawn {
+        let mut now = self.word();
+        loop {
+            if now.sequence() != sequence || now.state() == IDLE {
+                return Withdrawn::Ended(now);
+            }
+            if matches!(now.state(), TAKING | GIVING) {
+                return Withdrawn::Copying(now);
+            }
+            match self.change(now, Word::new(IDLE, 0, sequence + 2)) {
+                Ok(()) => return Withdrawn::Yes,
+                Err(found) => now = found,
+            }
+        }
+    }
+
+    /// The first one leaves its storage to the second, who is in the middle of the copy:
+    /// `TAKING | GIVING => ABANDONED`. `Err`: the copy had just ended, with this word.
+    pub fn abandon(&self, sequence: u64) -> Result<(), Word> {
+        let mut now = self.word();
+        loop {
+            if now.sequence() != sequence || !matches!(now.state(), TAKING | GIVING) {
+                return Err(now);
+            }
+            let was = if now.state() == TAKING { brings::TAKING } else { brings::GIVING };
+            match self.change(now, Word::new(ABANDONED, was, sequence)) {
+                Ok(()) => return Ok(()),
+                Err(found) => now = found,
+            }
+        }
+    }
+
+    /// Reads the word by a read-modify-write: whoever changed something else first (its end, a death
+    /// mark) now either sees P, or is seen by the waiter's recheck (wait.rs, H2).
+    pub fn word_after_change(&self) -> Word {
+        Word(self.state.fetch_add(0, AcqRel))
+    }
+
+    /// The process of the sender (`sender`) or of the receiver is dead: undo what it was doing.
+    /// A copy it had begun goes back to the offer or want it answered; its own offer or want goes away.
+    /// Idempotent, and safe to run in several processes at once.
+    pub fn settle_death(&self, sender: bool) {
+        let mut now = self.word();
+        loop {
+            let s = now.sequence();
+            let to = match (now.state(), sender) {
+                // The dead one came first and nobody answered.
+                (OFFER, true) | (WANT, false) => Word::new(IDLE, 0, s + 2),
+                // The dead one was copying; the first one still waits.
+                (TAKING, false) => now.with_state(OFFER),
+                (GIVING, true) => now.with_state(WANT),
+                // The first one had left as well (L3).
+                (ABANDONED, false) if now.slot() == brings::TAKING => Word::new(IDLE, 0, s + 1),
+                (ABANDONED, true) if now.slot() == brings::GIVING => Word::new(IDLE, 0, s + 2),
+                _ => return,
+            };
+            match self.change(now, to) {
+                Ok(()) => return,
+                Err(found) => now = found,
+            }
+        }
+    }
+}
+
+impl<P: Platform> Default for Line<P> {
+    fn default() -> Self {
+        Line::new()
+    }
+}

@@ -1,0 +1,95 @@
+//! A channel's record in the domain: the descriptor, both sides, counters, and what the channel is.
+//!
+//! ```text
+//!    0  line: state word and cells              128  sender's side     192  sender's counters
+//!   64  (its pair line: left empty)             256  receiver's side   320  receiver's counters
+//!  384  head | 448 tail of a basic channel's ring
+//!  512  what the channel is: fixed before the record is published
+//! ```
+//!
+//! C1. The description (from `kind` on) is written by the creator before the record is put into its
+//!     name bucket, and never changes while the record is published.
+//! C2. `line` and the ring words follow line.rs and ring.rs; each `Side` and tally its own file.
+
+use std::sync::atomic::AtomicU64;
+
+use super::line::Line;
+use super::side::Side;
+use super::tally::Tally;
+
+/// Longest channel name, bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// A channel of the domain.
+#[repr(C, align(1024))]
+pub struct Record {
+    /// Rendezvous descriptor.
+    pub line: Line,
+    line_pair: [u64; 8],
+    /// The sender's side.
+    pub sender: Side,
+    /// The sender's counters.
+    pub sender_tally: Tally,
+    /// The receiver's side.
+    pub receiver: Side,
+    /// The receiver's counters.
+    pub receiver_tally: Tally,
+    /// Basic channel: the receiver's next slot.
+    pub head: AtomicU64,
+    head_pad: [u64; 7],
+    /// Basic channel: the sender's next slot.
+    pub tail: AtomicU64,
+    tail_pad: [u64; 7],
+    /// State word of the record: FREE, BUILDING, NAMED, UNNAMED.
+    pub state: AtomicU64,
+    /// Next record of the same name bucket: index + 1.
+    pub next: AtomicU64,
+    /// `Kind` code | reference method code << 8 | payload code << 16.
+    pub kind: AtomicU64,
+    /// Asynchrony degree K.
+    pub degree: AtomicU64,
+    /// Fingerprint of the message's schema.
+    pub fingerprint: AtomicU64,
+    /// Word index of the schema text.
+    pub schema: AtomicU64,
+    /// Longest message, bytes (basic channels of messages of variable length).
+    pub message_bytes_max: AtomicU64,
+    /// Offset of the ring.
+    pub ring: AtomicU64,
+    /// Bytes of the name.
+    pub name_len: AtomicU64,
+    /// The name, zero padded.
+    pub name: [AtomicU64; NAME_BYTES_MAX / 8],
+    pad: [u64; 39],
+}
+
+/// A record's states.
+pub mod state {
+    /// Not in use.
+    pub const FREE: u8 = 0;
+    /// Being filled in by the process in the word's slot.
+    pub const BUILDING: u8 = 1;
+    /// Published under its name.
+    pub const NAMED: u8 = 2;
+    /// In use without a name: its two ends were made together.
+    pub const UNNAMED: u8 = 3;
+}
+
+const _: () = assert!(size_of::<Record>() == crate::memory::map::CHANNEL_BYTES as usize);
+const _: () = assert!(std::mem::offset_of!(Record, sender) == 128);
+const _: () = assert!(std::mem::offset_of!(Record, receiver) == 256);
+const _: () = assert!(std::mem::offset_of!(Record, head) == 384);
+const _: () = assert!(std::mem::offset_of!(Record, state) == 512);
+
+impl Record {
+    /// The name, as far as it is UTF-8.
+    pub fn name(&self) -> String {
+        let words: Vec<u8> = self
+            .name
+            .iter()
+            .flat_map(|w| w.load(std::sync::atomic::Ordering::Relaxed).to_le_bytes())
+            .collect();
+        let len = self.name_len.load(std::sync::atomic::Ordering::Relaxed).min(NAME_BYTES_MAX as u64);
+        String::from_utf8_lossy(&words[..len as usize]).into_owned()
+    }
+}

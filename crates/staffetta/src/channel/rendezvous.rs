@@ -1,0 +1,658 @@
+//! The rendezvous: whoever arrives second hands the message over and wakes the partner.
+//!
+//! This file is the walk through the states of [`Line`]; it runs on any [`Platform`], so the code that
+//! ships is the code that the model checkers run. It does not know types: messages are bytes or cells,
+//! and what it needs of the process around it is [`Ground`].
+//!
+//! R1. When `send` returns `Ok`, the receiver has taken the message (commit points: line.rs, L3); when
+//!     it returns an error other than `Abandoned`, it has not, and nobody else will see it.
+//! R2. A partner that stops in the middle of a copy delays only whoever waits without a deadline.
+
+#![allow(unsafe_code)] // Message bytes are raw memory: each copy says which invariant of line.rs allows it.
+
+use std::time::Instant;
+
+use super::line::{brings, Finished, Line, Reference3, INLINE_BYTES, Withdrawn, IDLE, OFFER, WANT};
+use super::side::{Side, ATTACHED};
+use super::tally::Tally;
+use crate::memory::platform::Platform;
+use crate::memory::word::Word;
+use crate::process::pcb::Pcb;
+use crate::process::wait::{wait, Spinner, Wait, Waited, Woken};
+
+/// What a protocol asks of the process it runs in.
+pub trait Ground<P: Platform> {
+    /// The calling thread's PCB, and the reference by which other processes find it. None: this
+    /// process has no PCB left; the wait then stays busy.
+    fn own_pcb(&self) -> Option<(&Pcb<P>, u64)>;
+    /// Wakes the PCB behind a reference that a peer wrote. A reference that makes no sense is ignored.
+    fn wake(&self, pcb_ref: u64);
+    /// A pointer to `length` bytes behind a reference that a peer wrote; None if it lies outside of
+    /// what this process may reach.
+    fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8>;
+    /// The channel's staging block of this parity, at least `length` bytes: its reference and where it
+    /// is for us. L2 says who may touch it when. None: the domain is full.
+    fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)>;
+    /// The storage of a copy that the first one abandoned is ours now: give it back.
+    fn abandoned(&self, storage: *const u8);
+}
+
+/// What goes out.
+#[derive(Clone, Copy)]
+pub enum Outgoing {
+    /// A small value.
+    Cell {
+        /// Where the bytes are.
+        bytes: *const u8,
+        /// How many: at most `INLINE_BYTES`.
+        length: usize,
+    },
+    /// A parcel: only its reference moves.
+    Parcel(Reference3),
+    /// A message in private memory, too large for a cell.
+    Private {
+        /// Where the bytes are.
+        bytes: *const u8,
+        /// How many.
+        length: usize,
+    },
+    /// A message variable of the domain.
+    Variable {
+        /// Where it is for us.
+        bytes: *const u8,
+        /// How many bytes.
+        length: usize,
+        /// Where it is for everybody.
+        reference: u64,
+    },
+}
+
+/// Where a message goes to.
+#[derive(Clone, Copy)]
+pub enum Incoming {
+    /// A small value.
+    Cell {
+        /// Where the bytes go.
+        bytes: *mut u8,
+        /// How many: at most `INLINE_BYTES`.
+        length: usize,
+    },
+    /// A parcel's reference.
+    Parcel(*mut Reference3),
+    /// Private memory, for messages too large for a cell.
+    Private {
+        /// Where the bytes go.
+        bytes: *mut u8,
+        /// How many there is room for.
+        capacity: usize,
+    },
+    /// A target variable of the domain.
+    Variable {
+        /// Where it is for us.
+        bytes: *mut u8,
+        /// How many bytes there is room for.
+        capacity: usize,
+        /// Where it is for everybody.
+        reference: u64,
+        /// Messages of this channel ride in the cell when they are sent from private memory.
+        small: bool,
+    },
+}
+
+/// Why an operation ended without its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The deadline passed; the offer or want was withdrawn.
+    TimedOut,
+    /// The partner is not there any more; its end word now.
+    Gone(Word),
+    /// `try_*`: nobody waits on the other side.
+    WouldBlock,
+    /// The message does not fit the target.
+    TooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes there is room for.
+        capacity: u64,
+    },
+    /// The deadline passed while the partner copied; the storage is the partner's now. For a sender
+    /// the message *was* taken; for a receiver it was not.
+    Abandoned,
+    /// No room to stage the message.
+    Full,
+    /// A peer left a reference that points outside the domain.
+    Corrupt,
+}
+
+/// How long an operation may wait.
+#[derive(Clone, Copy)]
+pub enum Patience {
+    /// Not at all.
+    Try,
+    /// Until then; for ever if None.
+    Until(Option<Instant>),
+}
+
+/// One party of a rendezvous: the descriptor, both sides, and what this side remembers.
+pub struct Party<'c, P: Platform, G: Ground<P>> {
+    /// The shared line.
+    pub line: &'c Line<P>,
+    /// This side.
+    pub me: &'c Side<P>,
+    /// The partner's side.
+    pub peer: &'c Side<P>,
+    /// The process around.
+    pub ground: &'c G,
+    /// Counters of this side.
+    pub tally: &'c Tally<P>,
+    /// What this side remembers from call to call.
+    pub memory: &'c mut Memory,
+}
+
+/// What a side remembers between two calls.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// The state word expected at the next arrival: a guess that saves a cache miss.
+    pub expect: Word,
+    /// The partner's end word, as last accounted for.
+    pub peer: Word,
+    /// Waiting policy.
+    pub wait: Wait,
+    /// Its learning.
+    pub spinner: Spinner,
+}
+
+impl Memory {
+    /// Of a side that has just attached.
+    pub fn new<P: Platform>(line: &Line<P>, peer: &Side<P>, wait: Wait) -> Memory {
+        Memory { expect: line.word().awake(), peer: peer.end().awake(), wait, spinner: Spinner::default() }
+    }
+
+    /// Accounts for the partner's end word `now`. True: the partner that was there is gone, and this
+    /// is the first time it is said.
+    pub fn lost_partner(&mut self, now: Word) -> bool {
+        let now = now.awake();
+        if now == self.peer {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.peer, now);
+        before.state() == ATTACHED
+    }
+}
+
+impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
+    /// `send(ch, msg)`.
+    ///
+    /// # Safety
+    /// The caller is the only sender of this channel; `message` describes readable bytes that nobody
+    /// writes until this returns (a variable: until it returns anything but `Abandoned`).
+    #[inline]
+    pub unsafe fn send(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
+        // A partner that left since the last call is reported once, before anything is offered.
+        let end = self.peer.end();
+        if end.awake() != self.memory.peer && self.partner_changed(end) {
+            return Err(Stop::Gone(end));
+        }
+        // The fast path: the message fits a cell. It only ever does what the full walk would do.
+        let now = self.memory.expect;
+        if now.state() == WANT && now.slot() == brings::CELL {
+            let s = now.sequence();
+            // SAFETY: we are the sender and have not delivered `s` (L1).
+            if unsafe { self.fill_small(s, message) } && self.line.deliver(now).is_ok() {
+                self.memory.expect = Word::new(WANT, brings::CELL, s + 1);
+                return Ok(());
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.send_walk(message, patience) }
+    }
+
+    /// # Safety
+    /// As `send`.
+    unsafe fn send_walk(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
+        let mut now = self.line.word();
+        loop {
+            let s = now.sequence();
+            match now.state() {
+                IDLE if matches!(patience, Patience::Try) => {
+                    self.memory.expect = now;
+                    return Err(Stop::WouldBlock);
+                }
+                IDLE => {
+                    // SAFETY: sender, IDLE(s): L1.
+                    let what = unsafe { self.fill_cell(s, message) }?;
+                    match self.line.offer(s, what) {
+                        Ok(_) => {
+                            let Patience::Until(deadline) = patience else { unreachable!() };
+                            return self.await_end(s, deadline, message.length(), true);
+                        }
+                        Err(found) => now = found,
+                    }
+                }
+                // The receiver waits with a target variable, and we have the bytes: straight into it.
+                WANT if now.slot() == brings::VARIABLE => match self.line.begin(now) {
+                    // SAFETY: GIVING(s): the target is ours to write until we finish.
+                    Ok(giving) => match unsafe { self.give(giving, message) } {
+                        Some(end) => return end,
+                        None => now = self.line.word(), // it had given up: our message goes to the next
+                    },
+                    Err(found) => now = found,
+                },
+                WANT => {
+                    // SAFETY: sender, WANT(s): L1. A variable for a private target is staged.
+                    let message = match message {
+                        Outgoing::Variable { bytes, length, .. } => Outgoing::Private { bytes, length },
+                        other => other,
+                    };
+                    unsafe { self.fill_cell(s, message) }?;
+                    match self.line.deliver(now) {
+                        Ok(()) => {
+                            self.wake_if(now.is_parked());
+                            self.memory.expect = Word::new(WANT, brings::CELL, s + 1);
+                            return Ok(());
+                        }
+                        Err(found) => now = found,
+                    }
+                }
+                // The partner is still busy with a copy that we gave up, or the word is a wreck.
+                _ => now = self.await_partner(now, patience)?,
+            }
+        }
+    }
+
+    /// Writes the cell of `s`; says what an OFFER of it brings.
+    ///
+    /// # Safety
+    /// As `Line::write_cell`; `message` as in `send`.
+    unsafe fn fill_cell(&self, s: u64, message: Outgoing) -> Result<u16, Stop> {
+        // SAFETY: passed on.
+        if unsafe { self.fill_small(s, message) } {
+            return Ok(brings::CELL);
+        }
+        let (reference, length, what) = match message {
+            Outgoing::Private { bytes, length } => {
+                let (reference, to) = self.ground.stage((s & 1) as usize, length).ok_or(Stop::Full)?;
+                // SAFETY: L2: nobody reads this staging block; it holds at least `length` bytes.
+                unsafe { self.tally.copy(bytes, to, length) };
+                (reference, length, brings::CELL)
+            }
+            Outgoing::Variable { length, reference, .. } => (reference, length, brings::VARIABLE),
+            Outgoing::Cell { .. } | Outgoing::Parcel(_) => unreachable!("filled above"),
+        };
+        let words: Reference3 = [reference, length as u64, 0];
+        // SAFETY: passed on; a cell is as large as a `Reference3`.
+        unsafe { self.line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
+        Ok(what)
+    }
+
+    /// Writes the cell of `s` if the message fits one.
+    ///
+    /// # Safety
+    /// As `Line::write_cell`; `message` as in `send`.
+    #[inline(always)]
+    unsafe fn fill_small(&self, s: u64, message: Outgoing) -> bool {
+        match message {
+            Outgoing::Cell { bytes, length } => {
+                debug_assert!(length <= INLINE_BYTES);
+                // SAFETY: passed on; at most INLINE_BYTES.
+                unsafe { self.line.write_cell(s, |cell| self.tally.copy(bytes, cell.cast(), length)) };
+                true
+            }
+            Outgoing::Parcel(words) => {
+                // SAFETY: passed on.
+                unsafe { self.line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
+                true
+            }
+            Outgoing::Private { .. } | Outgoing::Variable { .. } => false,
+        }
+    }
+
+    /// Copies into the receiver's variable. None: the receiver had given up.
+    ///
+    /// # Safety
+    /// The word is `giving`, made so by us.
+    unsafe fn give(&mut self, giving: Word, message: Outgoing) -> Option<Result<(), Stop>> {
+        let (target, capacity) = self.peer.target();
+        let length = message.length() as u64;
+        let to = self.ground.resolve(target, capacity);
+        let fits = length <= capacity;
+        let (Some(to), true) = (to, fits) else {
+            self.me.set_note(length);
+            if let Finished::Done { wake } | Finished::Abandoned { wake } = self.line.refuse(giving) {
+                self.wake_if(wake);
+            }
+            return Some(Err(if fits { Stop::Corrupt } else { Stop::TooLong { length, capacity } }));
+        };
+        // SAFETY: GIVING: the receiver does not touch its target; the range was checked.
+        unsafe { self.tally.copy(message.bytes(), to, message.length()) };
+        self.me.set_note(length);
+        match self.line.finish(giving) {
+            Finished::Done { wake } => {
+                self.wake_if(wake);
+                self.memory.expect = Word::new(WANT, brings::VARIABLE, giving.sequence() + 1);
+                Some(Ok(()))
+            }
+            Finished::Abandoned { wake } => {
+                self.ground.abandoned(to);
+                self.wake_if(wake);
+                None
+            }
+        }
+    }
+
+    /// `receive(ch, vtg)`; gives the message's length in bytes.
+    ///
+    /// # Safety
+    /// The caller is the only receiver of this channel; `target` describes memory that is ours to write
+    /// until this returns.
+    #[inline]
+    pub unsafe fn receive(&mut self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+        let end = self.peer.end();
+        if end.awake() != self.memory.peer && self.partner_changed(end) {
+            return Err(Stop::Gone(end));
+        }
+        let expect = self.memory.expect;
+        // The fast path, mirror image of the sender's: guess, and do what the walk would do.
+        if let (Incoming::Cell { .. } | Incoming::Parcel(_), Patience::Until(deadline)) = (target, patience) {
+            let s = expect.sequence();
+            if expect.state() == IDLE && self.line.want(s, brings::CELL).is_ok() {
+                self.await_end(s, deadline, target.capacity(), false)?;
+                // SAFETY: rendezvous `s` ended and we are its receiver (L2).
+                return unsafe { self.collect(s, target) };
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.receive_walk(target, patience) }
+    }
+
+    /// # Safety
+    /// As `receive`.
+    unsafe fn receive_walk(&mut self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+        let mut now = self.line.word();
+        loop {
+            let s = now.sequence();
+            match now.state() {
+                IDLE if matches!(patience, Patience::Try) => {
+                    self.memory.expect = now;
+                    return Err(Stop::WouldBlock);
+                }
+                IDLE => {
+                    let what = match target {
+                        Incoming::Variable { reference, capacity, .. } => {
+                            self.me.set_target(reference, capacity as u64);
+                            brings::VARIABLE
+                        }
+                        _ => brings::CELL,
+                    };
+                    match self.line.want(s, what) {
+                        Ok(_) => {
+                            let Patience::Until(deadline) = patience else { unreachable!() };
+                            self.await_end(s, deadline, target.capacity(), false)?;
+                            if what == brings::VARIABLE {
+                                // The sender copied, and left the length in its note.
+                                return Ok(self.peer.note().min(target.capacity() as u64) as usize);
+                            }
+                            // SAFETY: `s` ended and we are its receiver.
+                            return unsafe { self.collect(s, target) };
+                        }
+                        Err(found) => now = found,
+                    }
+                }
+                OFFER if now.slot() == brings::VARIABLE => match self.line.begin(now) {
+                    // SAFETY: TAKING(s), made so by us.
+                    Ok(taking) => return unsafe { self.copy_offered(taking, target) },
+                    Err(found) => now = found,
+                },
+                OFFER => match self.line.take(now) {
+                    Ok(()) => {
+                        self.wake_if(now.is_parked());
+                        self.memory.expect = Word::new(IDLE, 0, s + 1);
+                        // SAFETY: `s` ended and we are its receiver.
+                        return unsafe { self.collect(s, target) };
+                    }
+                    Err(found) => now = found,
+                },
+                _ => now = self.await_partner(now, patience)?,
+            }
+        }
+    }
+
+    /// Takes what the cell of the ended rendezvous `s` brings.
+    ///
+    /// # Safety
+    /// As `Line::read_cell`.
+    #[inline]
+    unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
+        match target {
+            Incoming::Cell { bytes, length }
+            | Incoming::Variable { bytes, capacity: length, small: true, .. } => {
+                // SAFETY: passed on; a small message is exactly `length` <= INLINE_BYTES.
+                unsafe { self.line.read_cell(s, |cell| self.tally.copy(cell.cast(), bytes, length)) };
+                Ok(length)
+            }
+            Incoming::Parcel(words) => {
+                // SAFETY: passed on.
+                unsafe { *words = self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+                Ok(0)
+            }
+            Incoming::Private { bytes, capacity } | Incoming::Variable { bytes, capacity, .. } => {
+                // SAFETY: passed on.
+                let (from, length) = unsafe { self.referred(s) }?;
+                if length > capacity {
+                    return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
+                }
+                // SAFETY: the staging block is stable like the cell (L2); ranges were checked.
+                unsafe { self.tally.copy(from, bytes, length) };
+                Ok(length)
+            }
+        }
+    }
+
+    /// What the cell refers to, checked.
+    ///
+    /// # Safety
+    /// As `Line::read_cell`.
+    unsafe fn referred(&self, s: u64) -> Result<(*const u8, usize), Stop> {
+        // SAFETY: passed on; the sender of a message that is not small wrote all three words.
+        let words = unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+        let from = self.ground.resolve(words[0], words[1]).ok_or(Stop::Corrupt)?;
+        Ok((from, usize::try_from(words[1]).map_err(|_| Stop::Corrupt)?))
+    }
+
+    /// Copies out of the sender's variable.
+    ///
+    /// # Safety
+    /// The word is `taking`, made so by us; `target` as in `receive`.
+    unsafe fn copy_offered(&mut self, taking: Word, target: Incoming) -> Result<usize, Stop> {
+        // SAFETY: TAKING: the sender does not touch the cell (L1).
+        let found = unsafe { self.referred(taking.sequence()) };
+        let capacity = target.capacity();
+        let (from, length) = match found {
+            Ok((from, length)) if length <= capacity => (from, length),
+            other => {
+                self.me.set_note(capacity as u64);
+                if let Finished::Done { wake } | Finished::Abandoned { wake } = self.line.refuse(taking) {
+                    self.wake_if(wake);
+                }
+                let (_, length) = other?;
+                return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
+            }
+        };
+        // SAFETY: TAKING: the sender does not touch its variable; the range was checked.
+        unsafe { self.tally.copy(from, target.bytes(), length) };
+        match self.line.finish(taking) {
+            Finished::Done { wake } => self.wake_if(wake),
+            Finished::Abandoned { wake } => {
+                self.ground.abandoned(from);
+                self.wake_if(wake);
+            }
+        }
+        self.memory.expect = Word::new(IDLE, 0, taking.sequence() + 1);
+        Ok(length)
+    }
+
+    /// The first one waits for the end of rendezvous `s`.
+    #[inline]
+    fn await_end(
+        &mut self,
+        s: u64,
+        deadline: Option<Instant>,
+        size: usize,
+        sender: bool,
+    ) -> Result<(), Stop> {
+        let mut waited = Waited::default();
+        let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
+        let end = loop {
+            let Memory { peer: known, wait: policy, spinner, .. } = &mut *self.memory;
+            let mut lost = None;
+            let woken = wait(
+                *policy,
+                spinner,
+                deadline,
+                &mut waited,
+                || ground.own_pcb(),
+                || {
+                    let now = line.word();
+                    if now.sequence() != s {
+                        return Some(now);
+                    }
+                    let end = peer.end().awake();
+                    if end != *known && std::mem::replace(known, end).state() == ATTACHED {
+                        lost = Some(end);
+                        return Some(now);
+                    }
+                    None
+                },
+                |pcb_ref| {
+                    me.set_pcb_ref(pcb_ref);
+                    line.announce(s)
+                },
+            );
+            let stop = match (&woken, lost) {
+                (Woken::Ready(now), None) => break *now,
+                (_, Some(end)) => Stop::Gone(end),
+                (Woken::TimedOut, None) => Stop::TimedOut,
+            };
+            match line.withdraw(s) {
+                Withdrawn::Ended(now) => break now,
+                Withdrawn::Yes => {
+                    self.memory.expect = Word::new(IDLE, 0, s + 2);
+                    self.tally.waited(&waited);
+                    return Err(stop);
+                }
+                // A successor of the partner that left copies already: that is a rendezvous.
+                Withdrawn::Copying(_) if stop != Stop::TimedOut => continue,
+                Withdrawn::Copying(_) => match line.abandon(s) {
+                    Ok(()) => {
+                        self.memory.expect = line.word();
+                        self.tally.waited(&waited);
+                        return Err(Stop::Abandoned);
+                    }
+                    // It ended just now, or (a dead partner's copy undone) is to be looked at again.
+                    Err(now) if now.sequence() != s => break now,
+                    Err(_) => continue,
+                },
+            }
+        };
+        self.tally.waited(&waited);
+        let here = end.sequence();
+        // The usual next thing: the same side is first again.
+        self.memory.expect = Word::new(IDLE, 0, here.max(s + 1));
+        if here == s + 1 {
+            return Ok(());
+        }
+        // L3: it ended without happening: our message or target did not fit.
+        let (mine, theirs) = (size as u64, self.peer.note());
+        Err(if sender {
+            Stop::TooLong { length: mine, capacity: theirs }
+        } else {
+            Stop::TooLong { length: theirs, capacity: mine }
+        })
+    }
+
+    /// Waits until the word is no longer `seen`: the partner is busy with something we gave up.
+    #[cold]
+    fn await_partner(&mut self, seen: Word, patience: Patience) -> Result<Word, Stop> {
+        let Patience::Until(deadline) = patience else { return Err(Stop::WouldBlock) };
+        let mut waited = Waited::default();
+        let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
+        let known = self.memory.peer;
+        let woken = wait(
+            self.memory.wait,
+            &mut self.memory.spinner,
+            deadline,
+            &mut waited,
+            || ground.own_pcb(),
+            || {
+                let now = line.word();
+                (now.awake() != seen.awake() || peer.end().awake() != known).then_some(now)
+            },
+            |pcb_ref| {
+                me.set_pcb_ref(pcb_ref);
+                let now = line.word();
+                now.awake() == seen.awake() && line.announce_on(now)
+            },
+        );
+        self.tally.waited(&waited);
+        match woken {
+            Woken::Ready(now) => {
+                let end = self.peer.end();
+                if end.awake() != known && self.partner_changed(end) {
+                    return Err(Stop::Gone(end));
+                }
+                Ok(now)
+            }
+            Woken::TimedOut => Err(Stop::TimedOut),
+        }
+    }
+
+    #[cold]
+    fn partner_changed(&mut self, end: Word) -> bool {
+        self.memory.lost_partner(end) && end.state() != ATTACHED
+    }
+
+    #[inline(always)]
+    fn wake_if(&self, asleep: bool) {
+        if asleep {
+            self.tally.woke();
+            self.ground.wake(self.peer.pcb_ref());
+        }
+    }
+}
+
+impl Outgoing {
+    fn length(&self) -> usize {
+        match *self {
+            Outgoing::Cell { length, .. }
+            | Outgoing::Private { length, .. }
+            | Outgoing::Variable { length, .. } => length,
+            Outgoing::Parcel(words) => words[1] as usize,
+        }
+    }
+    fn bytes(&self) -> *const u8 {
+        match *self {
+            Outgoing::Cell { bytes, .. }
+            | Outgoing::Private { bytes, .. }
+            | Outgoing::Variable { bytes, .. } => bytes,
+            Outgoing::Parcel(_) => std::ptr::null(),
+        }
+    }
+}
+
+impl Incoming {
+    fn capacity(&self) -> usize {
+        match *self {
+            Incoming::Cell { length, .. } => length,
+            Incoming::Parcel(_) => 0,
+            Incoming::Private { capacity, .. } | Incoming::Variable { capacity, .. } => capacity,
+        }
+    }
+    fn bytes(&self) -> *mut u8 {
+        match *self {
+            Incoming::Parcel(_) => std::ptr::null_mut(),
+            Incoming::Cell { bytes, .. }
+            | Incoming::Private { bytes, .. }
+            | Incoming::Variable { bytes, .. } => bytes,
+        }
+    }
+}

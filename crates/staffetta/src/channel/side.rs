@@ -1,0 +1,146 @@
+//! One side of a channel: who holds the end, and what it brings when it comes first.
+//!
+//! The end word's states (`memory::word`; slot = process slot, sequence = how many times the end was
+//! taken, so that a successor is told from the one before):
+//!
+//! | state | means | left by |
+//! |---|---|---|
+//! | ABSENT | nobody ever held this end | whoever attaches |
+//! | ATTACHED | a live process holds it | its holder: LEFT; who sweeps after its death: DIED |
+//! | LEFT | the holder closed it | whoever attaches |
+//! | DIED | the holder's process died | whoever attaches |
+//!
+//! S1. All words but the end word are written only by the holder of the end, before it publishes a state
+//!     that makes the partner read them.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+use crate::memory::platform::{Native, Platform, Word64};
+use crate::memory::word::Word;
+
+/// Nobody ever held this end.
+pub const ABSENT: u8 = 0;
+/// A live process holds it.
+pub const ATTACHED: u8 = 1;
+/// The holder closed it.
+pub const LEFT: u8 = 2;
+/// The holder's process died.
+pub const DIED: u8 = 3;
+
+/// One side of a channel, in a cache line that changes only when its holder parks, targets or leaves.
+#[repr(C, align(64))]
+pub struct Side<P: Platform = Native> {
+    end: P::U64,
+    /// Reference of the PCB that sleeps on behalf of this side.
+    pcb_ref: P::U64,
+    /// Reference of the target variable of a WANT.
+    target_ref: P::U64,
+    /// Its capacity, bytes.
+    target_capacity: P::U64,
+    /// The length (or capacity) that did not fit, when this side refused.
+    note: P::U64,
+    /// Blocks in which messages too large for a cell are staged, one for each parity; they stay with the channel.
+    staging: [P::U64; 2],
+    reserved: u64,
+}
+
+const _: () = assert!(size_of::<Side>() == 64);
+
+impl<P: Platform> Side<P> {
+    /// A side that nobody ever held.
+    pub fn new() -> Self {
+        let zero = || P::U64::new(0);
+        Side {
+            end: zero(),
+            pcb_ref: zero(),
+            target_ref: zero(),
+            target_capacity: zero(),
+            note: zero(),
+            staging: [zero(), zero()],
+            reserved: 0,
+        }
+    }
+
+    /// The end word.
+    #[inline(always)]
+    pub fn end(&self) -> Word {
+        // Acquire pairs with `change_end`: what the holder wrote before it attached or left is visible.
+        Word(self.end.load(Acquire))
+    }
+
+    /// ABSENT | LEFT | DIED => ATTACHED by process `slot`. `Err`: somebody holds it.
+    pub fn attach(&self, slot: u16) -> Result<Word, Word> {
+        let mut now = self.end();
+        loop {
+            if now.state() == ATTACHED {
+                return Err(now);
+            }
+            let held = Word::new(ATTACHED, slot, now.sequence() + 1);
+            match self.change_end(now, held) {
+                Ok(()) => return Ok(held),
+                Err(found) => now = found,
+            }
+        }
+    }
+
+    /// ATTACHED => LEFT | DIED. Idempotent: false if the end is no longer as `held`.
+    /// Returns the word before, so that a partner that sleeps on it (P) can be woken.
+    pub fn detach(&self, held: Word, into: u8) -> bool {
+        let mut now = self.end();
+        loop {
+            if now.awake() != held.awake() {
+                return false;
+            }
+            match self.change_end(now, now.awake().with_state(into)) {
+                Ok(()) => return true,
+                Err(found) => now = found,
+            }
+        }
+    }
+
+    fn change_end(&self, from: Word, to: Word) -> Result<(), Word> {
+        self.end.compare_exchange(from.0, to.0, AcqRel, Acquire).map(drop).map_err(Word)
+    }
+
+    /// The PCB that sleeps for this side.
+    pub fn pcb_ref(&self) -> u64 {
+        self.pcb_ref.load(Relaxed)
+    }
+    /// Published by the announcement that follows (S1).
+    pub fn set_pcb_ref(&self, reference: u64) {
+        if self.pcb_ref.load(Relaxed) != reference {
+            self.pcb_ref.store(reference, Relaxed);
+        }
+    }
+    /// (reference, capacity) of the target variable.
+    pub fn target(&self) -> (u64, u64) {
+        (self.target_ref.load(Relaxed), self.target_capacity.load(Relaxed))
+    }
+    /// Published by the WANT that follows (S1).
+    pub fn set_target(&self, reference: u64, capacity: u64) {
+        self.target_ref.store(reference, Relaxed);
+        self.target_capacity.store(capacity, Relaxed);
+    }
+    /// What did not fit.
+    pub fn note(&self) -> u64 {
+        self.note.load(Relaxed)
+    }
+    /// Published by the refusal that follows (S1).
+    pub fn set_note(&self, bytes: u64) {
+        self.note.store(bytes, Relaxed);
+    }
+    /// The staging block of a parity; 0 if there is none yet.
+    pub fn staging(&self, parity: usize) -> u64 {
+        self.staging[parity & 1].load(Relaxed)
+    }
+    /// Written by the holder of the end.
+    pub fn set_staging(&self, parity: usize, reference: u64) {
+        self.staging[parity & 1].store(reference, Relaxed);
+    }
+}
+
+impl<P: Platform> Default for Side<P> {
+    fn default() -> Self {
+        Side::new()
+    }
+}

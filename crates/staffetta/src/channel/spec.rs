@@ -1,0 +1,113 @@
+//! What a channel is: kind, degree, reference method, and what its messages are.
+
+use crate::message::{Message, Schema};
+use crate::reference::Method;
+
+/// The kinds of channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Kind {
+    /// Synchronous, without a buffer: whoever arrives second hands the message over.
+    Rendezvous,
+    /// The textbook channel with a buffer: two copies, any degree.
+    Basic,
+}
+
+impl Kind {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Kind::Rendezvous => 1,
+            Kind::Basic => 2,
+        }
+    }
+    pub(crate) const fn from_code(code: u8) -> Option<Kind> {
+        match code {
+            1 => Some(Kind::Rendezvous),
+            2 => Some(Kind::Basic),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Kind::Rendezvous => "rendezvous",
+            Kind::Basic => "basic",
+        })
+    }
+}
+
+/// How messages travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Content {
+    /// The bytes of the message.
+    Value,
+    /// A reference to a message in the domain.
+    Parcel,
+}
+
+impl Content {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Content::Value => 1,
+            Content::Parcel => 2,
+        }
+    }
+    pub(crate) const fn from_code(code: u8) -> Option<Content> {
+        match code {
+            1 => Some(Content::Value),
+            2 => Some(Content::Parcel),
+            _ => None,
+        }
+    }
+}
+
+/// What a channel is, as its first end fixes it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Spec {
+    /// Kind.
+    pub kind: Kind,
+    /// Asynchrony degree K (0 for a rendezvous).
+    pub degree: u64,
+    /// Reference method.
+    pub method: Method,
+    /// How messages travel.
+    pub content: Content,
+    /// Longest message of a basic channel, bytes; 0 for a rendezvous.
+    pub message_bytes_max: u64,
+    /// The messages' layout.
+    pub schema: Schema,
+}
+
+impl std::fmt::Display for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if self.kind == Kind::Basic {
+            write!(f, " of degree {}, messages of at most {} bytes", self.degree, self.message_bytes_max)?;
+        }
+        write!(f, ", {} references, of ", self.method)?;
+        if self.content == Content::Parcel {
+            write!(f, "parcels of ")?;
+        }
+        write!(f, "{}", self.schema)
+    }
+}
+
+/// What a channel can carry: any [`Message`], also one of variable length, or a
+/// [`Parcel`](crate::Parcel) of one.
+pub trait Carried: 'static {
+    /// The message, or what is in the parcel.
+    type Message: Message + ?Sized;
+    #[doc(hidden)]
+    const CONTENT: Content;
+}
+
+impl<M: Message + ?Sized> Carried for M {
+    type Message = M;
+    const CONTENT: Content = Content::Value;
+}
+
+impl<M: Message + ?Sized> Carried for crate::message::parcel::Parcel<M> {
+    type Message = M;
+    const CONTENT: Content = Content::Parcel;
+}

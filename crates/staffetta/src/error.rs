@@ -1,0 +1,352 @@
+//! Errors: one enum for each kind of operation. Each message says what happened and what to do.
+
+use crate::os;
+use crate::reference::Method;
+
+/// A block or a capability could not be allocated. Nothing already sent is touched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocateError {
+    /// The domain's byte budget is used up.
+    #[error(
+        "the domain is full: {bytes} more bytes do not fit in its budget ({charged} of {budget} bytes are in use); \
+         drop or receive parcels, or create the domain with a larger memory_max_bytes"
+    )]
+    Full {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes the domain may use.
+        budget: u64,
+        /// Bytes in use.
+        charged: u64,
+    },
+    /// Larger than the largest block of this window.
+    #[error("{bytes} bytes are more than the largest block ({bytes_max} bytes); create the domain with a larger window_bytes")]
+    TooLarge {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes of the largest block.
+        bytes_max: u64,
+    },
+    /// All blocks of this size are in use.
+    #[error("all {blocks} blocks of {bytes} bytes are in use; create the domain with a larger window_bytes")]
+    ClassFull {
+        /// Bytes of each block.
+        bytes: u64,
+        /// How many there are.
+        blocks: u64,
+    },
+    /// The type wants an alignment that mapped memory cannot give everywhere.
+    #[error("an alignment of {align} bytes is more than a page ({page} bytes), which is all that every process can give; align the data inside the message instead")]
+    Alignment {
+        /// Alignment asked for.
+        align: u64,
+        /// Bytes of a page.
+        page: u64,
+    },
+    /// All capability records are in use.
+    #[error("all {capabilities} capabilities of the domain are in use; drop some, or send parcels of the domain's own memory")]
+    NoCapability {
+        /// How many there are.
+        capabilities: u64,
+    },
+    /// A message of this type cannot be that long.
+    #[error("no message of this type has {tail} trailing elements; the longest one has isize::MAX bytes")]
+    Length {
+        /// Elements asked for.
+        tail: usize,
+    },
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+    /// The capability could not be mapped.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The kernel refused.
+    #[error(transparent)]
+    System(#[from] os::Error),
+}
+
+const FORKED: &str = "this process was forked from one that had joined the domain, and may use nothing of it; \
+     open the domain again in the child, or start the child with exec";
+
+/// A capability could not be acquired.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// This process does not have its descriptor.
+    #[error("the capability's descriptor is not in this process: it was freed, or it was sent to another process")]
+    NotHeld,
+    /// The file that came is not what the record says.
+    #[error("the memory file of the capability cannot be mapped safely: it has {bytes} of {recorded} bytes and is {}sealed against shrinking", if *sealed { "" } else { "not " })]
+    Unsafe {
+        /// Bytes of the file.
+        bytes: u64,
+        /// Bytes that its record says.
+        recorded: u64,
+        /// Can it shrink?
+        sealed: bool,
+    },
+    /// Somebody in this process still uses its mapping.
+    #[error("the capability is acquired in this process; release it first")]
+    InUse,
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+    /// The kernel refused.
+    #[error(transparent)]
+    System(#[from] os::Error),
+}
+
+/// A domain could not be created, opened or joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainError {
+    /// Not a window that a domain can have.
+    #[error("a window of {bytes} bytes is impossible: it must be a power of two from {min} to {max}")]
+    Window {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// More than this machine can give.
+    #[error("memory_max_bytes of {bytes} is more than this process may use ({limit} bytes: {source_of_limit}); touching it would end in SIGBUS or the OOM killer, so ask for less")]
+    Budget {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes available.
+        limit: u64,
+        /// Where the limit comes from.
+        source_of_limit: &'static str,
+    },
+    /// The file is no domain.
+    #[error("the descriptor is not a Staffetta domain: {what}; pass the descriptor of a domain, as Domain::descriptor() gives it")]
+    Foreign {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Made by another version.
+    #[error("the domain has format {theirs}, this program speaks format {ours}; build both with the same version of staffetta")]
+    Version {
+        /// Its format.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// Made on a machine of the other byte order.
+    #[error("the domain was made with another byte order; a domain does not leave its machine")]
+    ByteOrder,
+    /// The window's place is taken in this process.
+    #[error("the domain's window cannot be mapped at {base:#x} in this process: {source}; join with distinct addresses (DomainOptions::addresses(Addresses::Distinct)) and use channels of the distinct or capability method, or create the domain with another window_base")]
+    WindowOccupied {
+        /// Where it should be.
+        base: usize,
+        /// What is there.
+        source: os::Error,
+    },
+    /// No process slot is left.
+    #[error("the domain has {max} processes already; let some leave")]
+    TooManyProcesses {
+        /// How many fit.
+        max: usize,
+    },
+    /// No domain of this name.
+    #[error("there is no domain named {name:?}; start the program that creates it, or use Domain::open, which creates it")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// This process was not started by a launcher.
+    #[error("this process inherited no domain: start it with `staffetta run` or Launcher, and put staffetta::launched!() into its main file")]
+    NotLaunched,
+    /// The name, or the meeting behind it.
+    #[error(transparent)]
+    Name(#[from] crate::process::name::NameError),
+    /// The kernel refused.
+    #[error(transparent)]
+    System(#[from] os::Error),
+}
+
+/// An end of a channel could not be attached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// Not a channel name.
+    #[error("{name:?} is no channel name: {why}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The other end fixed something else.
+    #[error("channel {name:?} is not what this end expects: {what}\n  there: {there}\n  here:  {here}{difference}")]
+    Mismatch {
+        /// The channel.
+        name: String,
+        /// What differs.
+        what: &'static str,
+        /// As it exists.
+        there: String,
+        /// As asked for.
+        here: String,
+        /// The first difference between the two message types, if they differ.
+        difference: String,
+    },
+    /// Somebody holds this end.
+    #[error("channel {name:?} has a {side} already: process {pid} ({program}); this form allows one, so close that end first")]
+    EndTaken {
+        /// The channel.
+        name: String,
+        /// `sender` or `receiver`.
+        side: &'static str,
+        /// Its process id.
+        pid: u32,
+        /// Its program.
+        program: String,
+    },
+    /// References of this channel are addresses, and ours differ.
+    #[error("channel {name:?} uses coinciding logical addresses, but this process maps the domain elsewhere; join with coinciding addresses, or create the channel with the {} or {} method", Method::Distinct, Method::Capability)]
+    AddressesDiffer {
+        /// The channel.
+        name: String,
+    },
+    /// Something about the channel that cannot be.
+    #[error("channel {name:?} cannot be: {why}")]
+    Impossible {
+        /// The channel.
+        name: String,
+        /// What cannot be.
+        why: String,
+    },
+    /// No channel record, or no schema space, is left.
+    #[error("the domain has no room for another channel ({channels} fit)")]
+    TooManyChannels {
+        /// How many fit.
+        channels: usize,
+    },
+    /// No memory for the ring.
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendFailure {
+    /// The receiver closed its end. On a named channel the next call waits for a new one.
+    #[error("the receiver has left")]
+    Disconnected,
+    /// The receiver's process died.
+    #[error("the receiver's process died")]
+    PeerDied,
+    /// The deadline passed first; the message was not taken.
+    #[error("nobody took the message in time")]
+    TimedOut,
+    /// `try_send`: the receiver is there but does not wait.
+    #[error("the receiver is not waiting")]
+    WouldBlock,
+    /// `try_send`: nobody holds the receiving end.
+    #[error("the channel has no receiver yet")]
+    NoPeer,
+    /// The message is longer than its target.
+    #[error("the message has {length} bytes, its target has room for {capacity}; send less or receive into a larger variable")]
+    TooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes of room.
+        capacity: u64,
+    },
+    /// No memory to send it.
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    /// The parcel lies in the wrong kind of memory for this channel's reference method.
+    #[error("a channel of the {channel} method cannot carry this parcel: it lies in {lies}; allocate it with {remedy}")]
+    WrongMemory {
+        /// The channel's method.
+        channel: Method,
+        /// Where the parcel lies.
+        lies: &'static str,
+        /// How to allocate it instead.
+        remedy: &'static str,
+    },
+    /// The parcel or variable belongs to another domain.
+    #[error("the parcel or variable belongs to another domain than the channel; allocate it from the channel's domain")]
+    WrongDomain,
+    /// The capability's descriptor could not be put into the receiver's hands.
+    #[error("the capability could not be passed to the receiver: {0}")]
+    Pass(String),
+    /// What the peer wrote makes no sense.
+    #[error("the peer left a reference that lies outside of the domain; its program is corrupt")]
+    Corrupt,
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+}
+
+/// A message was not sent; it comes back.
+#[derive(thiserror::Error)]
+#[error("{why}")]
+pub struct SendError<T> {
+    /// The message that was not sent.
+    pub message: T,
+    /// Why.
+    #[source]
+    pub why: SendFailure,
+}
+
+impl<T> std::fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+/// Why no message was received.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The sender closed its end. On a named channel the next call waits for a new one.
+    #[error("the sender has left")]
+    Disconnected,
+    /// The sender's process died.
+    #[error("the sender's process died")]
+    PeerDied,
+    /// The deadline passed first; nothing was taken.
+    #[error("no message came in time")]
+    TimedOut,
+    /// `try_recv`: the sender is there but offers nothing.
+    #[error("no message is waiting")]
+    WouldBlock,
+    /// `try_recv`: nobody holds the sending end.
+    #[error("the channel has no sender yet")]
+    NoPeer,
+    /// The message is longer than its target.
+    #[error("the message has {length} bytes, the target has room for {capacity}; receive into a larger variable")]
+    TooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes of room.
+        capacity: u64,
+    },
+    /// The variable belongs to another domain.
+    #[error("the variable belongs to another domain than the channel; allocate it from the channel's domain")]
+    WrongDomain,
+    /// The variable could not be given new memory.
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    /// The parcel could not be acquired.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// What the peer wrote makes no sense.
+    #[error("the peer sent something that is no message of this channel; its program is corrupt")]
+    Corrupt,
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+}

@@ -1,0 +1,178 @@
+//! A member: everything that one process has of one domain. `Domain` is a handle to it.
+//!
+//! A1. A `Member` lives as long as any handle, end, parcel or variable of its domain in this process, so
+//!     the window stays mapped for as long as anything points into it.
+//! A2. Every operation asks [`Member::here`] first: a forked child has the handles but not the window.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::OnceLock;
+
+use crate::memory::blocks::{self, Blocks};
+use crate::memory::header::process::{DEAD, FREE, JOINING, LIVE};
+use crate::memory::map::PROCESSES_MAX;
+use crate::memory::segment::Segment;
+use crate::memory::word::Word;
+use crate::os::fork::ForkGuard;
+use crate::process::service::Service;
+use crate::reference::{capability, References};
+
+/// Everything that one process has of one domain.
+pub struct Member {
+    /// The window, and how references into it are resolved.
+    pub refs: References,
+    /// The allocator.
+    pub blocks: Blocks,
+    /// Our process slot.
+    pub slot: u16,
+    /// Its generation.
+    pub generation: u64,
+    /// The domain's name, if it has one.
+    pub name: Option<String>,
+    /// Our service thread.
+    pub service: OnceLock<Service>,
+    guard: ForkGuard,
+}
+
+impl Member {
+    /// Takes a process slot of the domain. None: all are taken.
+    pub fn join(refs: References, name: Option<String>, guard: ForkGuard) -> Option<Member> {
+        let (slot, generation) = take_slot(refs.segment())?;
+        let member =
+            Member { refs, blocks: Blocks::new(slot), slot, generation, name, service: OnceLock::new(), guard };
+        let record = member.segment().process(slot.into());
+        record.pid.store(std::process::id(), Relaxed);
+        record.window_base.store(member.segment().base() as u64, Relaxed);
+        write_text(&record.name, &program_name());
+        Some(member)
+    }
+
+    /// The window.
+    #[inline]
+    pub fn segment(&self) -> &Segment {
+        self.refs.segment()
+    }
+
+    /// Is this the process that joined? (A2)
+    #[inline(always)]
+    pub fn here(&self) -> bool {
+        self.guard.alive()
+    }
+
+    /// JOINING => LIVE.
+    pub fn publish(&self) {
+        let word = &self.segment().process(self.slot.into()).word;
+        word.store(Word::new(LIVE, self.slot, self.generation).0, Release);
+    }
+
+    /// Process id and program in a slot, for people.
+    pub fn describe_process(&self, slot: u16) -> (u32, String) {
+        if usize::from(slot) >= PROCESSES_MAX {
+            return (0, "?".to_owned());
+        }
+        let record = self.segment().process(slot.into());
+        (record.pid.load(Relaxed), read_text(&record.name))
+    }
+
+    /// A process is dead: puts in order what it left. Concurrent and idempotent: any survivor may run
+    /// it, any number of times.
+    pub fn sweep(&self, slot: u16, generation: u64) {
+        let segment = self.segment();
+        let record = segment.process(slot.into());
+        let now = Word(record.word.load(Acquire));
+        if now.sequence() != generation || now.state() == FREE {
+            return;
+        }
+        // Mark first: from here on it is dead for everybody.
+        let dead = Word::new(DEAD, slot, generation);
+        if now != dead && record.word.compare_exchange(now.0, dead.0, AcqRel, Acquire).is_err() {
+            let now = Word(record.word.load(Acquire));
+            if now != dead {
+                return;
+            }
+        }
+        // Its ends: undo what it was doing, then say that it died, then wake the partner.
+        let in_flight = crate::channel::sweep::settle_ends(self, slot);
+        // Its blocks and capabilities, except those that are on their way to a survivor.
+        blocks::release_dead(segment, slot, |offset| in_flight.blocks.contains(&offset));
+        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index));
+        self.refs.capabilities().forget_process((slot, generation));
+        crate::process::threads::release_dead(segment, slot);
+        // Only then may the slot be another's.
+        let free = Word::new(FREE, 0, generation);
+        let _ = record.word.compare_exchange(dead.0, free.0, AcqRel, Relaxed);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.here() {
+            return;
+        }
+        // The service first: nothing may look at the window after it is unmapped.
+        drop(self.service.take());
+        let segment = self.segment();
+        self.blocks.flush(segment);
+        crate::process::threads::release_dead(segment, self.slot);
+        let record = segment.process(self.slot.into());
+        record.address_len.store(0, Relaxed);
+        record.word.store(Word::new(FREE, 0, self.generation).0, Release);
+    }
+}
+
+/// FREE => JOINING, next generation.
+fn take_slot(segment: &Segment) -> Option<(u16, u64)> {
+    for slot in 0..PROCESSES_MAX {
+        let record = segment.process(slot);
+        let now = Word(record.word.load(Acquire));
+        if now.state() != FREE {
+            continue;
+        }
+        let generation = now.sequence() + 1;
+        let mine = Word::new(JOINING, slot as u16, generation);
+        if record.word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
+            segment.header().processes.fetch_max(slot as u64 + 1, Relaxed);
+            return Some((slot as u16, generation));
+        }
+    }
+    None
+}
+
+fn program_name() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&path)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Writes text into words, zero padded, cut at a character.
+pub(crate) fn write_text(words: &[std::sync::atomic::AtomicU64], text: &str) {
+    let mut end = text.len().min(words.len() * 8);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    write_bytes(words, &text.as_bytes()[..end]);
+}
+
+/// Writes bytes into words, zero padded.
+pub(crate) fn write_bytes(words: &[std::sync::atomic::AtomicU64], bytes: &[u8]) {
+    for (i, word) in words.iter().enumerate() {
+        let mut eight = [0_u8; 8];
+        let rest = bytes.get(i * 8..).unwrap_or_default();
+        let n = rest.len().min(8);
+        eight[..n].copy_from_slice(&rest[..n]);
+        word.store(u64::from_le_bytes(eight), Relaxed);
+    }
+}
+
+/// Reads bytes from words.
+pub(crate) fn read_bytes(words: &[std::sync::atomic::AtomicU64]) -> Vec<u8> {
+    words.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect()
+}
+
+/// Reads text up to the first zero.
+pub(crate) fn read_text(words: &[std::sync::atomic::AtomicU64]) -> String {
+    let bytes = read_bytes(words);
+    let len = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}

@@ -1,0 +1,131 @@
+//! The first page of a domain, and the records of its tables.
+//!
+//! D1. A record that is all zero was never used.
+//! D2. Identity (magic to window base) is written before the domain's descriptor is given to anybody,
+//!     and never changes.
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use super::map::CLASSES;
+
+/// "staffet" and the layout's generation.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"staffeta");
+/// Version of everything shared: changes whenever a layout or a protocol changes.
+pub const FORMAT_VERSION: u32 = 1;
+/// Reads 0x01020304 only in the byte order in which it was written.
+pub const BYTE_ORDER: u32 = 0x0102_0304;
+
+/// The header.
+#[repr(C, align(64))]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// [`FORMAT_VERSION`].
+    pub version: AtomicU32,
+    /// [`BYTE_ORDER`].
+    pub byte_order: AtomicU32,
+    /// Bytes of the window.
+    pub window_bytes: AtomicU64,
+    /// Where processes with coinciding logical addresses map the window.
+    pub window_base: AtomicU64,
+    /// Page size of the creator.
+    pub page_bytes: AtomicU64,
+    /// The domain's identity: random, tells a domain from another of the same name.
+    pub identity: [AtomicU64; 2],
+    /// Bytes that blocks may occupy.
+    pub budget_bytes: AtomicU64,
+    /// Free blocks keep their memory up to so many bytes.
+    pub retain_bytes: AtomicU64,
+    pad0: [u64; 6],
+    /// Bytes that blocks occupy: in use, or free and kept.
+    pub charged_bytes: AtomicU64,
+    /// Bytes that free blocks keep.
+    pub retained_bytes: AtomicU64,
+    /// Channel records used so far.
+    pub channels: AtomicU64,
+    /// Schema bytes used so far.
+    pub schema_bytes: AtomicU64,
+    /// Process slots used so far.
+    pub processes: AtomicU64,
+    /// PCBs used so far.
+    pub pcbs: AtomicU64,
+    /// Capability records used so far.
+    pub capabilities: AtomicU64,
+    pad1: u64,
+    /// For each class: index + 1 of the first free block (low 40 bits) and a tag (high 24).
+    pub free: [AtomicU64; CLASSES],
+    /// For each class: blocks used so far.
+    pub used: [AtomicU64; CLASSES],
+}
+
+const _: () = assert!(std::mem::offset_of!(Header, charged_bytes) == 128);
+const _: () = assert!(std::mem::offset_of!(Header, free) == 192);
+const _: () = assert!(size_of::<Header>() <= 64 << 10);
+
+/// A process slot's states.
+pub mod process {
+    /// Nobody, or never used.
+    pub const FREE: u8 = 0;
+    /// A process is joining.
+    pub const JOINING: u8 = 1;
+    /// A member.
+    pub const LIVE: u8 = 2;
+    /// Its process is dead; what it left is being put in order.
+    pub const DEAD: u8 = 3;
+}
+
+/// Bytes of an intent record.
+pub const INTENT_WORDS: usize = 8;
+/// Longest mailbox address.
+pub const ADDRESS_BYTES: usize = 100;
+
+/// One process of the domain.
+#[repr(C, align(512))]
+pub struct ProcessSlot {
+    /// State word (`memory::word`); the sequence is the generation of the slot.
+    pub word: AtomicU64,
+    /// Process id in its own pid namespace: to show to people, never an identity.
+    pub pid: AtomicU32,
+    /// Bytes of `address`.
+    pub address_len: AtomicU32,
+    /// What this process is about to do in two places (operation, block, channel, ticket ...), sealed by its last word.
+    pub intent: [AtomicU64; INTENT_WORDS],
+    /// PCBs of this process that may run again: a list of references (`process::ready`).
+    pub ready: AtomicU64,
+    /// Where this process maps the window.
+    pub window_base: AtomicU64,
+    /// Its name, UTF-8, zero padded.
+    pub name: [AtomicU64; 4],
+    /// Address of its mailbox.
+    pub address: [AtomicU64; 13],
+    pad: [u64; 35],
+}
+
+const _: () = assert!(size_of::<ProcessSlot>() == super::map::PROCESS_BYTES as usize);
+const _: () = assert!(ADDRESS_BYTES <= 13 * 8);
+
+/// A block's states.
+pub mod block {
+    /// Never used.
+    pub const NEVER: u8 = 0;
+    /// Free.
+    pub const FREE: u8 = 1;
+    /// Owned by the process in the word's slot (in use, or kept by it for reuse).
+    pub const OWNED: u8 = 2;
+    /// Part of a channel: its ring or its staging.
+    pub const CHANNEL: u8 = 3;
+}
+
+/// One block: who holds it, and what its memory costs.
+#[repr(C, align(32))]
+pub struct BlockRecord {
+    /// State word; the sequence is the block's incarnation: it changes whenever the block is freed.
+    pub holder: AtomicU64,
+    /// In a free list: index + 1 of the next one.
+    pub next: AtomicU64,
+    /// Bytes charged for it.
+    pub charged: AtomicU64,
+    reserved: u64,
+}
+
+const _: () = assert!(size_of::<BlockRecord>() == super::map::BLOCK_RECORD_BYTES as usize);

@@ -1,0 +1,12 @@
+//! The domain's memory: the map of the segment, its header and tables, state words, the block
+//! allocator.
+//!
+//! It does not know what a message or a channel is (but for where the channel records lie), nor how a
+//! process came to map the segment.
+
+pub mod blocks;
+pub mod header;
+pub mod map;
+pub mod platform;
+pub mod segment;
+pub mod word;

@@ -1,0 +1,186 @@
+//! What a protocol needs from the machine: atomic words and a way to sleep on one.
+//!
+//! Every protocol of this crate (rendezvous, basic ring, sleep handshake, ready list, free lists) is
+//! written once, against [`Platform`], and takes references to its words; it never asks where they
+//! live. [`Native`] is the hardware and the shared futex; the model checkers bring their own.
+//!
+//! This file does not decide *when* to spin or sleep: that is `process::wait`.
+
+#![allow(unsafe_code)] // `Hold` is shared memory that is not atomic: its contract is the proof obligation.
+
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::os;
+
+/// An atomic 64-bit word.
+pub trait Word64: Send + Sync {
+    /// A word that holds `value`.
+    fn new(value: u64) -> Self;
+    /// Atomic load.
+    fn load(&self, order: Ordering) -> u64;
+    /// Atomic store.
+    fn store(&self, value: u64, order: Ordering);
+    /// Atomic compare-exchange; `Err` holds what was found.
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64>;
+    /// Atomic addition; returns the value before.
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64;
+}
+
+/// An atomic 32-bit word that can be slept on.
+pub trait Word32: Send + Sync {
+    /// A word that holds `value`.
+    fn new(value: u32) -> Self;
+    /// Atomic load.
+    fn load(&self, order: Ordering) -> u32;
+    /// Atomic addition; returns the value before.
+    fn fetch_add(&self, value: u32, order: Ordering) -> u32;
+}
+
+/// Words of a [`Hold`].
+pub const HOLD_WORDS: usize = 3;
+/// What a [`Hold`] holds: bytes, some of which may be padding.
+pub type HoldBytes = [MaybeUninit<u64>; HOLD_WORDS];
+
+/// A few bytes of shared memory that are *not* atomic: the protocol around them says who may touch
+/// them when. A type of its own so that a model checker can watch every access.
+pub trait Hold: Send + Sync {
+    /// All uninitialised.
+    fn new() -> Self;
+    /// Runs `f` with a pointer for writing.
+    ///
+    /// # Safety
+    /// Nobody else may access the bytes meanwhile.
+    unsafe fn write<R>(&self, f: impl FnOnce(*mut HoldBytes) -> R) -> R;
+    /// Runs `f` with a pointer for reading.
+    ///
+    /// # Safety
+    /// Nobody may write the bytes meanwhile.
+    unsafe fn read<R>(&self, f: impl FnOnce(*const HoldBytes) -> R) -> R;
+}
+
+/// The machine under a protocol.
+pub trait Platform: Sized + 'static {
+    /// 64-bit atomic.
+    type U64: Word64;
+    /// 32-bit atomic.
+    type U32: Word32;
+    /// A few bytes guarded by a protocol.
+    type Hold: Hold;
+
+    /// One step of a busy wait. `steps` counts them from the beginning of this wait.
+    fn relax(steps: u64);
+    /// Sleeps while `word` holds `expected`; may return early for no reason.
+    fn sleep(word: &Self::U32, expected: u32, deadline: Option<Instant>);
+    /// Wakes whoever sleeps on `word`.
+    fn wake(word: &Self::U32);
+    /// The monotonic clock, nanoseconds; 0 where there is none.
+    fn now_ns() -> u64;
+}
+
+/// The hardware's atomics and the kernel's shared futex.
+#[derive(Debug)]
+pub enum Native {}
+
+impl Word64 for AtomicU64 {
+    #[inline(always)]
+    fn new(value: u64) -> Self {
+        AtomicU64::new(value)
+    }
+    #[inline(always)]
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+    #[inline(always)]
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+    #[inline(always)]
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        AtomicU64::compare_exchange(self, current, new, success, failure)
+    }
+    #[inline(always)]
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        AtomicU64::fetch_add(self, value, order)
+    }
+}
+
+impl Word32 for AtomicU32 {
+    #[inline(always)]
+    fn new(value: u32) -> Self {
+        AtomicU32::new(value)
+    }
+    #[inline(always)]
+    fn load(&self, order: Ordering) -> u32 {
+        AtomicU32::load(self, order)
+    }
+    #[inline(always)]
+    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+        AtomicU32::fetch_add(self, value, order)
+    }
+}
+
+/// Plain shared bytes.
+#[repr(transparent)]
+pub struct NativeHold(UnsafeCell<HoldBytes>);
+
+// SAFETY: every access goes through `Hold`, whose contract excludes conflicting ones.
+unsafe impl Sync for NativeHold {}
+
+impl Hold for NativeHold {
+    fn new() -> Self {
+        NativeHold(UnsafeCell::new([MaybeUninit::uninit(); HOLD_WORDS]))
+    }
+    #[inline(always)]
+    unsafe fn write<R>(&self, f: impl FnOnce(*mut HoldBytes) -> R) -> R {
+        f(self.0.get())
+    }
+    #[inline(always)]
+    unsafe fn read<R>(&self, f: impl FnOnce(*const HoldBytes) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// A spinning process gives its core away once in so many steps: the partner may be waiting for
+/// exactly this core.
+const STEPS_PER_YIELD: u64 = 1 << 12;
+
+impl Platform for Native {
+    type U64 = AtomicU64;
+    type U32 = AtomicU32;
+    type Hold = NativeHold;
+
+    #[inline(always)]
+    fn relax(steps: u64) {
+        std::hint::spin_loop();
+        if steps % STEPS_PER_YIELD == STEPS_PER_YIELD - 1 || os::affinity::single_core() {
+            os::affinity::yield_now();
+        }
+    }
+
+    fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {
+        os::futex::wait(word, expected, deadline);
+    }
+
+    fn wake(word: &AtomicU32) {
+        os::futex::wake(word, 1);
+    }
+
+    fn now_ns() -> u64 {
+        os::clock::monotonic_ns()
+    }
+}
