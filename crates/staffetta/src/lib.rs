@@ -1,6 +1,9 @@
 //! Zero-copy message passing between processes on Linux.
 
-#[allow(dead_code)] // until every layer is in
-mod os;
+// Lets the derive's `::staffetta` paths resolve inside this crate too.
+extern crate self as staffetta;
 
-pub use os::Error as OsError;
+pub mod message;
+
+pub use message::Message;
+pub use staffetta_derive::Message;

@@ -93,7 +93,7 @@ impl Member {
         // Its ends: undo what it was doing, then say that it died, then wake the partner.
         let in_flight = crate::channel::sweep::settle_ends(self, slot);
         // Its blocks and capabilities, except those that are on their way to a survivor.
-        blocks::release_dead(segment, slot, |offset| in_flight.blocks.contains(&offset));
+        blocks::release_dead(segment, slot, |offset, incarnation| in_flight.blocks.contains(&(offset, incarnation)));
         capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index));
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot);

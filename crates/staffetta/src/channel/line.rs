@@ -279,6 +279,13 @@ impl<P: Platform> Line<P> {
         }
     }
 
+    /// What cell `sequence & 1` refers to, for a sweeper: a hint, to be checked against the block's word.
+    pub fn peek_reference(&self, sequence: u64) -> Reference3 {
+        // SAFETY: the sender does not write this cell while `sequence + 1` is the word's sequence (L2); if that
+        // changed meanwhile, what is read is garbage, which a hint may be. Volatile: not to be reasoned about.
+        unsafe { self.cells[(sequence & 1) as usize].read(|cell| cell.cast::<Reference3>().read_volatile()) }
+    }
+
     /// Reads the word by a read-modify-write: whoever changed something else first (its end, a death
     /// mark) now either sees P, or is seen by the waiter's recheck (wait.rs, H2).
     pub fn word_after_change(&self) -> Word {

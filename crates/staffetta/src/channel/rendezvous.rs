@@ -621,7 +621,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
 }
 
 impl Outgoing {
-    fn length(&self) -> usize {
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn length(&self) -> usize {
         match *self {
             Outgoing::Cell { length, .. }
             | Outgoing::Private { length, .. }
@@ -629,7 +630,8 @@ impl Outgoing {
             Outgoing::Parcel(words) => words[1] as usize,
         }
     }
-    fn bytes(&self) -> *const u8 {
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn bytes(&self) -> *const u8 {
         match *self {
             Outgoing::Cell { bytes, .. }
             | Outgoing::Private { bytes, .. }
@@ -640,19 +642,53 @@ impl Outgoing {
 }
 
 impl Incoming {
-    fn capacity(&self) -> usize {
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn capacity(&self) -> usize {
         match *self {
             Incoming::Cell { length, .. } => length,
             Incoming::Parcel(_) => 0,
             Incoming::Private { capacity, .. } | Incoming::Variable { capacity, .. } => capacity,
         }
     }
-    fn bytes(&self) -> *mut u8 {
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn bytes(&self) -> *mut u8 {
         match *self {
             Incoming::Parcel(_) => std::ptr::null_mut(),
             Incoming::Cell { bytes, .. }
             | Incoming::Private { bytes, .. }
             | Incoming::Variable { bytes, .. } => bytes,
         }
+    }
+}
+
+/// Waits until somebody holds the other end; gives its end word.
+pub fn await_attach<P: Platform, G: Ground<P>>(
+    peer: &Side<P>,
+    me: &Side<P>,
+    ground: &G,
+    memory: &mut Memory,
+    tally: &Tally<P>,
+    deadline: Option<Instant>,
+) -> Result<Word, Stop> {
+    let mut waited = Waited::default();
+    let woken = wait(
+        memory.wait,
+        &mut memory.spinner,
+        deadline,
+        &mut waited,
+        || ground.own_pcb(),
+        || Some(peer.end().awake()).filter(|end| end.state() == ATTACHED),
+        |pcb_ref| {
+            me.set_pcb_ref(pcb_ref);
+            peer.announce()
+        },
+    );
+    tally.waited(&waited);
+    match woken {
+        Woken::Ready(end) => {
+            memory.lost_partner(end);
+            Ok(end)
+        }
+        Woken::TimedOut => Err(Stop::TimedOut),
     }
 }

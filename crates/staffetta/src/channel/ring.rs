@@ -10,12 +10,12 @@
 //! | FULL | holds a message; P: the sender sleeps until it is EMPTY | receiver: READING; sender: withdraw |
 //! | READING | the receiver copies it out | receiver: EMPTY, or FULL if its target was too small |
 //!
-//! B1. The sequence of a slot's word grows with every change but P.
-//! B2. The bytes of a slot are the sender's while EMPTY, nobody's while FULL, the receiver's while READING.
-//! B3. `tail` is written only by the holder of the sending end, `head` by that of the receiving end: a successor
+//! N1. The sequence of a slot's word grows with every change but P.
+//! N2. The bytes of a slot are the sender's while EMPTY, nobody's while FULL, the receiver's while READING.
+//! N3. `tail` is written only by the holder of the sending end, `head` by that of the receiving end: a successor
 //!     goes on where the one before stopped. Commit points: EMPTY => FULL, and FULL => READING.
 
-#![allow(unsafe_code)] // The slots' bytes are raw memory: B2 says whose they are.
+#![allow(unsafe_code)] // The slots' bytes are raw memory: N2 says whose they are.
 
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -54,7 +54,7 @@ pub struct RingParty<'c, G: Ground<Native>> {
     pub degree: u64,
     /// Longest message.
     pub message_bytes_max: u64,
-    /// This side's place: `head` or `tail` (B3).
+    /// This side's place: `head` or `tail` (N3).
     pub place: &'c AtomicU64,
     /// This side.
     pub me: &'c Side,
@@ -84,7 +84,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         let mut now = from;
         loop {
             let to = Word::new(state, 0, from.sequence() + 1);
-            // AcqRel: releases the bytes (B2) to the other side, acquires what it did to them before.
+            // AcqRel: releases the bytes (N2) to the other side, acquires what it did to them before.
             match slot.word.compare_exchange(now.0, to.0, AcqRel, Acquire) {
                 Ok(_) => return Some(now.is_parked()),
                 Err(found) if Word(found).awake() == from.awake() => now = Word(found),
@@ -97,7 +97,13 @@ impl<G: Ground<Native>> RingParty<'_, G> {
     ///
     /// # Safety
     /// The caller is the only sender; `bytes` are `length` readable bytes.
-    pub unsafe fn send(&mut self, bytes: *const u8, length: usize, patience: Patience) -> Result<(), Stop> {
+    pub unsafe fn send(
+        &mut self,
+        bytes: *const u8,
+        length: usize,
+        patience: Patience,
+        counts: bool,
+    ) -> Result<(), Stop> {
         if length as u64 > self.message_bytes_max {
             return Err(Stop::TooLong { length: length as u64, capacity: self.message_bytes_max });
         }
@@ -109,8 +115,8 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         // Empty unless a withdrawal failed or the sender before us left in the middle.
         let empty = self.await_slot(place, EMPTY, deadline)?;
         let (slot, to) = self.slot(place);
-        // SAFETY: EMPTY: the bytes are ours (B2).
-        unsafe { self.tally.copy(bytes, to, length) };
+        // SAFETY: EMPTY: the bytes are ours (N2).
+        unsafe { self.copy(bytes, to, length, counts) };
         slot.length.store(length as u64, Relaxed);
         let asleep = Self::change(slot, empty, FULL).ok_or(Stop::Corrupt)?;
         self.place.store(place + 1, Relaxed);
@@ -137,7 +143,13 @@ impl<G: Ground<Native>> RingParty<'_, G> {
     ///
     /// # Safety
     /// The caller is the only receiver; `to` is `capacity` writable bytes.
-    pub unsafe fn receive(&mut self, to: *mut u8, capacity: usize, patience: Patience) -> Result<usize, Stop> {
+    pub unsafe fn receive(
+        &mut self,
+        to: *mut u8,
+        capacity: usize,
+        patience: Patience,
+        counts: bool,
+    ) -> Result<usize, Stop> {
         let deadline = match patience {
             Patience::Try => Some(Instant::now()),
             Patience::Until(deadline) => deadline,
@@ -148,7 +160,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         if Self::change(slot, full, READING).is_none() {
             // Withdrawn just now: wait for the next one.
             // SAFETY: passed on.
-            return unsafe { self.receive(to, capacity, Patience::Until(deadline)) };
+            return unsafe { self.receive(to, capacity, Patience::Until(deadline), counts) };
         }
         let reading = Word::new(READING, 0, full.sequence() + 1);
         let length = slot.length.load(Relaxed);
@@ -156,8 +168,8 @@ impl<G: Ground<Native>> RingParty<'_, G> {
             Self::change(slot, reading, FULL);
             return Err(Stop::TooLong { length, capacity: capacity as u64 });
         }
-        // SAFETY: READING: the bytes are ours (B2); the length was checked.
-        unsafe { self.tally.copy(from, to, length as usize) };
+        // SAFETY: READING: the bytes are ours (N2); the length was checked.
+        unsafe { self.copy(from, to, length as usize, counts) };
         self.place.store(place + 1, Relaxed);
         let asleep = Self::change(slot, reading, EMPTY).unwrap_or(true);
         self.wake_if(asleep);
@@ -212,6 +224,21 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         }
     }
 
+    /// `counts`: the bytes are a message's, not a reference to one.
+    ///
+    /// # Safety
+    /// As `Tally::copy`.
+    unsafe fn copy(&self, from: *const u8, to: *mut u8, length: usize, counts: bool) {
+        // SAFETY: passed on.
+        unsafe {
+            if counts {
+                self.tally.copy(from, to, length);
+            } else {
+                std::ptr::copy_nonoverlapping(from, to, length);
+            }
+        }
+    }
+
     fn wake_if(&self, asleep: bool) {
         if asleep {
             self.tally.woke();
@@ -231,4 +258,23 @@ pub unsafe fn touch(ring: NonNull<u8>, degree: u64, message_bytes_max: u64) {
         let slot = unsafe { &*ring.as_ptr().add((i * stride) as usize).cast::<Slot>() };
         slot.word.fetch_add(0, AcqRel);
     }
+}
+
+/// The references to parcels that the slots hold, or held last: for a sweeper, who checks each
+/// against the block's own word.
+///
+/// # Safety
+/// `ring` has `degree + 1` slots for references.
+pub unsafe fn references(ring: NonNull<u8>, degree: u64, message_bytes_max: u64) -> Vec<[u64; 3]> {
+    let stride = stride(message_bytes_max).unwrap_or(0);
+    (0..=degree)
+        .map(|i| {
+            // SAFETY: inside the ring, by the caller's promise. Volatile: a survivor may be reading or writing it;
+            // whatever is read is only a hint.
+            unsafe {
+                let slot = ring.as_ptr().add((i * stride + SLOT_BYTES) as usize);
+                slot.cast::<[u64; 3]>().read_volatile()
+            }
+        })
+        .collect()
 }

@@ -68,7 +68,8 @@ impl<P: Platform> Side<P> {
         Word(self.end.load(Acquire))
     }
 
-    /// ABSENT | LEFT | DIED => ATTACHED by process `slot`. `Err`: somebody holds it.
+    /// ABSENT | LEFT | DIED => ATTACHED by process `slot`. `Err`: somebody holds it. The caller wakes the
+    /// partner, who may sleep until somebody comes.
     pub fn attach(&self, slot: u16) -> Result<Word, Word> {
         let mut now = self.end();
         loop {
@@ -83,8 +84,20 @@ impl<P: Platform> Side<P> {
         }
     }
 
+    /// The partner puts P on the empty end: whoever attaches wakes it. False: somebody is there.
+    pub fn announce(&self) -> bool {
+        loop {
+            let now = self.end();
+            if now.state() == ATTACHED {
+                return false;
+            }
+            if now.is_parked() || self.change_end(now, now.parked()).is_ok() {
+                return true;
+            }
+        }
+    }
+
     /// ATTACHED => LEFT | DIED. Idempotent: false if the end is no longer as `held`.
-    /// Returns the word before, so that a partner that sleeps on it (P) can be woken.
     pub fn detach(&self, held: Word, into: u8) -> bool {
         let mut now = self.end();
         loop {

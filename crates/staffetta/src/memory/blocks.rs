@@ -12,8 +12,9 @@
 //!
 //! B1. The holder word is the authority; the free lists are hints. A block that is found in a list but is
 //!     not FREE is skipped; one that is FREE but in no list is lost until the lists are rebuilt.
-//! B2. The incarnation (the word's sequence) changes whenever a block is freed, so a reference to an earlier life
-//!     of a block can be told.
+//! B2. The incarnation (the word's sequence) changes whenever the holder does (a sent block has changed hands when its
+//!     receiver has said so): a reference to an earlier life can be told, and so can a hand-over that is not
+//!     yet accounted for.
 //! B3. What a block costs is charged before the block is handed out, and stays charged while its memory
 //!     may be resident; so blocks never occupy more than the budget.
 
@@ -289,7 +290,7 @@ fn push(segment: &Segment, id: BlockId) {
 
 /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
 /// their way to somebody. Idempotent.
-pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64) -> bool) -> u64 {
+pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bool) -> u64 {
     let mut blocks = 0;
     for class in segment.map().classes() {
         let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
@@ -298,7 +299,7 @@ pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64) -> bool) 
             let record = segment.block_record(id);
             let now = Word(record.holder.load(Acquire));
             let dead = now.state() == OWNED && now.slot() == slot;
-            if !dead || spared(segment.map().block(id)) {
+            if !dead || spared(segment.map().block(id), now.sequence()) {
                 continue;
             }
             let free = Word::new(FREE, 0, now.sequence() + 1);

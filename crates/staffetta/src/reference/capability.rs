@@ -413,3 +413,16 @@ pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u32) -> bool) 
         }
     }
 }
+
+impl Table {
+    /// Runs `f` with the descriptor and its size.
+    pub fn with_file<R>(
+        &self,
+        id: CapabilityId,
+        f: impl FnOnce(std::os::fd::BorrowedFd<'_>, u64) -> Result<R, AcquireError>,
+    ) -> Result<R, AcquireError> {
+        let mut entries = self.lock();
+        let entry = entries.entry(id)?;
+        f(entry.file.as_fd(), entry.bytes)
+    }
+}

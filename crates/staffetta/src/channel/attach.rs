@@ -1,0 +1,337 @@
+//! Finding or making a channel by its name.
+//!
+//! Names live in hash buckets: each a list of records, pushed by one compare-exchange. A record is filled in before it is
+//! pushed (record.rs, C1), and whoever loses the push looks again at what was pushed meanwhile: so two
+//! processes that open the same name at the same time, in any order, get the same record, and one that
+//! stops in the middle delays nobody.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::Arc;
+
+use super::record::{state, Record, NAME_BYTES_MAX};
+use super::ring;
+use super::spec::{Content, Kind, Spec};
+use crate::error::AttachError;
+use crate::member::{write_text, Member};
+use crate::memory::map::{BUCKETS, CHANNELS_MAX, SCHEMAS_BYTES};
+use crate::memory::segment::Segment;
+use crate::memory::word::Word;
+use crate::message::Schema;
+use crate::reference::Method;
+
+/// What an end asks for; None: whatever is there, or the default.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Kind.
+    pub kind: Option<Kind>,
+    /// Degree of a basic channel.
+    pub degree: Option<u64>,
+    /// Reference method.
+    pub method: Option<Method>,
+    /// Longest message of a basic channel.
+    pub message_bytes_max: Option<u64>,
+    /// How messages travel.
+    pub content: Content,
+    /// The messages' layout.
+    pub schema: Schema,
+}
+
+/// Longest message of a basic channel of variable length, unless said otherwise.
+const MESSAGE_BYTES_MAX_DEFAULT: u64 = 1 << 20;
+/// Longest ring a creator may ask for by degree.
+const DEGREE_MAX: u64 = 1 << 20;
+
+/// A channel that this process has found.
+#[derive(Clone)]
+pub struct Found {
+    /// Index of its record.
+    pub index: usize,
+    /// What it is.
+    pub spec: Spec,
+}
+
+/// Finds the channel `name`, or makes it as `wish` says.
+pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Found, AttachError> {
+    check_name(name)?;
+    let segment = member.segment();
+    let bucket = segment.bucket(hash(name) as usize % BUCKETS);
+    let mut made: Option<usize> = None;
+    loop {
+        let head = bucket.load(Acquire);
+        if let Some(index) = look_up(segment, head, name) {
+            if let Some(unused) = made {
+                unmake(member, unused);
+            }
+            let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
+            check_wish(name, &spec, wish)?;
+            check_method(member, name, spec.method)?;
+            return Ok(Found { index, spec });
+        }
+        let index = match made {
+            Some(index) => index,
+            None => make(member, name, wish)?,
+        };
+        made = Some(index);
+        let record = segment.channel(index);
+        record.next.store(head, Relaxed);
+        // Release: publishes the record (C1).
+        if bucket.compare_exchange(head, index as u64 + 1, Release, Relaxed).is_ok() {
+            let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
+            return Ok(Found { index, spec });
+        }
+    }
+}
+
+/// Makes a channel without a name.
+pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
+    let index = make(member, "", wish)?;
+    let segment = member.segment();
+    segment.channel(index).state.store(Word::new(state::UNNAMED, member.slot, 0).0, Release);
+    let spec = read_spec(segment, index).ok_or_else(|| impossible("", "its record is corrupt"))?;
+    Ok(Found { index, spec })
+}
+
+fn impossible(name: &str, why: impl Into<String>) -> AttachError {
+    AttachError::Impossible { name: name.to_owned(), why: why.into() }
+}
+
+fn check_name(name: &str) -> Result<(), AttachError> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_BYTES_MAX {
+        "it is longer than 128 bytes"
+    } else if name.contains('\0') {
+        "it contains a NUL"
+    } else {
+        return Ok(());
+    };
+    Err(AttachError::Name { name: name.to_owned(), why })
+}
+
+/// FNV-1a: the same in every process.
+fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn look_up(segment: &Segment, mut link: u64, name: &str) -> Option<usize> {
+    // A list longer than all records is a wreck.
+    for _ in 0..CHANNELS_MAX {
+        let index = usize::try_from(link.checked_sub(1)?).ok().filter(|i| *i < CHANNELS_MAX)?;
+        let record = segment.channel(index);
+        if record.name() == name {
+            return Some(index);
+        }
+        link = record.next.load(Relaxed);
+    }
+    None
+}
+
+fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> {
+    let differs = |asked: Option<u64>, is: u64| asked.is_some_and(|a| a != is);
+    let what = if there.content != wish.content || there.schema != wish.schema {
+        "the messages differ"
+    } else if wish.kind.is_some_and(|kind| kind != there.kind) {
+        "the kinds differ"
+    } else if differs(wish.degree, there.degree) {
+        "the degrees differ"
+    } else if wish.method.is_some_and(|method| method != there.method) {
+        "the reference methods differ"
+    } else if differs(wish.message_bytes_max, there.message_bytes_max) {
+        "the longest messages differ"
+    } else {
+        return Ok(());
+    };
+    let here = Spec {
+        kind: wish.kind.unwrap_or(there.kind),
+        degree: wish.degree.unwrap_or(there.degree),
+        method: wish.method.unwrap_or(there.method),
+        content: wish.content,
+        message_bytes_max: wish.message_bytes_max.unwrap_or(there.message_bytes_max),
+        schema: wish.schema.clone(),
+    };
+    let difference = wish.schema.difference(&there.schema).map(|d| format!("\n  first difference (here, there): {d}"));
+    Err(AttachError::Mismatch {
+        name: name.to_owned(),
+        what,
+        there: there.to_string(),
+        here: here.to_string(),
+        difference: difference.unwrap_or_default(),
+    })
+}
+
+fn check_method(member: &Member, name: &str, method: Method) -> Result<(), AttachError> {
+    if method == Method::Coinciding && !member.refs.coincide() {
+        return Err(AttachError::AddressesDiffer { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Fills in a record that nobody else knows yet.
+fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachError> {
+    let spec = spec_of_wish(member, name, wish)?;
+    check_method(member, name, spec.method)?;
+    let segment = member.segment();
+    let too_many = || AttachError::TooManyChannels { channels: CHANNELS_MAX };
+    let ring = if spec.kind == Kind::Basic { make_ring(member, name, &spec)? } else { 0 };
+    let schema = intern(segment, &spec.schema).ok_or_else(too_many)?;
+    let index = claim_record(member).ok_or_else(too_many)?;
+    let record = segment.channel(index);
+    record.kind.store(
+        u64::from(spec.kind.code())
+            | u64::from(spec.method.code()) << 8
+            | u64::from(spec.content.code()) << 16,
+        Relaxed,
+    );
+    record.degree.store(spec.degree, Relaxed);
+    record.message_bytes_max.store(spec.message_bytes_max, Relaxed);
+    record.fingerprint.store(spec.schema.fingerprint(), Relaxed);
+    record.schema.store(schema, Relaxed);
+    record.ring.store(ring, Relaxed);
+    record.head.store(0, Relaxed);
+    record.tail.store(0, Relaxed);
+    record.name_len.store(name.len() as u64, Relaxed);
+    write_text(&record.name, name);
+    // Published by the push into the bucket.
+    record.state.store(Word::new(state::NAMED, member.slot, 0).0, Relaxed);
+    Ok(index)
+}
+
+fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, AttachError> {
+    let kind = wish.kind.unwrap_or(Kind::Rendezvous);
+    let coincide = if member.refs.coincide() { Method::Coinciding } else { Method::Distinct };
+    let degree = wish.degree.unwrap_or(0);
+    if degree > DEGREE_MAX {
+        return Err(impossible(name, format!("a degree of {degree} is more than {DEGREE_MAX}")));
+    }
+    let message_bytes_max = match (kind, wish.content, wish.schema.is_sized()) {
+        (Kind::Rendezvous, ..) => 0,
+        (Kind::Basic, Content::Parcel, _) => size_of::<super::line::Reference3>() as u64,
+        (Kind::Basic, Content::Value, true) => wish.schema.size(),
+        (Kind::Basic, Content::Value, false) => wish.message_bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT),
+    };
+    Ok(Spec {
+        kind,
+        degree,
+        method: wish.method.unwrap_or(coincide),
+        content: wish.content,
+        message_bytes_max,
+        schema: wish.schema.clone(),
+    })
+}
+
+fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
+    let bytes = ring::stride(spec.message_bytes_max)
+        .and_then(|stride| stride.checked_mul(spec.degree + 1))
+        .ok_or_else(|| impossible(name, "degree times message size overflows"))?;
+    let segment = member.segment();
+    let id = member.blocks.allocate(segment, bytes, 64)?;
+    let offset = segment.map().block(id);
+    crate::message::bytes::zero(segment, offset, bytes);
+    member.blocks.give_to_channel(segment, id);
+    Ok(offset)
+}
+
+fn claim_record(member: &Member) -> Option<usize> {
+    let segment = member.segment();
+    let mine = Word::new(state::BUILDING, member.slot, 0);
+    let claim = |index: usize| {
+        let record = &segment.channel(index).state;
+        record.compare_exchange(0, mine.0, AcqRel, Relaxed).is_ok()
+    };
+    let used = segment.header().channels.load(Relaxed).min(CHANNELS_MAX as u64) as usize;
+    // Records of unnamed channels come free; named ones stay with the domain.
+    (0..used).chain(used..CHANNELS_MAX).find(|&index| claim(index)).inspect(|&index| {
+        segment.header().channels.fetch_max(index as u64 + 1, AcqRel);
+    })
+}
+
+/// Takes back a record that was never published, or an unnamed one that both ends have left.
+pub fn unmake(member: &Member, index: usize) {
+    let segment = member.segment();
+    let record = segment.channel(index);
+    for offset in [record.ring.swap(0, Relaxed), record.sender.staging(0), record.sender.staging(1)] {
+        if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
+            member.blocks.free(segment, id);
+        }
+    }
+    record.sender.set_staging(0, 0);
+    record.sender.set_staging(1, 0);
+    record.name_len.store(0, Relaxed);
+    record.state.store(0, Release);
+}
+
+/// Reads what a record says; None if it makes no sense.
+pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
+    let record = segment.channel(index);
+    let kind = record.kind.load(Relaxed);
+    let spec = Spec {
+        kind: Kind::from_code(kind as u8)?,
+        method: Method::from_code((kind >> 8) as u8)?,
+        content: Content::from_code((kind >> 16) as u8)?,
+        degree: record.degree.load(Relaxed),
+        message_bytes_max: record.message_bytes_max.load(Relaxed),
+        schema: read_schema(segment, record.schema.load(Relaxed))?,
+    };
+    (spec.kind != Kind::Basic || ring_lies_in_its_block(segment, record, &spec)).then_some(spec)
+}
+
+fn ring_lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bool {
+    let offset = record.ring.load(Relaxed);
+    let bytes = ring::stride(spec.message_bytes_max)
+        .filter(|_| spec.degree <= DEGREE_MAX)
+        .and_then(|stride| stride.checked_mul(spec.degree + 1));
+    let block = segment.map().locate(offset);
+    matches!((block, bytes), (Some(id), Some(bytes)) if bytes <= id.bytes() && segment.map().block(id) == offset)
+}
+
+// The schema store: texts one after the other, each as its length in bytes and its fingerprint, then the text. Grows by one
+// fetch-add; a text that is there already is used again.
+
+fn intern(segment: &Segment, schema: &Schema) -> Option<u64> {
+    let text = schema.to_string();
+    let words = 2 + (text.len() as u64).div_ceil(8);
+    let mut at = 0;
+    let used = segment.header().schema_bytes.load(Acquire).min(SCHEMAS_BYTES) / 8;
+    while at < used {
+        // Acquire: pairs with the Release below; 0 means still being written: skipped by its reserved length.
+        let head = segment.schema_word(at)?.load(Acquire);
+        let (len, ready) = (head >> 1, head & 1 == 1);
+        if len == 0 {
+            break;
+        }
+        if ready && segment.schema_word(at + 1)?.load(Relaxed) == schema.fingerprint() {
+            if read_schema(segment, at).as_ref() == Some(schema) {
+                return Some(at);
+            }
+        }
+        at += 2 + len.div_ceil(8);
+    }
+    let at = segment.header().schema_bytes.fetch_add(words * 8, AcqRel) / 8;
+    if at + words > SCHEMAS_BYTES / 8 {
+        return None;
+    }
+    let head = segment.schema_word(at)?;
+    head.store((text.len() as u64) << 1, Relaxed);
+    segment.schema_word(at + 1)?.store(schema.fingerprint(), Relaxed);
+    for (i, eight) in text.as_bytes().chunks(8).enumerate() {
+        let mut bytes = [0; 8];
+        bytes[..eight.len()].copy_from_slice(eight);
+        segment.schema_word(at + 2 + i as u64)?.store(u64::from_le_bytes(bytes), Relaxed);
+    }
+    head.store((text.len() as u64) << 1 | 1, Release);
+    Some(at)
+}
+
+fn read_schema(segment: &Segment, at: u64) -> Option<Schema> {
+    let head = segment.schema_word(at)?.load(Acquire);
+    let len = head >> 1;
+    if head & 1 == 0 || len > crate::message::SCHEMA_LENGTH_MAX as u64 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(len as usize + 8);
+    for i in 0..len.div_ceil(8) {
+        bytes.extend(segment.schema_word(at + 2 + i)?.load(Relaxed).to_le_bytes());
+    }
+    bytes.truncate(len as usize);
+    Schema::parse(std::str::from_utf8(&bytes).ok()?).ok()
+}

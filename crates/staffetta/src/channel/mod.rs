@@ -1,0 +1,29 @@
+//! Channels: the basic one and the rendezvous, their ends, and how ends are found.
+//!
+//! | file | one idea |
+//! |---|---|
+//! | `line` | the rendezvous descriptor: a state word and two cells in one cache line |
+//! | `side` | who holds an end |
+//! | `rendezvous` | whoever arrives second hands over and wakes the partner |
+//! | `ring` | the basic channel |
+//! | `tally` | counters, and the one function that copies message bytes |
+//! | `ground` | the process around a protocol |
+//! | `spec`, `record`, `attach` | what a channel is, where it is written, how it is found or made |
+//! | `end` | an end as this process holds it |
+//! | `sender`, `receiver`, `builder` | the typed faces |
+//! | `sweep` | what a dead process left in the channels |
+
+pub(crate) mod attach;
+pub(crate) mod builder;
+pub(crate) mod end;
+pub(crate) mod ground;
+pub mod line;
+pub(crate) mod receiver;
+pub mod record;
+pub mod rendezvous;
+pub(crate) mod ring;
+pub(crate) mod sender;
+pub mod side;
+pub(crate) mod spec;
+pub(crate) mod sweep;
+pub mod tally;

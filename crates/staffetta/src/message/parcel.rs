@@ -1,0 +1,537 @@
+//! Parcels: messages built where they will be read. Sending one moves a reference, never a byte.
+//!
+//! A parcel lies in a block of the domain, or, for channels of the capability method, in a memory file of its own.
+//!
+//! Q1. A `Parcel` is the only handle to its memory in all processes: its holder word names this process,
+//!     and sending it consumes the handle.
+//! Q2. Its memory is mapped, aligned for `T` and at least as long as `T` with `tail` elements, for as long
+//!     as the handle lives (it keeps the `Member`; a capability is pinned).
+
+#![allow(unsafe_code)] // A parcel owns raw shared memory: Q1 and Q2 make references to it sound.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::channel::line::Reference3;
+use crate::error::{AcquireError, AllocateError, SendFailure};
+use crate::member::Member;
+use crate::memory::map::BlockId;
+use crate::message::Message;
+use crate::os::mapping::{Access, Mapping, Placement};
+use crate::reference::capability::{CapabilityId, Table};
+use crate::reference::Method;
+use crate::Domain;
+
+/// Where a parcel's memory is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Memory {
+    /// A block of the domain, in this incarnation.
+    Block(BlockId, u64),
+    /// A memory file of its own.
+    Capability(CapabilityId),
+}
+
+/// What a parcel is made of but for its type.
+pub(crate) struct Raw {
+    member: Arc<Member>,
+    memory: Memory,
+    data: NonNull<u8>,
+}
+
+impl Raw {
+    /// `bytes` of fresh memory for `method`, not initialised.
+    fn allocate(domain: &Domain, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
+        let member = domain.member();
+        if !member.here() {
+            return Err(AllocateError::Forked);
+        }
+        let segment = member.segment();
+        if method == Method::Capability {
+            let page = segment.header().page_bytes.load(std::sync::atomic::Ordering::Relaxed);
+            if align > page {
+                return Err(AllocateError::Alignment { align, page });
+            }
+            let table = member.refs.capabilities();
+            let (id, data) = table.create(segment, &member.blocks, member.slot, bytes)?;
+            return Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data });
+        }
+        // Parcels of 64 bytes and more lie on cache lines.
+        let id = member.blocks.allocate(segment, bytes, align)?;
+        let offset = segment.map().block(id);
+        let data = segment
+            .pointer(offset, bytes)
+            .ok_or(AllocateError::TooLarge { bytes, bytes_max: segment.map().window_bytes() })?;
+        let incarnation = crate::memory::blocks::Blocks::incarnation(segment, id);
+        Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data })
+    }
+
+    /// Takes over what a peer sent; `None` if its reference makes no sense.
+    pub(crate) fn receive(
+        member: &Arc<Member>,
+        method: Method,
+        words: Reference3,
+        align: usize,
+    ) -> Result<Raw, Option<AcquireError>> {
+        let [reference, length, incarnation] = words;
+        if let Some(offset) = member.refs.offset(method, reference) {
+            let segment = member.segment();
+            let id = segment.map().locate(offset).ok_or(None)?;
+            let data = segment.pointer(offset, length).ok_or(None)?;
+            let whole = segment.map().block(id) == offset && length <= id.bytes();
+            if !whole || data.as_ptr() as usize % align != 0 {
+                return Err(None);
+            }
+            member.blocks.received(segment, id, incarnation + 1);
+            return Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data });
+        }
+        let index = member.refs.capability_index(reference).ok_or(None)?;
+        let id = CapabilityId { index, incarnation };
+        let table = member.refs.capabilities();
+        Table::received(member.segment(), id, member.slot);
+        let data = table.acquire(id, Access::ReadWrite).map_err(Some)?;
+        if table.pointer(index, length).is_none() {
+            table.unpin(id);
+            return Err(None);
+        }
+        Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data })
+    }
+
+    /// The words by which a channel of `method` refers to it.
+    pub(crate) fn words(&self, method: Method, length: usize) -> Result<Reference3, SendFailure> {
+        let refs = &self.member.refs;
+        match (self.memory, method) {
+            (Memory::Block(id, incarnation), Method::Coinciding | Method::Distinct) => {
+                let offset = refs.segment().map().block(id);
+                Ok([refs.refer(method, offset), length as u64, incarnation])
+            }
+            (Memory::Capability(id), Method::Capability) => {
+                Ok([refs.refer_capability(id.index), length as u64, id.incarnation])
+            }
+            (Memory::Block(..), Method::Capability) => Err(SendFailure::WrongMemory {
+                channel: method,
+                lies: "the domain's window",
+                remedy: "domain.parcels(Method::Capability)",
+            }),
+            (Memory::Capability(_), _) => Err(SendFailure::WrongMemory {
+                channel: method,
+                lies: "a memory file of its own",
+                remedy: "domain.parcels(Method::Coinciding)",
+            }),
+        }
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    pub(crate) fn capability(&self) -> Option<CapabilityId> {
+        match self.memory {
+            Memory::Capability(id) => Some(id),
+            Memory::Block(..) => None,
+        }
+    }
+
+    pub(crate) fn block(&self) -> Option<BlockId> {
+        match self.memory {
+            Memory::Block(id, _) => Some(id),
+            Memory::Capability(_) => None,
+        }
+    }
+
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
+    /// The memory is somebody else's now.
+    pub(crate) fn sent(self) {
+        let this = std::mem::ManuallyDrop::new(self);
+        if let Memory::Capability(id) = this.memory {
+            this.member.refs.capabilities().unpin(id);
+        }
+        // SAFETY: `this` is never used again, and never dropped.
+        drop(unsafe { std::ptr::read(&this.member) });
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if !self.member.here() {
+            return;
+        }
+        let segment = self.member.segment();
+        match self.memory {
+            Memory::Block(id, _) => self.member.blocks.free(segment, id),
+            Memory::Capability(id) => {
+                let table = self.member.refs.capabilities();
+                table.unpin(id);
+                table.free(segment, id);
+            }
+        }
+    }
+}
+
+// SAFETY: a Raw owns its memory alone (Q1) and gives no access to it by itself.
+unsafe impl Send for Raw {}
+// SAFETY: as above.
+unsafe impl Sync for Raw {}
+
+/// A message in the domain's memory, owned by exactly one holder; sending it moves it.
+///
+/// ```
+/// use staffetta::{Domain, Parcel};
+///
+/// let domain = Domain::create()?;
+/// let mut numbers = Parcel::<[u32]>::with_tail(&domain, 1000)?;
+/// numbers[7] = 42;
+/// assert_eq!(numbers.len(), 1000);
+/// drop(numbers); // its block is free again
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Parcel<T: ?Sized> {
+    raw: Raw,
+    tail: usize,
+    _owns: PhantomData<Box<T>>,
+}
+
+// SAFETY: a parcel owns its T like a Box does.
+unsafe impl<T: ?Sized + Send> Send for Parcel<T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Sync> Sync for Parcel<T> {}
+
+/// Allocates parcels for channels of one reference method; made by [`Domain::parcels`].
+#[derive(Clone, Copy)]
+pub struct Parcels<'d> {
+    pub(crate) domain: &'d Domain,
+    pub(crate) method: Method,
+}
+
+impl Parcels<'_> {
+    /// A parcel that holds `value`.
+    ///
+    /// # Errors
+    /// [`AllocateError`]: the domain is full, or `T` asks for more than a page of alignment.
+    pub fn new<T: Message>(&self, value: T) -> Result<Parcel<T>, AllocateError> {
+        let mut parcel = self.uninit::<T>()?;
+        parcel.write(value);
+        // SAFETY: written above.
+        Ok(unsafe { parcel.assume_init() })
+    }
+
+    /// A parcel to be written in place.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn uninit<T: Message>(&self) -> Result<Parcel<MaybeUninit<T>>, AllocateError> {
+        let raw = Raw::allocate(self.domain, self.method, size_of::<T>() as u64, align_of::<T>() as u64)?;
+        Ok(Parcel { raw, tail: 0, _owns: PhantomData })
+    }
+
+    /// A slice to be written in place.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn uninit_slice<T: Message>(&self, n: usize) -> Result<Parcel<[MaybeUninit<T>]>, AllocateError> {
+        let bytes = <[T] as Message>::length(n).ok_or(AllocateError::Length { tail: n })?;
+        let raw = Raw::allocate(self.domain, self.method, bytes as u64, align_of::<T>() as u64)?;
+        Ok(Parcel { raw, tail: n, _owns: PhantomData })
+    }
+
+    /// Raw storage, for variables.
+    pub(crate) fn uninit_aligned(
+        &self,
+        bytes: usize,
+        align: usize,
+    ) -> Result<Parcel<[MaybeUninit<u8>]>, AllocateError> {
+        let raw = Raw::allocate(self.domain, self.method, bytes as u64, align as u64)?;
+        Ok(Parcel { raw, tail: bytes, _owns: PhantomData })
+    }
+
+    /// A parcel of zeroes with `tail` elements in its trailing slice (0 for a sized type). Does not compile for types of
+    /// which zeroes are no value.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if no message of this type is that long.
+    pub fn zeroed<T: Message + ?Sized>(&self, tail: usize) -> Result<Parcel<T>, AllocateError> {
+        const { assert!(T::ZERO_VALID, "all zeroes is not a value of this type: use Parcel::new or uninit") };
+        let length = T::length(tail).ok_or(AllocateError::Length { tail })?;
+        let bytes = length.next_multiple_of(T::ALIGN);
+        let raw = Raw::allocate(self.domain, self.method, bytes as u64, T::ALIGN as u64)?;
+        // SAFETY: Q1, Q2: fresh memory of at least `bytes`.
+        unsafe { raw.data.as_ptr().write_bytes(0, bytes) };
+        Ok(Parcel { raw, tail, _owns: PhantomData })
+    }
+}
+
+impl<T: Message> Parcel<T> {
+    /// A parcel that holds `value`, for channels of the domain's own memory.
+    ///
+    /// # Errors
+    /// [`AllocateError`]: the domain is full, or `T` asks for more than a page of alignment.
+    pub fn new(domain: &Domain, value: T) -> Result<Parcel<T>, AllocateError> {
+        domain.parcels(Method::default()).new(value)
+    }
+
+    /// A parcel to be written in place.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn uninit(domain: &Domain) -> Result<Parcel<MaybeUninit<T>>, AllocateError> {
+        domain.parcels(Method::default()).uninit()
+    }
+}
+
+impl<T: Message + ?Sized> Parcel<T> {
+    /// A parcel of zeroes with `tail` elements in its trailing slice: `Parcel::<[f32]>::with_tail(&domain, n)`, or a
+    /// header with `n` pixels. Does not compile for types of which zeroes are no value.
+    ///
+    /// # Errors
+    /// [`AllocateError`]: the domain is full, or no message of this type is that long.
+    pub fn with_tail(domain: &Domain, tail: usize) -> Result<Parcel<T>, AllocateError> {
+        domain.parcels(Method::default()).zeroed(tail)
+    }
+
+    /// Bytes of the message: what counts as its length.
+    pub fn length(&self) -> usize {
+        T::length(self.tail).unwrap_or(0)
+    }
+
+    /// Fills this process's page table for the parcel's memory, so that touching it faults no more.
+    ///
+    /// # Errors
+    /// The kernel's, if it refuses (Linux before 5.14 does not know how).
+    pub fn prefault(&self) -> Result<(), crate::OsError> {
+        crate::os::mapping::populate(self.raw.data, self.length())
+    }
+
+    pub(crate) fn words(&self, method: Method) -> Result<Reference3, SendFailure> {
+        self.raw.words(method, self.length())
+    }
+
+    /// What arrived, if its length is one of `T`.
+    pub(crate) fn from_received(raw: Raw, length: u64) -> Option<Parcel<T>> {
+        let tail = usize::try_from(length).ok().and_then(T::tail)?;
+        let whole = (length as usize).checked_next_multiple_of(T::ALIGN)?;
+        let room = match raw.memory {
+            Memory::Block(id, _) => id.bytes(),
+            Memory::Capability(_) => u64::MAX, // a whole number of pages, checked when it was acquired
+        };
+        (whole as u64 <= room).then_some(Parcel { raw, tail, _owns: PhantomData })
+    }
+
+    fn pointer(&self) -> *mut T {
+        // SAFETY: Q2.
+        unsafe { T::from_raw_parts(self.raw.data.as_ptr(), self.tail) }
+    }
+
+    /// Takes a parcel of the capability method out of this process's address space.
+    ///
+    /// When this returns the mapping is gone. Access through safe code does not compile any more:
+    ///
+    /// ```compile_fail
+    /// # use staffetta::{Domain, Method, Parcel};
+    /// # let domain = Domain::create().unwrap();
+    /// let parcel = domain.parcels(Method::Capability).new(7_u64).unwrap();
+    /// let capability = parcel.release().unwrap();
+    /// println!("{}", *parcel); // moved
+    /// ```
+    ///
+    /// # Errors
+    /// Gives the parcel back if it lies in the domain's window: that is not released piece by piece.
+    pub fn release(self) -> Result<Capability<T>, Parcel<T>> {
+        let Some(id) = self.raw.capability() else { return Err(self) };
+        let length = self.length();
+        let raw = std::mem::ManuallyDrop::new(self.raw);
+        // SAFETY: `raw` is never used again, and never dropped.
+        let member = unsafe { std::ptr::read(&raw.member) };
+        member.refs.capabilities().release(id);
+        Ok(Capability { member, id, length, _owns: PhantomData })
+    }
+}
+
+impl<T: ?Sized> Parcel<T> {
+    pub(crate) fn raw(&self) -> &Raw {
+        &self.raw
+    }
+
+    pub(crate) fn into_raw(self) -> Raw {
+        self.raw
+    }
+}
+
+impl<T: Message> Parcel<MaybeUninit<T>> {
+    /// Says that the parcel has been written.
+    ///
+    /// # Safety
+    /// It has.
+    pub unsafe fn assume_init(self) -> Parcel<T> {
+        Parcel { raw: self.raw, tail: self.tail, _owns: PhantomData }
+    }
+
+    /// Writes `value` in place.
+    pub fn write(&mut self, value: T) -> &mut T {
+        // SAFETY: Q1, Q2: ours alone, mapped, aligned and large enough.
+        unsafe {
+            let place = self.raw.data.as_ptr().cast::<T>();
+            place.write(value);
+            &mut *place
+        }
+    }
+}
+
+impl<T: Message> Parcel<[MaybeUninit<T>]> {
+    /// Says that all elements have been written.
+    ///
+    /// # Safety
+    /// They have.
+    pub unsafe fn assume_init_slice(self) -> Parcel<[T]> {
+        Parcel { raw: self.raw, tail: self.tail, _owns: PhantomData }
+    }
+
+    /// The elements, to be written.
+    pub fn as_uninit_mut(&mut self) -> &mut [MaybeUninit<T>] {
+        // SAFETY: Q1, Q2.
+        unsafe { std::slice::from_raw_parts_mut(self.raw.data.as_ptr().cast(), self.tail) }
+    }
+
+    /// Writes each element in place, in order, and gives the finished parcel.
+    pub fn fill_with(mut self, mut element: impl FnMut(usize) -> T) -> Parcel<[T]> {
+        for (i, place) in self.as_uninit_mut().iter_mut().enumerate() {
+            place.write(element(i));
+        }
+        // SAFETY: all were written.
+        unsafe { self.assume_init_slice() }
+    }
+}
+
+impl<T: Message + ?Sized> Deref for Parcel<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // In a forked child the window is not mapped: better a message than a signal.
+        assert_here(&self.raw.member);
+        // SAFETY: Q1, Q2, and the parcel was initialised before it became a `Parcel<T>`.
+        unsafe { &*self.pointer() }
+    }
+}
+
+impl<T: Message + ?Sized> DerefMut for Parcel<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        assert_here(&self.raw.member);
+        // SAFETY: as for `deref`; `&mut self`.
+        unsafe { &mut *self.pointer() }
+    }
+}
+
+#[inline(always)]
+fn assert_here(member: &Member) {
+    if !member.here() {
+        forked();
+    }
+}
+
+#[cold]
+fn forked() -> ! {
+    panic!("this process was forked from the one that holds the parcel; its memory is not here");
+}
+
+impl<T: Message + ?Sized + std::fmt::Debug> std::fmt::Debug for Parcel<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Parcel").field(&&**self).finish()
+    }
+}
+
+/// A parcel of the capability method that is not in this process's address space: it must be acquired first.
+pub struct Capability<T: Message + ?Sized> {
+    member: Arc<Member>,
+    id: CapabilityId,
+    length: usize,
+    _owns: PhantomData<Box<T>>,
+}
+
+impl<T: Message + ?Sized> Capability<T> {
+    /// Puts it into this process's address space, to read and to write.
+    ///
+    /// # Errors
+    /// [`AcquireError`], for instance if it is sealed against writing; the capability is given back.
+    pub fn acquire(self) -> Result<Parcel<T>, (Capability<T>, AcquireError)> {
+        if !self.member.here() {
+            return Err((self, AcquireError::Forked));
+        }
+        match self.member.refs.capabilities().acquire(self.id, Access::ReadWrite) {
+            Ok(data) => {
+                let this = std::mem::ManuallyDrop::new(self);
+                // SAFETY: `this` is never used again, and never dropped.
+                let member = unsafe { std::ptr::read(&this.member) };
+                let raw = Raw { member, memory: Memory::Capability(this.id), data };
+                let tail = T::tail(this.length).unwrap_or(0);
+                Ok(Parcel { raw, tail, _owns: PhantomData })
+            }
+            Err(why) => Err((self, why)),
+        }
+    }
+
+    /// Puts it into this process's address space, to read only: the mapping itself allows no more.
+    ///
+    /// # Errors
+    /// [`AcquireError`].
+    pub fn acquire_read(&self) -> Result<ReadOnly<'_, T>, AcquireError> {
+        if !self.member.here() {
+            return Err(AcquireError::Forked);
+        }
+        let mapping = self.member.refs.capabilities().map_read(self.id)?;
+        if (mapping.len()) < self.length {
+            return Err(AcquireError::NotHeld);
+        }
+        Ok(ReadOnly { mapping, tail: T::tail(self.length).unwrap_or(0), _capability: PhantomData })
+    }
+
+    /// Seals it against writing, for ever and for everybody.
+    ///
+    /// # Errors
+    /// The kernel refuses (`EBUSY`) while any process has it mapped for writing: they release it first.
+    pub fn seal(&self) -> Result<(), AcquireError> {
+        self.member.refs.capabilities().seal(self.id)
+    }
+
+    /// Bytes of the message.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl<T: Message + ?Sized> Drop for Capability<T> {
+    fn drop(&mut self) {
+        if self.member.here() {
+            self.member.refs.capabilities().free(self.member.segment(), self.id);
+        }
+    }
+}
+
+/// A capability acquired with the right to read: released when dropped.
+pub struct ReadOnly<'c, T: ?Sized> {
+    mapping: Mapping,
+    tail: usize,
+    _capability: PhantomData<&'c T>,
+}
+
+impl<T: Message + ?Sized> Deref for ReadOnly<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        if !self.mapping.is_ours() {
+            forked();
+        }
+        // SAFETY: the mapping covers the message (checked when acquired); the `Capability` that is borrowed is
+        // the only holder (Q1), and does not write while it is borrowed.
+        unsafe { &*T::from_raw_parts(self.mapping.base().as_ptr(), self.tail) }
+    }
+}
+
+impl Table {
+    fn map_read(&self, id: CapabilityId) -> Result<Mapping, AcquireError> {
+        self.with_file(id, |file, bytes| {
+            Ok(Mapping::map(file, 0, bytes as usize, Placement::Anywhere, Access::Read)?)
+        })
+    }
+}
