@@ -5,9 +5,7 @@
 //! latter only if written bare or with a path into the standard library: `heapless::Vec` passes, and
 //! the compiler decides whether it is a message.
 
-use proc_macro2::Span;
 use quote::ToTokens;
-use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, PathArguments, Type, TypePath};
 
 /// Why a type cannot be sent.
@@ -41,7 +39,8 @@ fn reason_of_name(name: &str) -> Option<Reason> {
 /// The error for a field whose type can never be sent, if it is one; `field` is its name as the user
 /// knows it, such as `pixels` or `Shape::Circle.radius`.
 pub fn refuse(field: &str, ty: &Type) -> Option<Error> {
-    let (span, spelled, reason) = find(ty)?;
+    let (part, reason) = find(ty)?;
+    let spelled = spell(part);
     let why = match reason {
         Reason::Address => format!(
             "`{spelled}` is an address in this process's private memory, which means nothing in another process"
@@ -63,15 +62,15 @@ pub fn refuse(field: &str, ty: &Type) -> Option<Error> {
         Reason::Process => "send a number that both processes understand",
         Reason::Cell => "use the plain value: the holder of a message may modify it",
     };
-    Some(Error::new(
-        span,
+    Some(Error::new_spanned(
+        part,
         format!("field `{field}` cannot be part of a message: {why}\nhelp: {how}"),
     ))
 }
 
-/// The first part of `ty` that cannot be sent: where it stands and how it is spelled.
-fn find(ty: &Type) -> Option<(Span, String, Reason)> {
-    let found = |reason| Some((ty.span(), spell(ty), reason));
+/// The first part of `ty` that cannot be sent, and why.
+fn find(ty: &Type) -> Option<(&Type, Reason)> {
+    let found = |reason| Some((ty, reason));
     match ty {
         Type::Reference(_) | Type::Ptr(_) | Type::BareFn(_) => found(Reason::Address),
         Type::TraitObject(_) | Type::ImplTrait(_) => found(Reason::Address),

@@ -161,6 +161,24 @@ pub unsafe trait Message: Send + 'static {
 pub mod derive_support {
     use core::fmt::Debug;
 
+    use super::{Message, Schema};
+
+    /// What a derived implementation needs to know of a field's type.
+    pub struct Part {
+        /// [`Message::ZERO_VALID`]
+        pub zero_valid: bool,
+        /// [`Message::schema`]
+        pub schema: fn() -> Schema,
+    }
+
+    /// The facts about `M`.
+    pub const fn part<M: Message + ?Sized>() -> Part {
+        Part {
+            zero_valid: M::ZERO_VALID,
+            schema: M::schema,
+        }
+    }
+
     /// The declared identity: path, version, generic arguments.
     pub fn identity(path: &str, version: u32, arguments: &[String]) -> String {
         let mut text = format!("{path}@{version}");
