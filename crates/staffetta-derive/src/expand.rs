@@ -11,8 +11,8 @@
 //!
 //! The generated code has no panic path at run time: what can be wrong is asserted in constants.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned, ToTokens};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -42,6 +42,7 @@ pub fn message(input: &DeriveInput) -> Result<TokenStream> {
     let repr = Repr::read(&input.attrs)?;
     refuse_generics(&input.generics)?;
     refuse_fields(&input.data)?;
+    let input = &without_self(input)?;
 
     let context = Context::new(input, options, repr);
     match &input.data {
@@ -56,6 +57,52 @@ pub fn message(input: &DeriveInput) -> Result<TokenStream> {
              help: use an enum with `#[repr(u8)]`",
         )),
     }
+}
+
+/// Spells `Self` out in field types and discriminants: they are repeated in helper types, where it would
+/// mean those.
+fn without_self(input: &DeriveInput) -> Result<DeriveInput> {
+    fn spell_out(tokens: TokenStream, name: &TokenStream) -> TokenStream {
+        tokens
+            .into_iter()
+            .flat_map(|token| match token {
+                TokenTree::Ident(ident) if ident == "Self" => name.clone(),
+                TokenTree::Group(group) => {
+                    let inner = spell_out(group.stream(), name);
+                    let mut spelled = Group::new(group.delimiter(), inner);
+                    spelled.set_span(group.span());
+                    TokenTree::Group(spelled).into()
+                }
+                token => token.into(),
+            })
+            .collect()
+    }
+
+    let mut input = input.clone();
+    let (_, type_generics, _) = input.generics.split_for_impl();
+    let ident = &input.ident;
+    // With `::<..>`, which is right both in types and in expressions.
+    let turbofish = type_generics.as_turbofish();
+    let name = quote!(#ident #turbofish);
+    let spell_out_fields = |fields: &mut Fields| -> Result<()> {
+        for field in fields {
+            field.ty = syn::parse2(spell_out(field.ty.to_token_stream(), &name))?;
+        }
+        Ok(())
+    };
+    match &mut input.data {
+        Data::Struct(data) => spell_out_fields(&mut data.fields)?,
+        Data::Enum(data) => {
+            for variant in &mut data.variants {
+                spell_out_fields(&mut variant.fields)?;
+                if let Some((_, expression)) = &mut variant.discriminant {
+                    *expression = syn::parse2(spell_out(expression.to_token_stream(), &name))?;
+                }
+            }
+        }
+        Data::Union(_) => {}
+    }
+    Ok(input)
 }
 
 fn refuse_generics(generics: &Generics) -> Result<()> {

@@ -20,18 +20,22 @@ enum Reason {
     Cell,
 }
 
-/// Names of the standard library, with the reason.
-fn reason_of_name(name: &str) -> Option<Reason> {
+/// Names of the standard library, with the reason. `bare` is whether the name stands without a path.
+fn reason_of_name(name: &str, bare: bool) -> Option<Reason> {
     Some(match name {
         "Box" | "Vec" | "String" | "VecDeque" | "LinkedList" | "HashMap" | "HashSet"
         | "BTreeMap" | "BTreeSet" | "BinaryHeap" | "Rc" | "Arc" | "Cow" | "OsString"
         | "PathBuf" | "CString" => Reason::Heap,
-        "NonNull" | "Weak" | "Pin" | "Waker" => Reason::Address,
-        "File" | "OwnedFd" | "RawFd" | "BorrowedFd" | "TcpStream" | "TcpListener" | "UdpSocket"
-        | "UnixStream" | "UnixListener" | "UnixDatagram" | "JoinHandle" | "Thread" | "ThreadId"
-        | "Instant" => Reason::Process,
-        "Mutex" | "RwLock" | "Condvar" | "Once" | "OnceLock" | "LazyLock" | "Barrier" | "Cell"
-        | "RefCell" | "OnceCell" | "LazyCell" | "UnsafeCell" => Reason::Cell,
+        "NonNull" => Reason::Address,
+        "OwnedFd" | "RawFd" | "BorrowedFd" | "TcpStream" | "TcpListener" | "UdpSocket"
+        | "UnixStream" | "UnixListener" | "UnixDatagram" | "JoinHandle" => Reason::Process,
+        "Mutex" | "RwLock" | "Condvar" | "OnceLock" | "LazyLock" | "RefCell" | "OnceCell"
+        | "LazyCell" | "UnsafeCell" => Reason::Cell,
+        // A program may well have a type of its own by one of these names.
+        _ if bare => return None,
+        "Weak" | "Pin" | "Waker" => Reason::Address,
+        "File" | "Thread" | "ThreadId" | "Instant" => Reason::Process,
+        "Once" | "Barrier" | "Cell" => Reason::Cell,
         _ => return None,
     })
 }
@@ -85,7 +89,7 @@ fn find(ty: &Type) -> Option<(&Type, Reason)> {
             if !is_standard(path) {
                 return None;
             }
-            if let Some(reason) = reason_of_name(&name) {
+            if let Some(reason) = reason_of_name(&name, path.path.segments.len() == 1) {
                 return found(reason);
             }
             // These are messages if what they hold is. Other types may take a parameter as a mere
@@ -183,6 +187,8 @@ mod tests {
             "T",
             "T::Vec",
             "Meters<String>",
+            "Cell",
+            "Instant",
         ] {
             assert_eq!(message(ty), None, "{ty}");
         }
