@@ -60,8 +60,9 @@
 //! This layer does not know where messages live or how they travel.
 
 mod impls;
-mod schema;
+pub mod schema;
 
+#[doc(inline)]
 pub use schema::{
     Field, Kind, Leaf, Schema, SchemaError, Tag, Variant, SCHEMA_DEPTH_MAX, SCHEMA_LENGTH_MAX,
 };
