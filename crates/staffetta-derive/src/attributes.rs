@@ -1,6 +1,5 @@
 //! `#[message(..)]` and `#[repr(..)]`, read and checked.
 
-use syn::spanned::Spanned;
 use syn::{Attribute, DeriveInput, Error, LitInt, LitStr, Path, Result};
 
 /// The longest explicit identity, in bytes. Schemas nest identities, and their text is bounded.
@@ -84,8 +83,8 @@ fn message_attributes(attributes: &[Attribute]) -> impl Iterator<Item = &Attribu
 pub fn refuse_on_part(attributes: &[Attribute]) -> Result<()> {
     match message_attributes(attributes).next() {
         None => Ok(()),
-        Some(attribute) => Err(Error::new(
-            attribute.span(),
+        Some(attribute) => Err(Error::new_spanned(
+            attribute,
             "`#[message(..)]` belongs on the type, not on its parts",
         )),
     }

@@ -11,7 +11,7 @@
 //!
 //! The generated code has no panic path at run time: what can be wrong is asserted in constants.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned, ToTokens};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
@@ -42,6 +42,7 @@ pub fn message(input: &DeriveInput) -> Result<TokenStream> {
     let repr = Repr::read(&input.attrs)?;
     refuse_generics(&input.generics)?;
     refuse_fields(&input.data)?;
+    let input = &without_self(input)?;
 
     let context = Context::new(input, options, repr);
     match &input.data {
@@ -56,6 +57,52 @@ pub fn message(input: &DeriveInput) -> Result<TokenStream> {
              help: use an enum with `#[repr(u8)]`",
         )),
     }
+}
+
+/// Spells `Self` out in field types and discriminants: they are repeated in helper types, where it would
+/// mean those.
+fn without_self(input: &DeriveInput) -> Result<DeriveInput> {
+    fn spell_out(tokens: TokenStream, name: &TokenStream) -> TokenStream {
+        tokens
+            .into_iter()
+            .flat_map(|token| match token {
+                TokenTree::Ident(ident) if ident == "Self" => name.clone(),
+                TokenTree::Group(group) => {
+                    let inner = spell_out(group.stream(), name);
+                    let mut spelled = Group::new(group.delimiter(), inner);
+                    spelled.set_span(group.span());
+                    TokenTree::Group(spelled).into()
+                }
+                token => token.into(),
+            })
+            .collect()
+    }
+
+    let mut input = input.clone();
+    let (_, type_generics, _) = input.generics.split_for_impl();
+    let ident = &input.ident;
+    // With `::<..>`, which is right both in types and in expressions.
+    let turbofish = type_generics.as_turbofish();
+    let name = quote!(#ident #turbofish);
+    let spell_out_fields = |fields: &mut Fields| -> Result<()> {
+        for field in fields {
+            field.ty = syn::parse2(spell_out(field.ty.to_token_stream(), &name))?;
+        }
+        Ok(())
+    };
+    match &mut input.data {
+        Data::Struct(data) => spell_out_fields(&mut data.fields)?,
+        Data::Enum(data) => {
+            for variant in &mut data.variants {
+                spell_out_fields(&mut variant.fields)?;
+                if let Some((_, expression)) = &mut variant.discriminant {
+                    *expression = syn::parse2(spell_out(expression.to_token_stream(), &name))?;
+                }
+            }
+        }
+        Data::Union(_) => {}
+    }
+    Ok(input)
 }
 
 fn refuse_generics(generics: &Generics) -> Result<()> {
@@ -76,8 +123,8 @@ fn refuse_generics(generics: &Generics) -> Result<()> {
                     _ => false,
                 });
                 if unsized_bound {
-                    return Err(Error::new(
-                        ty.span(),
+                    return Err(Error::new_spanned(
+                        ty,
                         "a type parameter of a message must be sized\n\
                          help: write the slice out as the last field, `[T]`",
                     ));
@@ -151,8 +198,8 @@ fn slice_tail(data: &DataStruct) -> Result<Option<&Type>> {
     for (index, field) in data.fields.iter().enumerate() {
         if let Some(element) = as_slice(&field.ty) {
             if index != last {
-                return Err(Error::new(
-                    field.ty.span(),
+                return Err(Error::new_spanned(
+                    &field.ty,
                     "only the last field of a message can be a slice",
                 ));
             }
@@ -185,8 +232,6 @@ struct Parts {
     length: TokenStream,
     tail: TokenStream,
     from_raw_parts: TokenStream,
-    /// Field types that must be messages.
-    types: Vec<Type>,
 }
 
 impl<'i> Context<'i> {
@@ -210,29 +255,38 @@ impl<'i> Context<'i> {
         }
     }
 
-    /// `<#ty as Message>`, with errors reported at the field's type.
-    fn of(&self, ty: &Type) -> TokenStream {
-        let message = &self.message;
-        quote_spanned!(ty.span()=> <#ty as #message::Message>)
+    /// The constant with the facts about the field type number `index`, see [`parts`](Self::parts).
+    fn part(&self, index: usize) -> TokenStream {
+        let (_, type_generics, _) = self.generics.split_for_impl();
+        let turbofish = type_generics.as_turbofish();
+        let part = format_ident!("PART_{index}");
+        quote!(__StaffettaParts #turbofish ::#part)
     }
 
-    fn mentions_parameter(&self, tokens: TokenStream) -> bool {
-        tokens.into_iter().any(|token| match token {
-            TokenTree::Group(group) => self.mentions_parameter(group.stream()),
-            TokenTree::Ident(ident) => {
-                ident == "Self"
-                    || self
-                        .generics
-                        .params
-                        .iter()
-                        .any(|parameter| match parameter {
-                            GenericParam::Type(ty) => ty.ident == ident,
-                            GenericParam::Const(constant) => constant.ident == ident,
-                            GenericParam::Lifetime(_) => false,
-                        })
+    /// The only place where the bound `FieldType: Message` stands, once per field: so a type that is
+    /// none is one error, at the field.
+    fn parts(&self, types: &[&Type]) -> TokenStream {
+        let support = &self.support;
+        let generics = &self.generics;
+        let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
+        let marker = self.marker();
+        let parts = types.iter().enumerate().map(|(index, ty)| {
+            let part = format_ident!("PART_{index}");
+            let of = quote_spanned!(ty.span()=> part::<#ty>);
+            quote!(const #part: #support::Part = #support::#of();)
+        });
+        quote! {
+            struct __StaffettaParts #generics (#marker) #where_clause;
+            impl #impl_generics __StaffettaParts #type_generics #where_clause {
+                #(#parts)*
             }
-            _ => false,
-        })
+        }
+    }
+
+    /// Whether the first `count` parts are all valid as zeroes.
+    fn all_zero_valid(&self, count: usize) -> TokenStream {
+        let parts = (0..count).map(|index| self.part(index));
+        quote!(true #(&& #parts.zero_valid)*)
     }
 
     /// An expression of type `String`.
@@ -292,19 +346,8 @@ impl<'i> Context<'i> {
             length,
             tail,
             from_raw_parts,
-            types,
         } = parts;
 
-        // A bound on a concrete type is an error at the field, once, where the type is not a message.
-        // Types that depend on parameters are messages by the parameters' bounds or fail in the body.
-        let mut generics = generics.clone();
-        let clause = generics.make_where_clause();
-        for ty in types {
-            if !self.mentions_parameter(ty.to_token_stream()) {
-                let path = quote_spanned!(ty.span()=> #message::Message);
-                clause.predicates.push(syn::parse_quote!(#ty: #path));
-            }
-        }
         let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
 
         // Without parameters the constants can be evaluated here, rather than at the first use.
@@ -314,11 +357,7 @@ impl<'i> Context<'i> {
             .then(|| quote!(const _: usize = <#ident as #message::Message>::ALIGN;));
         quote! {
             #[allow(
-                dead_code,
-                non_camel_case_types,
-                non_snake_case,
-                trivial_bounds
-            )]
+                dead_code)]
             const _: () = {
                 #helpers
 
@@ -362,7 +401,6 @@ impl<'i> Context<'i> {
         zero_valid: TokenStream,
         asserts: TokenStream,
         schema: TokenStream,
-        types: Vec<Type>,
     ) -> TokenStream {
         let support = &self.support;
         let no_drop_glue = self.assert_no_drop_glue();
@@ -381,34 +419,33 @@ impl<'i> Context<'i> {
                 let _ = tail;
                 data.cast::<Self>()
             }),
-            types,
         })
     }
 
     fn sized_struct(&self, data: &DataStruct) -> TokenStream {
         let message = &self.message;
-        let zero_valid = data.fields.iter().map(|field| {
-            let of = self.of(&field.ty);
-            quote!(&& #of::ZERO_VALID)
-        });
-        let fields = members(&data.fields).map(|(member, field)| {
-            let name = name(&member);
-            let of = self.of(&field.ty);
-            quote!(#message::Field::new(#name, ::core::mem::offset_of!(Self, #member), #of::schema()))
-        });
+        let types: Vec<&Type> = data.fields.iter().map(|field| &field.ty).collect();
+        let fields = members(&data.fields)
+            .enumerate()
+            .map(|(index, (member, _))| {
+                let name = name(&member);
+                let part = self.part(index);
+                quote! {
+                    #message::Field::new(#name, ::core::mem::offset_of!(Self, #member), (#part.schema)())
+                }
+            });
         self.finish_sized(
-            TokenStream::new(),
-            quote!(true #(#zero_valid)*),
+            self.parts(&types),
+            self.all_zero_valid(types.len()),
             TokenStream::new(),
             quote! {
                 #message::Schema::structure(
                     <Self as #message::Message>::identity(),
                     ::core::mem::size_of::<Self>(),
-                    ::core::mem::align_of::<Self>(),
+                    <Self as #message::Message>::ALIGN,
                     [#(#fields),*],
                 )
             },
-            data.fields.iter().map(|field| field.ty.clone()).collect(),
         )
     }
 
@@ -439,7 +476,6 @@ impl<'i> Context<'i> {
         let where_clause = &generics.where_clause;
         let last = data.fields.len().saturating_sub(1);
         let mut twin_fields = Vec::new();
-        let mut names = Vec::new();
         for (index, field) in data.fields.iter().enumerate() {
             let ident = format_ident!("f{index}");
             let ty = &field.ty;
@@ -448,11 +484,14 @@ impl<'i> Context<'i> {
             } else {
                 quote!(#ident: #ty)
             });
-            names.push(ident);
         }
         let (_, type_generics, _) = generics.split_for_impl();
         let marker = self.marker();
+        let types: Vec<&Type> = data.fields.iter().map(|field| &field.ty).collect();
+        let parts = self.parts(&types);
         let helpers = quote! {
+            #parts
+
             #twin_repr
             struct #twin #generics #where_clause {
                 #(#twin_fields,)*
@@ -466,17 +505,13 @@ impl<'i> Context<'i> {
         let align = quote!(::core::mem::align_of::<#twin #type_generics>());
         let size = quote!(::core::mem::size_of::<#element>());
 
-        let zero_valid = data.fields.iter().map(|field| {
-            let of = self.of(&field.ty);
-            quote!(&& #of::ZERO_VALID)
-        });
         let mut fields = Vec::new();
         let mut asserts = Vec::new();
-        for ((member, field), twin_field) in members(&data.fields).zip(&names) {
+        for (index, (member, _)) in members(&data.fields).enumerate() {
             let name = name(&member);
-            let of = self.of(&field.ty);
-            let offset = offset_of(twin_field);
-            fields.push(quote!(#message::Field::new(#name, #offset, #of::schema())));
+            let part = self.part(index);
+            let offset = offset_of(&format_ident!("f{index}"));
+            fields.push(quote!(#message::Field::new(#name, #offset, (#part.schema)())));
             asserts.push(quote! {
                 // SAFETY: `whole` points to room for the fixed fields and an empty slice, aligned.
                 let real = unsafe {
@@ -488,7 +523,7 @@ impl<'i> Context<'i> {
         let no_drop_glue = self.assert_no_drop_glue();
         Ok(self.finish(Parts {
             helpers,
-            zero_valid: quote!(true #(#zero_valid)*),
+            zero_valid: self.all_zero_valid(data.fields.len()),
             align: quote!({
                 #no_drop_glue
                 ::core::assert!(
@@ -520,11 +555,6 @@ impl<'i> Context<'i> {
             from_raw_parts: quote! {
                 ::core::ptr::slice_from_raw_parts_mut(data.cast::<#element>(), tail) as *mut Self
             },
-            types: data
-                .fields
-                .iter()
-                .map(|field| as_slice(&field.ty).unwrap_or(&field.ty).clone())
-                .collect(),
         }))
     }
 
@@ -571,8 +601,8 @@ impl<'i> Context<'i> {
         let (integer, leaf) = self.discriminant_type()?;
         for field in data.variants.iter().flat_map(|variant| &variant.fields) {
             if as_slice(&field.ty).is_some() {
-                return Err(Error::new(
-                    field.ty.span(),
+                return Err(Error::new_spanned(
+                    &field.ty,
                     "an enum cannot end in a slice; a struct can",
                 ));
             }
@@ -616,17 +646,17 @@ impl<'i> Context<'i> {
                 let ident = format_ident!("f{number}");
                 let ty = &field.ty;
                 let name = name(&member);
-                let of = self.of(ty);
+                let part = self.part(types.len());
                 shape_fields.push(quote!(#ident: #ty));
-                all_zero_valid.extend(quote!(&& #of::ZERO_VALID));
+                all_zero_valid.extend(quote!(&& #part.zero_valid));
                 let mut offset = quote!(::core::mem::offset_of!(#shape #type_generics, #ident));
                 if separate {
                     offset = quote!(
                         ::core::mem::offset_of!(#whole #type_generics, payload) + #offset
                     );
                 }
-                fields.push(quote!(#message::Field::new(#name, #offset, #of::schema())));
-                types.push(ty.clone());
+                fields.push(quote!(#message::Field::new(#name, #offset, (#part.schema)())));
+                types.push(ty);
             }
             shape_fields.push(quote!(marker: #marker));
             helpers.extend(quote! {
@@ -659,6 +689,7 @@ impl<'i> Context<'i> {
                 union #whole #generics #where_clause { #(#union_fields),* }
             }
         });
+        helpers.extend(self.parts(&types));
         let asserts = quote! {
             ::core::assert!(
                 ::core::mem::size_of::<Self>() == ::core::mem::size_of::<#whole #type_generics>()
@@ -674,12 +705,11 @@ impl<'i> Context<'i> {
                 #message::Schema::enumeration(
                     <Self as #message::Message>::identity(),
                     ::core::mem::size_of::<Self>(),
-                    ::core::mem::align_of::<Self>(),
+                    <Self as #message::Message>::ALIGN,
                     #message::Leaf::#leaf,
                     [#(#variants),*],
                 )
             },
-            types,
         ))
     }
 }

@@ -5,9 +5,7 @@
 //! latter only if written bare or with a path into the standard library: `heapless::Vec` passes, and
 //! the compiler decides whether it is a message.
 
-use proc_macro2::Span;
 use quote::ToTokens;
-use syn::spanned::Spanned;
 use syn::{Error, GenericArgument, PathArguments, Type, TypePath};
 
 /// Why a type cannot be sent.
@@ -22,18 +20,22 @@ enum Reason {
     Cell,
 }
 
-/// Names of the standard library, with the reason.
-fn reason_of_name(name: &str) -> Option<Reason> {
+/// Names of the standard library, with the reason. `bare` is whether the name stands without a path.
+fn reason_of_name(name: &str, bare: bool) -> Option<Reason> {
     Some(match name {
         "Box" | "Vec" | "String" | "VecDeque" | "LinkedList" | "HashMap" | "HashSet"
         | "BTreeMap" | "BTreeSet" | "BinaryHeap" | "Rc" | "Arc" | "Cow" | "OsString"
         | "PathBuf" | "CString" => Reason::Heap,
-        "NonNull" | "Weak" | "Pin" | "Waker" => Reason::Address,
-        "File" | "OwnedFd" | "RawFd" | "BorrowedFd" | "TcpStream" | "TcpListener" | "UdpSocket"
-        | "UnixStream" | "UnixListener" | "UnixDatagram" | "JoinHandle" | "Thread" | "ThreadId"
-        | "Instant" => Reason::Process,
-        "Mutex" | "RwLock" | "Condvar" | "Once" | "OnceLock" | "LazyLock" | "Barrier" | "Cell"
-        | "RefCell" | "OnceCell" | "LazyCell" | "UnsafeCell" => Reason::Cell,
+        "NonNull" => Reason::Address,
+        "OwnedFd" | "RawFd" | "BorrowedFd" | "TcpStream" | "TcpListener" | "UdpSocket"
+        | "UnixStream" | "UnixListener" | "UnixDatagram" | "JoinHandle" => Reason::Process,
+        "Mutex" | "RwLock" | "Condvar" | "OnceLock" | "LazyLock" | "RefCell" | "OnceCell"
+        | "LazyCell" | "UnsafeCell" => Reason::Cell,
+        // A program may well have a type of its own by one of these names.
+        _ if bare => return None,
+        "Weak" | "Pin" | "Waker" => Reason::Address,
+        "File" | "Thread" | "ThreadId" | "Instant" => Reason::Process,
+        "Once" | "Barrier" | "Cell" => Reason::Cell,
         _ => return None,
     })
 }
@@ -41,7 +43,8 @@ fn reason_of_name(name: &str) -> Option<Reason> {
 /// The error for a field whose type can never be sent, if it is one; `field` is its name as the user
 /// knows it, such as `pixels` or `Shape::Circle.radius`.
 pub fn refuse(field: &str, ty: &Type) -> Option<Error> {
-    let (span, spelled, reason) = find(ty)?;
+    let (part, reason) = find(ty)?;
+    let spelled = spell(part);
     let why = match reason {
         Reason::Address => format!(
             "`{spelled}` is an address in this process's private memory, which means nothing in another process"
@@ -63,15 +66,15 @@ pub fn refuse(field: &str, ty: &Type) -> Option<Error> {
         Reason::Process => "send a number that both processes understand",
         Reason::Cell => "use the plain value: the holder of a message may modify it",
     };
-    Some(Error::new(
-        span,
+    Some(Error::new_spanned(
+        part,
         format!("field `{field}` cannot be part of a message: {why}\nhelp: {how}"),
     ))
 }
 
-/// The first part of `ty` that cannot be sent: where it stands and how it is spelled.
-fn find(ty: &Type) -> Option<(Span, String, Reason)> {
-    let found = |reason| Some((ty.span(), spell(ty), reason));
+/// The first part of `ty` that cannot be sent, and why.
+fn find(ty: &Type) -> Option<(&Type, Reason)> {
+    let found = |reason| Some((ty, reason));
     match ty {
         Type::Reference(_) | Type::Ptr(_) | Type::BareFn(_) => found(Reason::Address),
         Type::TraitObject(_) | Type::ImplTrait(_) => found(Reason::Address),
@@ -86,7 +89,7 @@ fn find(ty: &Type) -> Option<(Span, String, Reason)> {
             if !is_standard(path) {
                 return None;
             }
-            if let Some(reason) = reason_of_name(&name) {
+            if let Some(reason) = reason_of_name(&name, path.path.segments.len() == 1) {
                 return found(reason);
             }
             // These are messages if what they hold is. Other types may take a parameter as a mere
@@ -184,6 +187,8 @@ mod tests {
             "T",
             "T::Vec",
             "Meters<String>",
+            "Cell",
+            "Instant",
         ] {
             assert_eq!(message(ty), None, "{ty}");
         }

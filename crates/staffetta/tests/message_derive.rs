@@ -136,6 +136,55 @@ struct Everything {
     me: PhantomData<Everything>,
 }
 
+#[derive(Message)]
+struct Itself {
+    me: PhantomData<Self>,
+    bytes: [u8; Self::LEN],
+}
+
+impl Itself {
+    const LEN: usize = 3;
+}
+
+#[derive(Message)]
+#[repr(u8)]
+enum ItselfToo<T> {
+    A(PhantomData<Self>, T) = ItselfToo::<u8>::FIRST,
+}
+
+impl<T> ItselfToo<T> {
+    const FIRST: u8 = 2;
+}
+
+/// Through a macro, where types come in invisible groups and `$crate` is not ours.
+macro_rules! declare {
+    ($name:ident, $type:ty) => {
+        #[derive(Message)]
+        #[repr(C)]
+        struct $name {
+            head: $type,
+            tail: [$type],
+        }
+    };
+}
+declare!(Declared, (u8, u16));
+
+/// Names that only look like the standard library's.
+mod own {
+    #[derive(staffetta::Message)]
+    pub struct Cell(u8);
+    #[derive(staffetta::Message)]
+    pub struct Sheet([Cell; 4]);
+}
+
+#[test]
+fn unusual_spellings() {
+    assert_eq!(checked::<Itself>().size(), 3);
+    assert_eq!(variants(&checked::<ItselfToo<u16>>())[0].discriminant(), 2);
+    assert_eq!(checked::<Declared>().fields().len(), 2);
+    assert_eq!(checked::<own::Sheet>().size(), 4);
+}
+
 #[test]
 fn structs_record_the_real_offsets() {
     let schema = checked::<Point>();

@@ -316,9 +316,66 @@ mod tests {
         assert_eq!(u32::tail(4), Some(0));
         let mut word = 5u32;
         // SAFETY: one aligned u32.
-        assert_eq!(
-            unsafe { *u32::from_raw_parts((&raw mut word).cast(), 0) },
-            5
-        );
+        let same = unsafe { *u32::from_raw_parts((&raw mut word).cast(), 0) };
+        assert_eq!(same, 5);
+    }
+
+    #[derive(crate::Message)]
+    #[repr(C)]
+    struct Frame {
+        width: u32,
+        tag: u8,
+        pixels: [u16],
+    }
+
+    #[test]
+    fn a_struct_with_a_tail_from_raw_parts() {
+        // width 7, tag 9, one byte of padding, then the pixels 1, 2 and 3, and two more bytes up to
+        // the alignment.
+        let mut memory = [7u32.to_ne_bytes(), [9, 0, 1, 1], [2, 2, 3, 3], [0, 0, 0, 0]];
+        let tail = Frame::tail(12).unwrap();
+        assert_eq!((tail, Frame::ALIGN, Frame::length(4)), (3, 4, Some(14)));
+        let mut aligned = memory.map(u32::from_ne_bytes);
+        // SAFETY: `aligned` is 16 bytes, aligned to 4; a frame with 4 pixels takes all of them.
+        let frame = unsafe { &mut *Frame::from_raw_parts(aligned.as_mut_ptr().cast(), 4) };
+        assert_eq!(size_of_val(frame), 16);
+        assert_eq!((frame.width, frame.tag), (7, 9));
+        assert_eq!(frame.pixels, [0x0101, 0x0202, 0x0303, 0]);
+        frame.pixels[3] = 0x0404;
+        memory[3] = [4, 4, 0, 0];
+        assert_eq!(aligned, memory.map(u32::from_ne_bytes));
+    }
+
+    #[derive(crate::Message, Debug, PartialEq)]
+    #[repr(u8)]
+    enum Shape {
+        Nothing,
+        Circle { radius: u32 },
+        Line(u8, u16) = 9,
+    }
+
+    #[test]
+    fn an_enum_read_as_its_schema_says() {
+        let mut memory = [0u32; 2];
+        let shape: *mut Shape = {
+            // SAFETY: 8 bytes, aligned to 4, are the enum's size and alignment.
+            unsafe { Shape::from_raw_parts(memory.as_mut_ptr().cast(), 0) }
+        };
+        // SAFETY: M3: zero is valid.
+        assert_eq!(unsafe { shape.read() }, Shape::Nothing);
+        let schema = Shape::schema();
+        let crate::message::Kind::Enum { variants, .. } = schema.kind() else {
+            panic!("{schema}")
+        };
+        let line = &variants[2];
+        let mut bytes = [0u8; 8];
+        bytes[0] = line.discriminant() as u8;
+        bytes[line.fields()[0].offset() as usize] = 5;
+        let at = line.fields()[1].offset() as usize;
+        bytes[at..at + 2].copy_from_slice(&6u16.to_ne_bytes());
+        // SAFETY: M5: these are the bytes of a `Line`; a byte array has no alignment to keep.
+        let read = unsafe { bytes.as_ptr().cast::<Shape>().read_unaligned() };
+        assert_eq!(read, Shape::Line(5, 6));
+        assert_ne!(read, Shape::Circle { radius: 0 });
     }
 }

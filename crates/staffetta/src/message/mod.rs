@@ -60,8 +60,9 @@
 //! This layer does not know where messages live or how they travel.
 
 mod impls;
-mod schema;
+pub mod schema;
 
+#[doc(inline)]
 pub use schema::{
     Field, Kind, Leaf, Schema, SchemaError, Tag, Variant, SCHEMA_DEPTH_MAX, SCHEMA_LENGTH_MAX,
 };
@@ -160,6 +161,24 @@ pub unsafe trait Message: Send + 'static {
 #[doc(hidden)]
 pub mod derive_support {
     use core::fmt::Debug;
+
+    use super::{Message, Schema};
+
+    /// What a derived implementation needs to know of a field's type.
+    pub struct Part {
+        /// [`Message::ZERO_VALID`]
+        pub zero_valid: bool,
+        /// [`Message::schema`]
+        pub schema: fn() -> Schema,
+    }
+
+    /// The facts about `M`.
+    pub const fn part<M: Message + ?Sized>() -> Part {
+        Part {
+            zero_valid: M::ZERO_VALID,
+            schema: M::schema,
+        }
+    }
 
     /// The declared identity: path, version, generic arguments.
     pub fn identity(path: &str, version: u32, arguments: &[String]) -> String {

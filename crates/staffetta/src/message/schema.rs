@@ -53,6 +53,8 @@ pub const SCHEMA_DEPTH_MAX: usize = 64;
 
 /// The layout and identity of a [`Message`](super::Message) type.
 ///
+/// Its text form is described in [`schema`](self).
+///
 /// ```
 /// use staffetta::message::{Message, Schema};
 ///
@@ -1057,7 +1059,7 @@ fn has_duplicate<T: Ord>(mut items: Vec<T>) -> bool {
     })
 }
 
-/// The canonical text; the grammar stands at the head of the file `schema.rs` and in the manual.
+/// The canonical text; its grammar stands in the documentation of the module.
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.identity.is_empty() {

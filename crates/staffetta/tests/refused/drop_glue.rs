@@ -1,0 +1,10 @@
+use staffetta::Message;
+
+#[derive(Message)]
+struct Loud(u8);
+
+impl Drop for Loud {
+    fn drop(&mut self) {}
+}
+
+fn main() {}
