@@ -4,9 +4,10 @@
 //! 2. An event carries the `u64` its descriptor was added with; what that means is the caller's
 //!    affair, as is ignoring an event whose descriptor it has dropped within the same batch.
 
+use super::fork::NotInherited;
 use super::{Error, Result};
 use rustix::event::epoll::{self, CreateFlags, EventData};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 
@@ -14,7 +15,7 @@ pub(crate) use rustix::event::epoll::EventFlags as Interest;
 
 /// An epoll instance.
 #[derive(Debug)]
-pub(crate) struct Epoll(OwnedFd);
+pub(crate) struct Epoll(NotInherited);
 
 /// Something has happened to the descriptor that was added under `key`.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +32,10 @@ impl Epoll {
 
     /// `epoll_create1`.
     pub(crate) fn new() -> Result<Self> {
-        epoll::create(CreateFlags::CLOEXEC)
-            .map(Self)
-            .map_err(Error::when("make an epoll instance"))
+        NotInherited::create(|| {
+            epoll::create(CreateFlags::CLOEXEC).map_err(Error::when("make an epoll instance"))
+        })
+        .map(Self)
     }
 
     /// `EPOLL_CTL_ADD`: from now on, reports `interest` in `fd` under `key`.

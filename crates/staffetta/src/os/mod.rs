@@ -13,6 +13,7 @@
 //! | `pidfd` | a descriptor that stands for a process |
 //! | `epoll`, `eventfd` | wait for descriptors; a descriptor to ring |
 //! | `socket` | Unix sockets that keep message boundaries and carry descriptors |
+//! | `signal` | which signals a thread lets through |
 //! | `affinity` | which cores a thread may run on |
 //! | `machine` | memory, limits, kernel, counters of this process |
 //! | `fork` | what a forked child must not use, and must not keep open |
@@ -34,6 +35,7 @@ pub(crate) mod machine;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
 pub(crate) mod pidfd;
+pub(crate) mod signal;
 pub(crate) mod socket;
 
 pub use error::Error;
