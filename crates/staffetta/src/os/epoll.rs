@@ -9,7 +9,9 @@ use super::{Error, Result};
 use rustix::event::epoll::{self, CreateFlags, EventData};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
+use rustix::time::Timespec;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 pub(crate) use rustix::event::epoll::EventFlags as Interest;
 
@@ -62,20 +64,13 @@ impl Epoll {
         self.collect(events, None)
     }
 
-    /// Like [`Epoll::wait`], but gives an empty batch when nothing happens for `limit_ms`.
-    pub(crate) fn wait_for(&self, events: &mut Vec<Event>, limit_ms: u32) -> Result<()> {
-        let limit = rustix::time::Timespec {
-            tv_sec: i64::from(limit_ms / 1000),
-            tv_nsec: i64::from(limit_ms % 1000) * 1_000_000,
-        };
-        self.collect(events, Some(&limit))
+    /// Like [`Epoll::wait`], but gives an empty batch when nothing happens for `limit`.
+    pub(crate) fn wait_for(&self, events: &mut Vec<Event>, limit: Duration) -> Result<()> {
+        // A limit beyond the clock's range is none.
+        self.collect(events, Timespec::try_from(limit).ok().as_ref())
     }
 
-    fn collect(
-        &self,
-        events: &mut Vec<Event>,
-        limit: Option<&rustix::time::Timespec>,
-    ) -> Result<()> {
+    fn collect(&self, events: &mut Vec<Event>, limit: Option<&Timespec>) -> Result<()> {
         events.clear();
         let mut room = [MaybeUninit::<epoll::Event>::uninit(); Self::BATCH];
         match epoll::wait(&self.0, &mut room, limit) {

@@ -1,0 +1,23 @@
+//! Processes: how they find a domain, how they know each other, how they learn of a death.
+//!
+//! | file | one idea |
+//! |---|---|
+//! | `name` | what a domain may be called |
+//! | `place` | where its name is looked up, and where its members are reached |
+//! | `wire` | what two members say to each other over a socket |
+//! | `door` | finding a domain by its name, and being let in |
+//! | `link` | who is linked with whom, and when somebody is gone |
+//! | `passed` | descriptors that peers have put into our hands |
+//! | `service` | the one thread per member that does all of this |
+
+pub(crate) mod door;
+pub(crate) mod link;
+pub(crate) mod name;
+pub(crate) mod passed;
+pub(crate) mod place;
+pub(crate) mod service;
+pub(crate) mod wire;
+
+pub use door::OpenError;
+pub use name::{Name, NameError};
+pub use place::{Place, PlaceError};
