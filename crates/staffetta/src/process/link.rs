@@ -96,6 +96,12 @@ impl Peers {
         linked.map(|(who, _)| *who)
     }
 
+    /// Who was linked, is not any more, and has not been reported gone.
+    pub(crate) fn in_doubt(&self) -> Vec<Member> {
+        let unlinked = self.living.iter().filter(|(_, peer)| peer.links.is_empty());
+        unlinked.map(|(who, _)| *who).collect()
+    }
+
     /// A new link; `answered` if the other side has spoken on it already.
     pub(crate) fn link(&mut self, who: Member, key: Key, answered: bool) {
         if self.is_gone(who) {

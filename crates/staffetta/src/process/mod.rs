@@ -16,6 +16,8 @@ pub(crate) mod name;
 pub(crate) mod passed;
 pub(crate) mod place;
 pub(crate) mod service;
+#[cfg(test)]
+mod service_test;
 pub(crate) mod wire;
 
 pub use door::OpenError;

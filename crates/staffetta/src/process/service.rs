@@ -684,7 +684,15 @@ impl Core {
     /// Connects to every member that is not linked yet (invariant 1).
     fn audit(&self, state: &mut State) {
         state.incomplete = false;
-        for (who, address) in self.roster.others() {
+        let others = self.roster.others();
+        for who in state.peers.in_doubt() {
+            if !others.iter().any(|(other, _)| *other == who) {
+                // Somebody else has found out, and told the roster.
+                let verdict = state.peers.gone(who);
+                self.conclude(state, who, verdict);
+            }
+        }
+        for (who, address) in others {
             if who == self.me || state.peers.is_gone(who) || state.peers.is_linked(who) {
                 continue;
             }
@@ -694,10 +702,11 @@ impl Core {
                     Err(_) => state.incomplete = true,
                 },
                 Reached::Refused => {
-                    let verdict = state.peers.gone(who);
                     // If the slot has changed since the roster was asked, it has left, or others
-                    // have told of its death; we never knew it.
-                    if self.roster.is_live(who) {
+                    // have told of its death. That is no news of one whom we never knew.
+                    let news = self.roster.is_live(who) || state.peers.in_doubt().contains(&who);
+                    let verdict = state.peers.gone(who);
+                    if news {
                         self.conclude(state, who, verdict);
                     }
                 }
