@@ -34,10 +34,9 @@ impl Epoll {
 
     /// `epoll_create1`.
     pub(crate) fn new() -> Result<Self> {
-        NotInherited::create(|| {
-            epoll::create(CreateFlags::CLOEXEC).map_err(Error::when("make an epoll instance"))
-        })
-        .map(Self)
+        NotInherited::create(|| epoll::create(CreateFlags::CLOEXEC))
+            .map(Self)
+            .map_err(Error::when("make an epoll instance"))
     }
 
     /// `EPOLL_CTL_ADD`: from now on, reports `interest` in `fd` under `key`.

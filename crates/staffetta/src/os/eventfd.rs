@@ -13,10 +13,9 @@ impl Bell {
     /// `eventfd`, not blocking.
     pub(crate) fn new() -> Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        NotInherited::create(|| {
-            rustix::event::eventfd(0, flags).map_err(Error::when("make an eventfd"))
-        })
-        .map(Self)
+        NotInherited::create(|| rustix::event::eventfd(0, flags))
+            .map(Self)
+            .map_err(Error::when("make an eventfd"))
     }
 
     /// Makes the descriptor readable. Never blocks: a bell that is ringing already stays so.

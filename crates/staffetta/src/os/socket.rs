@@ -4,7 +4,8 @@
 //! bare errnos, because to their callers `EAGAIN`, `ECONNREFUSED` and `EADDRINUSE` are turns in a
 //! protocol, not failures; [`Error::when`](super::Error) makes an error of the rest.
 //!
-//! 1. Every socket and every received descriptor is close-on-exec from the start.
+//! 1. Every socket and every received descriptor is close-on-exec from the start; a socket is also
+//!    closed in forked children, since its end has to mean the end of its owner.
 //! 2. Every socket is nonblocking: no call here waits for a peer.
 //! 3. A message is received whole, with all its descriptors, or stays in the queue: a process
 //!    that is out of descriptors loses none (see [`peek`]).
@@ -12,6 +13,7 @@
 
 #![allow(unsafe_code)] // SO_PEERCRED: rustix's UCred cannot hold the pid 0 of another namespace.
 
+use super::fork::NotInherited;
 use super::retry;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
@@ -85,8 +87,8 @@ fn new_socket() -> Result<OwnedFd, Errno> {
 /// # Errors
 ///
 /// `EADDRINUSE` if the name is taken, also by a stale path.
-pub(crate) fn listen(address: &Address, backlog: u32) -> Result<OwnedFd, Errno> {
-    let socket = new_socket()?;
+pub(crate) fn listen(address: &Address, backlog: u32) -> Result<NotInherited, Errno> {
+    let socket = NotInherited::create(new_socket)?;
     net::bind(&socket, &address.0)?;
     net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket)
@@ -100,8 +102,8 @@ pub(crate) fn listen(address: &Address, backlog: u32) -> Result<OwnedFd, Errno> 
 ///
 /// `ECONNREFUSED` if nobody listens there (also `ENOENT` for a path); `EAGAIN` if as many
 /// connections wait to be accepted as the listener allows.
-pub(crate) fn connect(address: &Address) -> Result<OwnedFd, Errno> {
-    let socket = new_socket()?;
+pub(crate) fn connect(address: &Address) -> Result<NotInherited, Errno> {
+    let socket = NotInherited::create(new_socket)?;
     retry(|| net::connect(&socket, &address.0))?;
     Ok(socket)
 }
@@ -111,12 +113,12 @@ pub(crate) fn connect(address: &Address) -> Result<OwnedFd, Errno> {
 /// # Errors
 ///
 /// `EAGAIN` if there is none; `EMFILE` and `ENFILE`, which leave it waiting.
-pub(crate) fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn accept(listener: impl AsFd) -> Result<NotInherited, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    retry(|| net::accept_with(&listener, flags))
+    NotInherited::create(|| retry(|| net::accept_with(&listener, flags)))
 }
 
-/// `socketpair`: two connected ends.
+/// `socketpair`: two connected ends, of which one is usually meant to be inherited.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -253,7 +255,7 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, 
 ///
 /// Says which, by position. A signal ends the wait early, with nothing.
 pub(crate) fn wait_readable(
-    sockets: &[OwnedFd],
+    sockets: &[NotInherited],
     limit: std::time::Duration,
 ) -> Result<Vec<usize>, Errno> {
     use rustix::event::{PollFd, PollFlags};

@@ -22,6 +22,7 @@ use super::name::Name;
 use super::place::{PlaceError, Site};
 use super::wire::{self, encode, Member, Message};
 use crate::os;
+use crate::os::fork::{without_fork, NotInherited};
 use crate::os::socket::{self, Address, Received};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -50,7 +51,7 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// The name was free and is ours now. Joiners wait until a service answers them.
-    Created(OwnedFd),
+    Created(NotInherited),
     /// A member let us in.
     Joined(Welcome),
 }
@@ -61,11 +62,11 @@ pub(crate) struct Welcome {
     /// The domain's memory.
     pub(crate) memory: OwnedFd,
     /// The listening socket, to be held like everybody else does.
-    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) listener: Option<NotInherited>,
     /// What the domain's layer had to say.
     pub(crate) payload: Vec<u8>,
     /// The connection to the host, which becomes the first link.
-    pub(crate) door: OwnedFd,
+    pub(crate) door: NotInherited,
     /// Who answered.
     pub(crate) host: Member,
 }
@@ -194,7 +195,7 @@ struct Knocker<'a> {
 /// What trying to connect came to.
 enum Attempt {
     /// A connection, with our question in its queue.
-    Knocked(OwnedFd),
+    Knocked(NotInherited),
     /// Nobody listens.
     Nobody,
     /// As many as can wait are waiting already; all members may be stopped.
@@ -214,7 +215,7 @@ enum Answer {
 impl Knocker<'_> {
     /// Knocks until somebody answers. `None` if there is nobody.
     fn knock(&self) -> Result<Option<Welcome>, OpenError> {
-        let mut open: Vec<OwnedFd> = Vec::new();
+        let mut open: Vec<NotInherited> = Vec::new();
         loop {
             if open.len() < KNOCKS_MAX {
                 match self.connect()? {
@@ -268,19 +269,29 @@ impl Knocker<'_> {
     }
 
     /// Reads the answer on one of the connections, and takes it out if it is of no more use there.
-    fn listen(&self, open: &mut Vec<OwnedFd>, position: usize) -> Result<Answer, OpenError> {
+    fn listen(&self, open: &mut Vec<NotInherited>, position: usize) -> Result<Answer, OpenError> {
+        const DOING: &str = "read a member's answer";
         let mut buffer = [0; wire::MESSAGE_MAX];
-        let (len, descriptors) = match socket::receive(&open[position], &mut buffer) {
-            Ok(Received::Message { len, descriptors }) => (len, descriptors),
-            Ok(Received::End) => {
+        // The listener, which may be among the descriptors, is to be registered before a fork.
+        let received = without_fork(|| {
+            Ok(match socket::receive(&open[position], &mut buffer)? {
+                Received::End => None,
+                Received::Message { len, descriptors } => {
+                    Some(wire::decode(&buffer[..len], descriptors))
+                }
+            })
+        });
+        let message = match received {
+            Ok(Some(message)) => message,
+            Ok(None) => {
                 open.swap_remove(position);
                 return Ok(Answer::End);
             }
             Err(errno) if errno == Errno::AGAIN => return Ok(Answer::Silence),
             Err(Errno::MSGSIZE) => return Err(self.not_staffetta()),
-            Err(errno) => return Err(os::Error::new("read a member's answer", errno).into()),
+            Err(errno) => return Err(os::Error::new(DOING, errno).into()),
         };
-        match wire::decode(&buffer[..len], descriptors) {
+        match message {
             Ok(Message::Welcome {
                 host,
                 memory,

@@ -108,16 +108,16 @@ pub(crate) struct Entrance {
     /// The domain's name.
     pub(crate) name: Option<Name>,
     /// The listening socket of the name.
-    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) listener: Option<NotInherited>,
     /// The connection to the member that let us in.
-    pub(crate) host: Option<(Member, OwnedFd)>,
+    pub(crate) host: Option<(Member, NotInherited)>,
     /// The version of the memory layout.
     pub(crate) format: u64,
 }
 
 impl Entrance {
     /// For the first member.
-    pub(crate) fn created(site: Site, name: Name, listener: OwnedFd, format: u64) -> Self {
+    pub(crate) fn created(site: Site, name: Name, listener: NotInherited, format: u64) -> Self {
         Self {
             site,
             name: Some(name),
@@ -327,9 +327,9 @@ impl Service {
             address,
             epoll: Epoll::new()?,
             bell: Bell::new()?,
-            door: listener.map(NotInherited::register).transpose()?,
+            door: listener,
             mailbox,
-            pidfd: NotInherited::create(pidfd::of_self)?,
+            pidfd: pidfd::of_self()?,
             stopping: AtomicBool::new(false),
             state: Mutex::new(State {
                 next_key: FIRST_FREE_KEY,
@@ -350,7 +350,7 @@ impl Service {
         }
         // Our host hears of us before anyone can see us: if we die from here on, it knows.
         if let Some((host, door)) = host {
-            core.greet(&mut core.lock(), host, NotInherited::register(door)?, true);
+            core.greet(&mut core.lock(), host, door, true);
         }
         core.roster.publish(&core.address);
         core.audit(&mut core.lock());
@@ -402,7 +402,6 @@ impl Service {
             };
             match core.site.reach(&address) {
                 Reached::Connected(socket) => {
-                    let socket = NotInherited::register(socket)?;
                     core.greet(&mut state, to, socket, false);
                 }
                 // The thread will find out what that means (invariant 4).
@@ -471,10 +470,9 @@ impl Service {
 
     /// Takes in a connection whose other end was given to a process that is about to become a
     /// member, together with the payload that goes with it: the way of a launcher.
-    pub(crate) fn admit(&self, door: OwnedFd, payload: Vec<u8>) -> Result<(), os::Error> {
-        let socket = NotInherited::register(door)?;
+    pub(crate) fn admit(&self, door: NotInherited, payload: Vec<u8>) -> Result<(), os::Error> {
         let stage = Stage::Guest(Some(payload));
-        self.core.watch(&mut self.core.lock(), socket, stage)?;
+        self.core.watch(&mut self.core.lock(), door, stage)?;
         Ok(())
     }
 
@@ -697,10 +695,7 @@ impl Core {
                 continue;
             }
             match self.site.reach(&address) {
-                Reached::Connected(socket) => match NotInherited::register(socket) {
-                    Ok(socket) => self.greet(state, who, socket, false),
-                    Err(_) => state.incomplete = true,
-                },
+                Reached::Connected(socket) => self.greet(state, who, socket, false),
                 Reached::Refused => {
                     // If the slot has changed since the roster was asked, it has left, or others
                     // have told of its death. That is no news of one whom we never knew.
@@ -788,17 +783,10 @@ impl Core {
             (_, None) => return Ok(()),
         };
         loop {
-            let mut none = false;
-            let accepted = NotInherited::create(|| {
-                socket::accept(listener).map_err(|errno| {
-                    none = errno == Errno::AGAIN;
-                    os::Error::new("accept a connection", errno)
-                })
-            });
-            let socket = match accepted {
+            let socket = match socket::accept(listener) {
                 Ok(socket) => socket,
-                Err(_) if none => return Ok(()),
-                Err(error) => return Err(error),
+                Err(errno) if errno == Errno::AGAIN => return Ok(()),
+                Err(errno) => return Err(os::Error::new("accept a connection", errno)),
             };
             let own_uid = rustix::process::geteuid().as_raw();
             if socket::peer(&socket).is_ok_and(|peer| peer.uid == own_uid) {

@@ -8,6 +8,7 @@ use super::name::Name;
 use super::place::{Place, Site};
 use super::service::{Entrance, PassError, Roster, Service, TakeError};
 use super::wire::Member;
+use crate::os::fork::NotInherited;
 use crate::os::mapping::{Access, Mapping, Placement};
 use crate::os::memfd;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -362,8 +363,13 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
+        use rustix::process::{kill_process, waitid, Pid, WaitId, WaitIdOptions};
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            // Stopping takes a moment: each of its threads has to notice.
+            waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+        }
     }
 
     fn kill(&mut self) {
@@ -640,7 +646,7 @@ fn another_user_is_refused_on_both_sides() {
     let name = Name::new(unique("foreign")).unwrap();
     let address = Address::abstract_name(format!("staffetta/0/{name}").as_bytes()).unwrap();
     // Identity belongs to the thread that listens or connects.
-    let as_stranger = |work: &(dyn Fn() -> OwnedFd + Sync)| {
+    let as_stranger = |work: &(dyn Fn() -> NotInherited + Sync)| {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 rustix::thread::set_thread_res_uid(None, stranger, None).unwrap();
@@ -664,6 +670,10 @@ fn another_user_is_refused_on_both_sides() {
         "{error}"
     );
     drop(squatter);
+    // A process that another test is starting holds a copy of it until it execs.
+    while socket::connect(&address).is_ok() {
+        std::thread::yield_now();
+    }
 
     let (_table, _service) = enter(&Place::Abstract, name.as_str());
     let intruder = as_stranger(&|| socket::connect(&address).unwrap());

@@ -22,6 +22,7 @@
 //! What it does not do: it sends nothing. A message that does not decode is [`Malformed`], never
 //! a panic: a peer's bytes are input.
 
+use crate::os::fork::NotInherited;
 use rustix::fd::OwnedFd;
 
 /// The longest message, in bytes.
@@ -51,7 +52,7 @@ pub(crate) enum Message {
         /// Who answers, and is from now on linked with the joiner by this very connection.
         host: Member,
         memory: OwnedFd,
-        listener: Option<OwnedFd>,
+        listener: Option<NotInherited>,
         payload: Vec<u8>,
     },
     /// "Our memory has this other format."
@@ -143,7 +144,10 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
         WELCOME => Message::Welcome {
             host: member()?,
             memory: descriptors.next().ok_or(Malformed)?,
-            listener: descriptors.next(),
+            listener: match descriptors.next() {
+                Some(listener) => Some(NotInherited::register(listener).map_err(|_| Malformed)?),
+                None => None,
+            },
             payload: payload.to_vec(),
         },
         WRONG_FORMAT => Message::WrongFormat { format: first },
