@@ -87,6 +87,9 @@ pub enum AcquireError {
         /// Can it shrink?
         sealed: bool,
     },
+    /// Its descriptor could not be taken from the queue of descriptors.
+    #[error("the capability's descriptor cannot be taken: {0}")]
+    Take(#[source] crate::process::service::TakeError),
     /// Somebody in this process still uses its mapping.
     #[error("the capability is acquired in this process; release it first")]
     InUse,
@@ -153,18 +156,30 @@ pub enum DomainError {
         /// How many fit.
         max: usize,
     },
-    /// No domain of this name.
-    #[error("there is no domain named {name:?}; start the program that creates it, or use Domain::open, which creates it")]
-    NotFound {
-        /// The name.
-        name: String,
-    },
     /// This process was not started by a launcher.
     #[error("this process inherited no domain: start it with `staffetta run` or Launcher, and put staffetta::launched!() into its main file")]
     NotLaunched,
-    /// The name, or the meeting behind it.
+    /// It is no name.
     #[error(transparent)]
-    Name(#[from] crate::process::name::NameError),
+    Name(#[from] crate::process::NameError),
+    /// The place where names are kept.
+    #[error(transparent)]
+    Place(#[from] crate::process::PlaceError),
+    /// The domain of this name cannot be opened.
+    #[error(transparent)]
+    Open(#[from] crate::process::OpenError),
+    /// No descriptor is left for the domain's memory.
+    #[error("cannot duplicate the descriptor of the domain's memory: {0}; raise the limit on descriptors (`ulimit -n`)")]
+    Descriptor(#[source] std::io::Error),
+    /// The memory to be made present in advance does not fit.
+    #[error("cannot prefault: {0}")]
+    Prefault(#[source] AllocateError),
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+    /// This process cannot take part.
+    #[error(transparent)]
+    Start(#[from] crate::process::service::StartError),
     /// The kernel refused.
     #[error(transparent)]
     System(#[from] os::Error),
@@ -279,9 +294,12 @@ pub enum SendFailure {
     /// The parcel or variable belongs to another domain.
     #[error("the parcel or variable belongs to another domain than the channel; allocate it from the channel's domain")]
     WrongDomain,
+    /// The variable holds no message.
+    #[error("the variable is empty: set it before it is sent")]
+    EmptyVariable,
     /// The capability's descriptor could not be put into the receiver's hands.
     #[error("the capability could not be passed to the receiver: {0}")]
-    Pass(String),
+    Pass(#[source] crate::process::service::PassError),
     /// What the peer wrote makes no sense.
     #[error("the peer left a reference that lies outside of the domain; its program is corrupt")]
     Corrupt,

@@ -1,9 +1,64 @@
 //! Zero-copy message passing between processes on Linux.
+//!
+//! A program opens a [`Domain`] by name, and sends and receives over channels by name:
+//!
+//! ```
+//! use staffetta::Domain;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let name = format!("doc-hello-{}", std::process::id());
+//! # let name = name.as_str();
+//! let sender = std::thread::spawn({
+//!     let name = name.to_owned();
+//!     move || {
+//!         let tx = Domain::open(&name).unwrap().sender::<u64>("numbers").unwrap();
+//!         tx.send(42).unwrap();
+//!     }
+//! });
+//! for n in Domain::open(name)?.receiver::<u64>("numbers")? {
+//!     println!("{n}");
+//! #   assert_eq!(n, 42);
+//! }
+//! # sender.join().unwrap();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Here both ends are threads of one program; they may as well be two programs, started in any order.
+//!
+//! # Layers
+//!
+//! Each knows only those above it: `os` (system calls), `memory` (the domain's segment and its blocks),
+//! `reference` (from a word in shared memory to a pointer), `process` (PCBs, waiting, who is a member and who
+//! died), `message` (what may be sent), `channel`. `Domain` and `launch` put them together.
 
 // Lets the derive's `::staffetta` paths resolve inside this crate too.
 extern crate self as staffetta;
 
+mod channel;
+mod domain;
+mod error;
+mod member;
+mod memory;
 pub mod message;
+#[allow(dead_code)] // a few calls are for the tests of the layer itself
+mod os;
+mod process;
+mod reference;
+mod roster;
 
+pub use channel::builder::ChannelBuilder;
+pub use channel::receiver::{IntoIter, Receiver};
+pub use channel::sender::Sender;
+pub use channel::spec::{Carried, Kind};
+pub use channel::tally::SideCounters;
+pub use domain::{Addresses, Domain, DomainOptions};
+pub use error::{AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure};
+pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};
+pub use message::variable::Variable;
 pub use message::Message;
+pub use os::Error as OsError;
+pub use process::wait::{park_ns, Wait};
+pub use process::{Name, NameError, OpenError, Place, PlaceError};
+pub use reference::Method;
 pub use staffetta_derive::Message;

@@ -173,7 +173,8 @@ impl Platform for Native {
     }
 
     fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {
-        os::futex::wait(word, expected, deadline);
+        // A deadline beyond the clock's end is none.
+        os::futex::wait(word, expected, deadline.and_then(os::futex::Deadline::at));
     }
 
     fn wake(word: &AtomicU32) {

@@ -165,3 +165,9 @@ impl Segment {
         &self.mapping
     }
 }
+
+/// The header of a file whose first pages are mapped; None if they are too few.
+pub fn header_of(first: &Mapping) -> Option<&Header> {
+    // SAFETY: long enough, page-aligned, and G2.
+    (first.len() >= size_of::<Header>()).then(|| unsafe { &*first.base().as_ptr().cast::<Header>() })
+}

@@ -1,5 +1,7 @@
 //! Which cores a thread runs on.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use super::{Error, Result};
 use rustix::thread::{sched_getaffinity, sched_setaffinity, CpuSet};
 
@@ -34,6 +36,21 @@ pub(crate) fn pin_to(core: usize) -> Result<()> {
 #[inline]
 pub(crate) fn yield_now() {
     rustix::thread::sched_yield();
+}
+
+/// Whether this process had only one core when it first asked: then a busy wait has to yield.
+#[inline]
+pub(crate) fn single_core() -> bool {
+    // 0: not asked yet, 1: no, 2: yes.
+    static ANSWER: AtomicU8 = AtomicU8::new(0);
+    match ANSWER.load(Ordering::Relaxed) {
+        0 => {
+            let single = usable_cores().is_ok_and(|cores| cores.len() == 1);
+            ANSWER.store(1 + u8::from(single), Ordering::Relaxed);
+            single
+        }
+        answer => answer == 2,
+    }
 }
 
 #[cfg(test)]

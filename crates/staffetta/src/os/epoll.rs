@@ -4,17 +4,20 @@
 //! 2. An event carries the `u64` its descriptor was added with; what that means is the caller's
 //!    affair, as is ignoring an event whose descriptor it has dropped within the same batch.
 
+use super::fork::NotInherited;
 use super::{Error, Result};
 use rustix::event::epoll::{self, CreateFlags, EventData};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
+use rustix::time::Timespec;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 pub(crate) use rustix::event::epoll::EventFlags as Interest;
 
 /// An epoll instance.
 #[derive(Debug)]
-pub(crate) struct Epoll(OwnedFd);
+pub(crate) struct Epoll(NotInherited);
 
 /// Something has happened to the descriptor that was added under `key`.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +34,7 @@ impl Epoll {
 
     /// `epoll_create1`.
     pub(crate) fn new() -> Result<Self> {
-        epoll::create(CreateFlags::CLOEXEC)
+        NotInherited::create(|| epoll::create(CreateFlags::CLOEXEC))
             .map(Self)
             .map_err(Error::when("make an epoll instance"))
     }
@@ -60,20 +63,13 @@ impl Epoll {
         self.collect(events, None)
     }
 
-    /// Like [`Epoll::wait`], but gives an empty batch when nothing happens for `limit_ms`.
-    pub(crate) fn wait_for(&self, events: &mut Vec<Event>, limit_ms: u32) -> Result<()> {
-        let limit = rustix::time::Timespec {
-            tv_sec: i64::from(limit_ms / 1000),
-            tv_nsec: i64::from(limit_ms % 1000) * 1_000_000,
-        };
-        self.collect(events, Some(&limit))
+    /// Like [`Epoll::wait`], but gives an empty batch when nothing happens for `limit`.
+    pub(crate) fn wait_for(&self, events: &mut Vec<Event>, limit: Duration) -> Result<()> {
+        // A limit beyond the clock's range is none.
+        self.collect(events, Timespec::try_from(limit).ok().as_ref())
     }
 
-    fn collect(
-        &self,
-        events: &mut Vec<Event>,
-        limit: Option<&rustix::time::Timespec>,
-    ) -> Result<()> {
+    fn collect(&self, events: &mut Vec<Event>, limit: Option<&Timespec>) -> Result<()> {
         events.clear();
         let mut room = [MaybeUninit::<epoll::Event>::uninit(); Self::BATCH];
         match epoll::wait(&self.0, &mut room, limit) {

@@ -1,17 +1,19 @@
 //! A descriptor that one thread rings and another one waits for.
 
+use super::fork::NotInherited;
 use super::{Error, Result};
 use rustix::event::EventfdFlags;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 
 /// A bell: rung any number of times, heard once.
 #[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct Bell(NotInherited);
 
 impl Bell {
     /// `eventfd`, not blocking.
     pub(crate) fn new() -> Result<Self> {
-        rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        NotInherited::create(|| rustix::event::eventfd(0, flags))
             .map(Self)
             .map_err(Error::when("make an eventfd"))
     }

@@ -31,6 +31,7 @@
 
 use super::{Error, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -155,8 +156,10 @@ impl NotInherited {
     ///
     /// # Errors
     ///
-    /// What `create` says; or [`Error::NoDescriptors`] when the table is full.
-    pub(crate) fn create(create: impl FnOnce() -> Result<OwnedFd>) -> Result<Self> {
+    /// What `create` says; or `EMFILE` when the table is full.
+    pub(crate) fn create(
+        create: impl FnOnce() -> std::result::Result<OwnedFd, Errno>,
+    ) -> std::result::Result<Self, Errno> {
         without_fork(|| create().and_then(Self::register))
     }
 
@@ -164,8 +167,8 @@ impl NotInherited {
     ///
     /// # Errors
     ///
-    /// [`Error::NoDescriptors`] when the table is full; the descriptor is then closed.
-    pub(crate) fn register(fd: OwnedFd) -> Result<Self> {
+    /// `EMFILE` when the table is full; the descriptor is then closed.
+    pub(crate) fn register(fd: OwnedFd) -> std::result::Result<Self, Errno> {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
         install_handlers()?;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +194,7 @@ impl NotInherited {
                 });
             }
         }
-        Err(Error::new("watch one more peer", rustix::io::Errno::MFILE))
+        Err(Errno::MFILE)
     }
 }
 
@@ -290,7 +293,7 @@ extern "C" fn after_in_child() {
 }
 
 /// `pthread_atfork`, once per process; children inherit it.
-fn install_handlers() -> Result<()> {
+fn install_handlers() -> std::result::Result<(), Errno> {
     static INSTALLED: OnceLock<i32> = OnceLock::new();
     let code = *INSTALLED.get_or_init(|| {
         // SAFETY: the three functions live as long as the program, never unwind, and call only
@@ -299,10 +302,7 @@ fn install_handlers() -> Result<()> {
     });
     match code {
         0 => Ok(()),
-        code => Err(Error::new(
-            "prepare for forked children",
-            rustix::io::Errno::from_raw_os_error(code),
-        )),
+        code => Err(Errno::from_raw_os_error(code)),
     }
 }
 

@@ -1,10 +1,10 @@
-//! What the machine has, what this process may use of it, and what it has used.
+//! What the machine has, what this process may use of it, what it has used, and where it is.
 //!
 //! What it does not do: it decides nothing; budgets are computed by whoever creates a domain.
 //! Everything here is read afresh at each call, and everything that comes from `/proc` or `/sys`
 //! is an `Option`: containers hide those files, and nothing essential hangs on them.
 
-#![allow(unsafe_code)] // getrusage, which rustix lacks.
+#![allow(unsafe_code)] // getrusage and getrandom from libc.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -224,6 +224,35 @@ pub(crate) fn kernel_release() -> String {
 pub(crate) fn boot_id() -> Option<u128> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+}
+
+/// The network namespace of the calling thread: abstract socket names are visible only inside it.
+///
+/// `None` where `/proc` does not tell.
+pub(crate) fn network_namespace() -> Option<u64> {
+    let link = fs::read_link("/proc/thread-self/ns/net").ok()?;
+    // `net:[4026531840]`
+    let text = link.to_str()?;
+    text.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// `getrandom`: a number nobody else has.
+///
+/// # Errors
+///
+/// Only where a sandbox forbids the call.
+pub(crate) fn random() -> super::Result<u128> {
+    const DOING: &str = "ask the kernel for a random number";
+    let mut bytes = [0u8; 16];
+    // SAFETY: the kernel writes at most the given number of bytes to the array. Up to 256 bytes
+    // are delivered whole.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got == 16 {
+        return Ok(u128::from_ne_bytes(bytes));
+    }
+    let cause = std::io::Error::last_os_error();
+    let errno = rustix::io::Errno::from_io_error(&cause).unwrap_or(rustix::io::Errno::IO);
+    Err(super::Error::new(DOING, errno))
 }
 
 #[cfg(test)]

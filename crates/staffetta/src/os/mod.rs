@@ -13,6 +13,8 @@
 //! | `pidfd` | a descriptor that stands for a process |
 //! | `epoll`, `eventfd` | wait for descriptors; a descriptor to ring |
 //! | `socket` | Unix sockets that keep message boundaries and carry descriptors |
+//! | `signal` | which signals a thread lets through |
+//! | `clock` | the monotonic clock |
 //! | `affinity` | which cores a thread may run on |
 //! | `machine` | memory, limits, kernel, counters of this process |
 //! | `fork` | what a forked child must not use, and must not keep open |
@@ -25,6 +27,7 @@
 //!    reported where the caller has to look again ([`futex`]).
 
 pub(crate) mod affinity;
+pub(crate) mod clock;
 pub(crate) mod epoll;
 mod error;
 pub(crate) mod eventfd;
@@ -34,6 +37,7 @@ pub(crate) mod machine;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
 pub(crate) mod pidfd;
+pub(crate) mod signal;
 pub(crate) mod socket;
 
 pub use error::Error;

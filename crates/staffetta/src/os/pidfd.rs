@@ -8,13 +8,15 @@
 
 #![allow(unsafe_code)] // pidfd_send_signal with signal 0, which rustix cannot express.
 
+use super::fork::NotInherited;
 use super::{Error, Result};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::{self, Pid, PidfdFlags};
 
 /// `pidfd_open`: a descriptor of this very process, to be handed to others.
-pub(crate) fn of_self() -> Result<OwnedFd> {
-    of_child(process::getpid())
+pub(crate) fn of_self() -> Result<NotInherited> {
+    NotInherited::create(|| process::pidfd_open(process::getpid(), PidfdFlags::empty()))
+        .map_err(Error::when("open a pidfd"))
 }
 
 /// `pidfd_open`: a descriptor of a child that has not been reaped (invariant 3).

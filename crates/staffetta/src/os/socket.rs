@@ -4,14 +4,16 @@
 //! bare errnos, because to their callers `EAGAIN`, `ECONNREFUSED` and `EADDRINUSE` are turns in a
 //! protocol, not failures; [`Error::when`](super::Error) makes an error of the rest.
 //!
-//! 1. Every socket and every received descriptor is close-on-exec from the start.
+//! 1. Every socket and every received descriptor is close-on-exec from the start; a socket is also
+//!    closed in forked children, since its end has to mean the end of its owner.
 //! 2. Every socket is nonblocking: no call here waits for a peer.
 //! 3. A message is received whole, with all its descriptors, or stays in the queue: a process
-//!    that is out of descriptors loses none (see [`receive`]).
+//!    that is out of descriptors loses none (see [`peek`]).
 //! 4. Messages are never empty, so that zero bytes always mean the end.
 
 #![allow(unsafe_code)] // SO_PEERCRED: rustix's UCred cannot hold the pid 0 of another namespace.
 
+use super::fork::NotInherited;
 use super::retry;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
@@ -85,8 +87,8 @@ fn new_socket() -> Result<OwnedFd, Errno> {
 /// # Errors
 ///
 /// `EADDRINUSE` if the name is taken, also by a stale path.
-pub(crate) fn listen(address: &Address, backlog: u32) -> Result<OwnedFd, Errno> {
-    let socket = new_socket()?;
+pub(crate) fn listen(address: &Address, backlog: u32) -> Result<NotInherited, Errno> {
+    let socket = NotInherited::create(new_socket)?;
     net::bind(&socket, &address.0)?;
     net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket)
@@ -100,8 +102,8 @@ pub(crate) fn listen(address: &Address, backlog: u32) -> Result<OwnedFd, Errno> 
 ///
 /// `ECONNREFUSED` if nobody listens there (also `ENOENT` for a path); `EAGAIN` if as many
 /// connections wait to be accepted as the listener allows.
-pub(crate) fn connect(address: &Address) -> Result<OwnedFd, Errno> {
-    let socket = new_socket()?;
+pub(crate) fn connect(address: &Address) -> Result<NotInherited, Errno> {
+    let socket = NotInherited::create(new_socket)?;
     retry(|| net::connect(&socket, &address.0))?;
     Ok(socket)
 }
@@ -111,12 +113,12 @@ pub(crate) fn connect(address: &Address) -> Result<OwnedFd, Errno> {
 /// # Errors
 ///
 /// `EAGAIN` if there is none; `EMFILE` and `ENFILE`, which leave it waiting.
-pub(crate) fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn accept(listener: impl AsFd) -> Result<NotInherited, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    retry(|| net::accept_with(&listener, flags))
+    NotInherited::create(|| retry(|| net::accept_with(&listener, flags)))
 }
 
-/// `socketpair`: two connected ends.
+/// `socketpair`: two connected ends, of which one is usually meant to be inherited.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -176,30 +178,36 @@ pub(crate) fn send(
     retry(|| net::sendmsg(&socket, &[IoSlice::new(message)], &mut control, flags)).map(|_| ())
 }
 
-/// `recvmsg`, twice: takes one message, with its descriptors, out of the queue.
+/// `recvmsg(MSG_PEEK)`: looks at the next message, and takes copies of its descriptors.
 ///
-/// The kernel drops descriptors that do not fit into the receiver's table, and only says so
-/// afterwards. So the message is looked at first (which installs its descriptors) and removed
-/// second. Calls on one socket have to be serialized by the caller, or the second step may remove
+/// The message stays in the queue until [`remove`]. Looking first and removing second is how a
+/// message survives a receiver that has no room for it: the kernel drops descriptors that do not
+/// fit into the receiver's table and only says so afterwards, too late for a message that has
+/// left the queue.
+///
+/// The two steps on one socket have to be serialized by the caller, or the second may remove
 /// another message than the first one saw.
 ///
 /// # Errors
 ///
-/// `EAGAIN` if there is none; `EMFILE` if its descriptors do not fit: it stays in the queue.
-/// `EMSGSIZE` if it is longer than `buffer` or carries more than [`DESCRIPTORS_MAX`]: it is
-/// removed, since whoever sent that does not speak our language.
-pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> {
+/// `EAGAIN` if there is none; `EMFILE` if its descriptors do not fit. `EMSGSIZE` if it is longer
+/// than `buffer` or carries more than [`DESCRIPTORS_MAX`]: whoever sent that does not speak our
+/// language, and it has been removed.
+pub(crate) fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> {
     // One more than allowed, so that too many are told apart from too few free numbers.
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut room);
-    let look = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-    let seen = retry(|| net::recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, look));
-    let seen = match seen {
-        // What a closed peer left unread on its side; ours may still hold messages, but they
-        // come first, so this is the end.
-        Err(Errno::CONNRESET) => return Ok(Received::End),
-        other => other?,
+    let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let mut look = || {
+        let mut buffers = [IoSliceMut::new(&mut *buffer)];
+        retry(|| net::recvmsg(&socket, &mut buffers, &mut control, flags))
     };
+    let seen = match look() {
+        // The other end was closed before it had read everything from us. That is told once, and
+        // ahead of the messages it had sent, which are still to come.
+        Err(Errno::CONNRESET) => look(),
+        other => other,
+    }?;
     if seen.bytes == 0 {
         return Ok(Received::End); // invariant 4
     }
@@ -209,19 +217,63 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, 
             descriptors.extend(received);
         }
     }
-    let too_much = seen.bytes > buffer.len() || descriptors.len() > DESCRIPTORS_MAX;
-    if seen.flags.contains(ReturnFlags::CTRUNC) && !too_much {
-        return Err(Errno::MFILE);
-    }
-    // Removes it; the second copy of the descriptors is dropped by the kernel, for want of room.
-    retry(|| net::recv(&socket, &mut [0u8; 1], RecvFlags::DONTWAIT))?;
-    if too_much {
+    if seen.bytes > buffer.len() || descriptors.len() > DESCRIPTORS_MAX {
+        remove(&socket);
         return Err(Errno::MSGSIZE);
+    }
+    if seen.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE);
     }
     Ok(Received::Message {
         len: seen.bytes,
         descriptors,
     })
+}
+
+/// `recv`: removes the message that [`peek`] saw. Its own copies of the descriptors are closed by
+/// the kernel, for want of a place to put them.
+pub(crate) fn remove(socket: impl AsFd) {
+    // The message is there, as `peek` saw it and nobody else removes; an error would leave it to
+    // be seen again.
+    let _ = retry(|| net::recv(&socket, &mut [0u8; 1], RecvFlags::DONTWAIT));
+}
+
+/// [`peek`] and [`remove`]: takes one message, with its descriptors, out of the queue.
+///
+/// # Errors
+///
+/// As for [`peek`].
+pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Errno> {
+    let received = peek(&socket, buffer)?;
+    if let Received::Message { .. } = received {
+        remove(&socket);
+    }
+    Ok(received)
+}
+
+/// `poll`: blocks until one of the sockets has a message or an end to tell, or the time is over.
+///
+/// Says which, by position. A signal ends the wait early, with nothing.
+pub(crate) fn wait_readable(
+    sockets: &[NotInherited],
+    limit: std::time::Duration,
+) -> Result<Vec<usize>, Errno> {
+    use rustix::event::{PollFd, PollFlags};
+    let limit = rustix::time::Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+    let mut polled: Vec<_> = sockets
+        .iter()
+        .map(|socket| PollFd::new(socket, PollFlags::IN))
+        .collect();
+    match rustix::event::poll(&mut polled, Some(&limit)) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno),
+    }
+    let ready = polled.iter().enumerate();
+    Ok(ready
+        .filter(|(_, polled)| !polled.revents().is_empty())
+        .map(|(position, _)| position)
+        .collect())
 }
 
 #[cfg(test)]
@@ -248,6 +300,25 @@ mod tests {
             panic!("a message was sent");
         };
         assert_eq!((&buffer[..len], descriptors.len()), (&b"without"[..], 0));
+        assert!(matches!(receive(&right, &mut buffer), Ok(Received::End)));
+    }
+
+    #[test]
+    fn what_was_sent_survives_a_sender_that_left_its_own_mail_unread() {
+        let (left, right) = pair().unwrap();
+        send(&right, b"never read", &[]).unwrap();
+        send(&left, b"last words", &[left.as_fd()]).unwrap();
+        drop(left);
+        let mut buffer = [0; 16];
+        let received = receive(&right, &mut buffer).unwrap();
+        let Received::Message {
+            len: 10,
+            descriptors,
+        } = received
+        else {
+            panic!("the message came before the end: {received:?}");
+        };
+        drop(descriptors);
         assert!(matches!(receive(&right, &mut buffer), Ok(Received::End)));
     }
 

@@ -1,0 +1,31 @@
+//! Processes: how they find a domain, how they know each other, how they learn of a death.
+//!
+//! | file | one idea |
+//! |---|---|
+//! | `name` | what a domain may be called |
+//! | `place` | where its name is looked up, and where its members are reached |
+//! | `wire` | what two members say to each other over a socket |
+//! | `door` | finding a domain by its name, and being let in |
+//! | `link` | who is linked with whom, and when somebody is gone |
+//! | `passed` | descriptors that peers have put into our hands |
+//! | `service` | the one thread per member that does all of this |
+//! | `pcb` | the shared record of one entity that can wait |
+//! | `wait` | spin, spin then park, park; the one sleep handshake |
+//! | `threads` | which PCB belongs to which thread |
+
+pub(crate) mod door;
+pub(crate) mod link;
+pub(crate) mod name;
+pub(crate) mod passed;
+pub mod pcb;
+pub(crate) mod place;
+pub(crate) mod service;
+#[cfg(test)]
+mod service_test;
+pub(crate) mod threads;
+pub mod wait;
+pub(crate) mod wire;
+
+pub use door::OpenError;
+pub use name::{Name, NameError};
+pub use place::{Place, PlaceError};

@@ -1,0 +1,131 @@
+//! The shared process table, as the service thread sees it.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::{Arc, Weak};
+
+use crate::error::{AcquireError, SendFailure};
+use crate::member::{read_bytes, write_bytes, Member};
+use crate::memory::header::process::LIVE;
+use crate::memory::map::PROCESSES_MAX;
+use crate::memory::word::Word;
+use crate::process::service::{PassError, Roster};
+use crate::process::wire::Member as Peer;
+use crate::reference::capability::CapabilityId;
+
+/// Tells the service who is a member, and a member who died.
+///
+/// It holds the member weakly: a service belongs to its member. When the member is gone it knows nobody.
+pub(crate) struct Table {
+    member: Weak<Member>,
+    me: Peer,
+    /// A second descriptor of the memory, so that joiners can be answered without the member.
+    file: crate::os::fork::NotInherited,
+}
+
+impl Table {
+    pub(crate) fn new(member: &Arc<Member>, file: crate::os::fork::NotInherited) -> Table {
+        let me = Peer { slot: member.slot, generation: member.generation };
+        Table { member: Arc::downgrade(member), me, file }
+    }
+}
+
+impl Roster for Table {
+    fn me(&self) -> Peer {
+        self.me
+    }
+
+    fn publish(&self, address: &[u8]) {
+        let Some(member) = self.member.upgrade() else { return };
+        let slot = member.segment().process(self.me.slot.into());
+        write_bytes(&slot.address, address);
+        slot.address_len.store(address.len() as u32, Relaxed);
+        // SeqCst, as the trait asks: of two members that publish and then look, one sees the other.
+        slot.word.store(Word::new(LIVE, self.me.slot, self.me.generation).0, SeqCst);
+    }
+
+    fn others(&self) -> Vec<(Peer, Vec<u8>)> {
+        let Some(member) = self.member.upgrade() else { return Vec::new() };
+        let segment = member.segment();
+        let used = segment.header().processes.load(SeqCst).min(PROCESSES_MAX as u64) as usize;
+        (0..used)
+            .filter(|&i| i != usize::from(self.me.slot))
+            .filter_map(|i| {
+                let slot = segment.process(i);
+                let word = Word(slot.word.load(SeqCst));
+                if word.state() != LIVE {
+                    return None;
+                }
+                let mut address = read_bytes(&slot.address);
+                address.truncate(slot.address_len.load(Relaxed) as usize);
+                let peer = Peer { slot: i as u16, generation: word.sequence() };
+                // Still the same life after its address was read?
+                (Word(slot.word.load(SeqCst)) == word && !address.is_empty()).then_some((peer, address))
+            })
+            .collect()
+    }
+
+    fn is_live(&self, who: Peer) -> bool {
+        self.member.upgrade().is_some_and(|member| {
+            let i = usize::from(who.slot);
+            i < PROCESSES_MAX
+                && Word(member.segment().process(i).word.load(Acquire)) == Word::new(LIVE, who.slot, who.generation)
+        })
+    }
+
+    fn died(&self, who: Peer) {
+        if let Some(member) = self.member.upgrade().filter(|_| usize::from(who.slot) < PROCESSES_MAX) {
+            member.sweep(who.slot, who.generation);
+        }
+    }
+
+    fn left(&self, who: Peer) {
+        if let Some(member) = self.member.upgrade() {
+            member.refs.capabilities().forget_process((who.slot, who.generation));
+        }
+    }
+
+    fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
+        (std::os::fd::AsFd::as_fd(&self.file), Vec::new())
+    }
+}
+
+// Capabilities travel over the service's links.
+impl Member {
+    fn peer(&self, slot: u16) -> Option<Peer> {
+        if usize::from(slot) >= PROCESSES_MAX {
+            return None;
+        }
+        let word = Word(self.segment().process(slot.into()).word.load(Acquire));
+        (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
+    }
+
+    /// Puts the descriptor of `id` into the hands of the process in `slot`, unless it has it.
+    pub(crate) fn pass_capability(&self, id: CapabilityId, slot: u16) -> Result<(), SendFailure> {
+        let peer = self.peer(slot).ok_or(SendFailure::Disconnected)?;
+        let service = self.service.get().ok_or(SendFailure::Disconnected)?;
+        let pass = |file: BorrowedFd<'_>| service.pass(peer, id.ticket(), file);
+        match self.refs.capabilities().pass_to(id, (peer.slot, peer.generation), pass) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(PassError::Gone)) => Err(SendFailure::PeerDied),
+            Some(Err(PassError::Forked)) => Err(SendFailure::Forked),
+            Some(Err(why)) => Err(SendFailure::Pass(why)),
+            None => Err(SendFailure::Allocate(AcquireError::NotHeld.into())),
+        }
+    }
+
+    /// Makes sure that the capability that arrived from the process in `slot` is in our table.
+    pub(crate) fn adopt_capability(&self, words: [u64; 3], slot: u16) -> Result<(), AcquireError> {
+        let [reference, _, incarnation] = words;
+        let Some(index) = self.refs.capability_index(reference) else { return Ok(()) };
+        let id = CapabilityId { index, incarnation };
+        let table = self.refs.capabilities();
+        if table.has(id) {
+            return Ok(());
+        }
+        let service = self.service.get().ok_or(AcquireError::NotHeld)?;
+        let file = service.take(id.ticket()).map_err(AcquireError::Take)?;
+        let from = self.peer(slot).map_or((slot, 0), |peer| (peer.slot, peer.generation));
+        table.adopt(self.segment(), id, file, from)
+    }
+}
