@@ -42,15 +42,14 @@ pub struct Cli {
 /// One command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Send a file from one process to another by every mechanism, and count the copies
+    // What these commands do is told at their arguments: a comment here would hide that.
     #[command(after_help = crate::demo::EXAMPLES,
         after_long_help = format!("{}\n\n{EXIT_CODES}", crate::demo::EXAMPLES))]
     Demo(DemoArgs),
-    /// Measure latencies between two processes, beside the machine's own limits
     #[command(after_help = crate::bench::EXAMPLES,
         after_long_help = format!("{}\n\n{EXIT_CODES}", crate::bench::EXAMPLES))]
     Bench(BenchArgs),
-    /// Print the limits: what the library can hold, what the kernel must offer, what is set here
+    #[command(after_help = "Examples:\n  staffetta limits\n  staffetta limits --json")]
     Limits(LimitsArgs),
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  staffetta completions zsh > ~/.zfunc/_staffetta")]

@@ -53,7 +53,20 @@ impl Failure {
     }
 
     /// Something the operating system refused: `what` reads "cannot …".
-    pub fn os(what: &str, error: impl std::fmt::Display) -> Failure {
-        Failure::Environment(format!("{what}: {error}"))
+    pub fn os(what: &str, error: impl Into<io::Error>) -> Failure {
+        let error = error.into();
+        let advice = match error.raw_os_error() {
+            Some(libc::EMFILE) => "; raise the limit with `ulimit -n`",
+            Some(libc::ENFILE) => "; the whole machine has too many open files",
+            Some(libc::EFBIG) => {
+                "; raise the limit with `ulimit -f`: shared memory counts as a file"
+            }
+            Some(libc::ENOMEM | libc::EAGAIN) => {
+                "; free some memory, or see `ulimit -v` and `ulimit -u`"
+            }
+            Some(libc::EPERM | libc::ENOSYS) => "; does a sandbox or seccomp profile forbid it?",
+            _ => "",
+        };
+        Failure::Environment(format!("{what}: {error}{advice}"))
     }
 }

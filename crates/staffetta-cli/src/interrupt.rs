@@ -5,7 +5,8 @@
 //! ordinary way out.
 
 use crate::failure::Failure;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -19,6 +20,13 @@ pub fn install() -> Result<(), Failure> {
             .map_err(|error| Failure::os("cannot install a signal handler", error))?;
     }
     Ok(())
+}
+
+/// Lets a file that would grow past `ulimit -f` be an error, not the end by SIGXFSZ: a memfd counts too.
+pub fn survive_file_limit() -> Result<(), Failure> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
+        .map(drop)
+        .map_err(|error| Failure::os("cannot install a signal handler", error))
 }
 
 /// `Err` once a signal has asked us to stop.

@@ -62,13 +62,12 @@ pub fn run(args: LimitsArgs) -> Result<(), Failure> {
 }
 
 /// What the library asks of the kernel, with the version that first had it.
-const NEEDED: [(&str, (u32, u32)); 6] = [
+const NEEDED: [(&str, (u32, u32)); 5] = [
     ("memfd_create with seals", (3, 17)),
     ("MADV_WIPEONFORK", (4, 14)),
     ("MAP_FIXED_NOREPLACE", (4, 17)),
     ("F_SEAL_FUTURE_WRITE", (5, 1)),
     ("pidfd_open", (5, 3)),
-    ("CLONE_PIDFD and pidfd in poll", (5, 3)),
 ];
 
 fn of_kernel() -> Vec<Limit> {

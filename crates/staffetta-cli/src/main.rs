@@ -37,13 +37,13 @@ fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    let result = match cli.command {
+    let result = interrupt::survive_file_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Limits(args) => limits::run(args),
         Command::Completions { shell } => args::completions(shell),
         Command::Side(args) => two::side::run(args),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::OutputClosed) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use super::row::Row;
 use super::{BenchArgs, Plan};
 use crate::failure::Failure;
 use crate::show::table::line;
-use crate::two::pair::Pair;
+use crate::two::pair::{LookEvery, Pair};
 use crate::two::side::Role;
 use crate::{interrupt, machine};
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -54,14 +54,15 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
             spec.label()
         ));
         pair.order(PING, &Order::Measure(index), &[])?;
-        let outcome = pair.answer(PING, &mut || spinner.tick());
+        spinner.tick();
+        let outcome = pair.answer_of(&[PING], LookEvery { ms: 1000 }, &mut || ());
         spinner.finish_and_clear();
         match outcome {
-            Ok(Answer::Measured(row)) => {
+            Ok((_, Answer::Measured(row))) => {
                 table.row(&row)?;
                 rows.push((index, *row));
             }
-            Ok(Answer::Failed(reason)) | Err(Failure::Mechanism(reason)) => {
+            Ok((_, Answer::Failed(reason))) | Err(Failure::Mechanism(reason)) => {
                 eprintln!("staffetta: {}: {reason}", spec.label());
                 failed += 1;
                 // The two sides may be out of step: begin again with new ones.

@@ -111,8 +111,11 @@ impl Mechanism for Unix {
     }
 }
 
-/// A pipe.
+/// A pipe, as large as an ordinary user may make it.
 pub struct Pipe;
+
+/// The usual /proc/sys/fs/pipe-max-size.
+const PIPE_BYTES: usize = 1 << 20;
 
 impl Mechanism for Pipe {
     fn name(&self) -> &'static str {
@@ -125,6 +128,8 @@ impl Mechanism for Pipe {
 
     fn sender(&self, meet: &Wire, _: Plan) -> Result<Box<dyn Sending>, Fault> {
         let (theirs, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        // 64 KiB by default, which means a switch every 64 KiB. A user who may not have more keeps that.
+        let _ = rustix::pipe::fcntl_setpipe_size(&ours, PIPE_BYTES);
         meet.send_with(&(), &[theirs.as_fd()])?;
         Ok(Box::new(Out(File::from(ours))))
     }

@@ -75,8 +75,12 @@ pub fn check(path: &Path) -> Result<(), Failure> {
 pub fn draw(path: &Path, source: &Source, plan: Plan, rows: &[Row]) -> Result<(), Failure> {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.failed.is_none()).collect();
     let mut svg = String::new();
-    paint(&mut svg, source, plan, &rows)
-        .map_err(|error| Failure::os("cannot draw the picture", error))?;
+    paint(&mut svg, source, plan, &rows).map_err(|error| {
+        Failure::os(
+            "cannot draw the picture",
+            std::io::Error::other(error.to_string()),
+        )
+    })?;
     std::fs::write(path, svg)
         .map_err(|error| Failure::os(&format!("cannot write {}", path.display()), error))
 }

@@ -10,7 +10,7 @@ use super::{plot, DemoArgs};
 use crate::failure::Failure;
 use crate::raw::SharedWords;
 use crate::show::table::line;
-use crate::two::pair::Pair;
+use crate::two::pair::{LookEvery, Pair};
 use crate::two::side::Role;
 use crate::{interrupt, machine};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -272,7 +272,7 @@ impl Demo {
             ..
         } = self;
         let visible = std::io::stderr().is_terminal();
-        let result = pair.answer_of(sides, &mut || {
+        let result = pair.answer_of(sides, LookEvery { ms: 100 }, &mut || {
             if visible && Instant::now() >= *shown_from {
                 if bar.is_hidden() {
                     bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -10,8 +10,13 @@ use serde::Serialize;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command};
 
-/// How often a waiting coordinator looks at the progress and at signals.
-const LOOK_EVERY_MS: i64 = 50;
+/// How often a waiting coordinator looks up: it runs on a core that may be measured, so not too often.
+/// A signal ends the wait at once.
+#[derive(Clone, Copy)]
+pub struct LookEvery {
+    /// Milliseconds.
+    pub ms: i64,
+}
 
 /// Two running processes. Dropping it kills both and waits until they are gone.
 pub struct Pair {
@@ -70,26 +75,18 @@ impl Pair {
             .map_err(|_| self.why_gone(side))
     }
 
-    /// Waits for the answer of one process; meanwhile `look` is called some times a second.
-    pub fn answer<T: DeserializeOwned>(
-        &mut self,
-        side: usize,
-        look: &mut dyn FnMut(),
-    ) -> Result<T, Failure> {
-        Ok(self.answer_of(&[side], look)?.1)
-    }
-
-    /// Waits for the first answer of any of `sides`, and tells whose it is.
+    /// Waits for the first answer of any of `sides`, and tells whose it is; meanwhile calls `look`.
     pub fn answer_of<T: DeserializeOwned>(
         &mut self,
         sides: &[usize],
+        every: LookEvery,
         look: &mut dyn FnMut(),
     ) -> Result<(usize, T), Failure> {
         loop {
             interrupt::check()?;
             look();
             let wires: Vec<&Wire> = sides.iter().map(|&side| &self.wires[side]).collect();
-            let ready = wait_any(&wires, LOOK_EVERY_MS)
+            let ready = wait_any(&wires, every.ms)
                 .map_err(|error| Failure::os("cannot wait for the processes", error))?;
             if let Some(ready) = ready {
                 let side = sides[ready];
