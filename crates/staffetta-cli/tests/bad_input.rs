@@ -67,7 +67,7 @@ fn an_unreadable_file() {
     );
     let directory = directory();
     let path = file(&directory, "closed", b"x");
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_err() {
         refused(
             run(&["demo", path.to_str().unwrap()]),

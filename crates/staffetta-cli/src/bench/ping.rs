@@ -13,11 +13,14 @@ use crate::two::wire::Wire;
 
 /// Does what the coordinator orders until it closes the wire.
 pub fn serve(control: &Wire, link: &Wire, plan: Plan) -> Result<(), Fault> {
-    let specs = specs(plan.quick);
+    serve_specs(&specs(plan.quick), control, link, plan)
+}
+
+fn serve_specs(specs: &[Spec], control: &Wire, link: &Wire, plan: Plan) -> Result<(), Fault> {
     let mut gathered = Gathered::default();
     loop {
         let Order::Measure(index) = control.recv()?;
-        let answer = match measure(&specs, index, link, plan, &mut gathered) {
+        let answer = match measure(specs, index, link, plan, &mut gathered) {
             Ok(row) => Answer::Measured(Box::new(row)),
             Err(fault) => Answer::Failed(fault.to_string()),
         };
@@ -182,4 +185,172 @@ impl Contest {
 /// Asks something of pong.
 pub fn request(link: &Wire, request: &Request) -> Result<(), Fault> {
     link.send(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::limit::cacheline::share;
+    use crate::bench::pong;
+    use crate::bench::subject::{Open, Subject, BATCH_SHORT};
+    use crate::raw::SharedWords;
+    use std::sync::atomic::Ordering::{Acquire, Release};
+    use std::thread;
+
+    /// One word that is empty (0) or holds a message. `delay` makes it slower than its limit;
+    /// `repeats` makes the sender send one message twice, which a stream must notice.
+    struct Mailbox {
+        words: SharedWords,
+        next: u64,
+        delay: u32,
+        repeats: bool,
+    }
+
+    impl Mailbox {
+        fn open(delay: u32, repeats: bool) -> Open {
+            Box::new(move |side, wire| {
+                let words = share(side, wire, 2)?;
+                Ok(Box::new(Mailbox {
+                    words,
+                    next: 1,
+                    delay,
+                    repeats,
+                }))
+            })
+        }
+
+        fn put(&self, line: usize, message: u64) {
+            (0..self.delay).for_each(|_| std::hint::spin_loop());
+            while self.words.word(line).load(Acquire) != 0 {
+                thread::yield_now();
+            }
+            self.words.word(line).store(message, Release);
+        }
+
+        fn take(&self, line: usize) -> u64 {
+            loop {
+                match self.words.word(line).swap(0, Acquire) {
+                    0 => thread::yield_now(),
+                    message => return message,
+                }
+            }
+        }
+    }
+
+    impl Subject for Mailbox {
+        fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
+            for _ in 0..rounds {
+                self.put(0, self.next);
+                if self.take(1) != self.next {
+                    return Err("another answer than expected".into());
+                }
+                self.next += 1;
+            }
+            Ok(())
+        }
+
+        fn pong(&mut self, rounds: u64) -> Result<(), Fault> {
+            (0..rounds).for_each(|_| self.put(1, self.take(0)));
+            Ok(())
+        }
+
+        fn streams(&self) -> bool {
+            true
+        }
+
+        fn stream_send(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
+            for number in first..first + messages {
+                let twice = self.repeats && number == first + messages / 2;
+                self.put(0, if twice { number } else { number + 1 });
+            }
+            Ok(())
+        }
+
+        fn stream_receive(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
+            // All are taken before the verdict, so that the sender of this test never blocks.
+            let wrong = (first..first + messages)
+                .filter(|&n| self.take(0) != n + 1)
+                .count();
+            match wrong {
+                0 => Ok(()),
+                wrong => Err(format!("{wrong} messages out of sequence").into()),
+            }
+        }
+
+        fn copies(&self) -> Option<f64> {
+            Some(2.0)
+        }
+    }
+
+    fn specs(repeats: bool) -> Vec<Spec> {
+        let spec = |what, limit, open| Spec {
+            what,
+            reference: None,
+            wait: Some("spin"),
+            bytes: 8,
+            touch: None,
+            batch: BATCH_SHORT,
+            alone: false,
+            limit,
+            open,
+        };
+        let limit = spec(
+            "limit.mailbox",
+            None,
+            vec![Mailbox::open(400, false), Mailbox::open(0, false)],
+        );
+        let subject = spec(
+            "mailbox",
+            Some(limit.name()),
+            vec![Mailbox::open(2000, repeats)],
+        );
+        vec![limit, subject]
+    }
+
+    fn measured(repeats: bool, orders: &[usize]) -> Vec<Answer> {
+        let plan = Plan {
+            quick: true,
+            blocks: 5,
+        };
+        let pair = || Wire::pair().map(|(one, other)| (Wire::new(one), Wire::new(other)));
+        let ((control, ours), (ping, pong)) = (pair().unwrap(), pair().unwrap());
+        thread::spawn(move || serve_specs(&specs(repeats), &ours, &ping, plan).map_err(drop));
+        thread::spawn(move || pong::serve_specs(&specs(repeats), &pong).map_err(drop));
+        let measure = |&index| {
+            control.send(&Order::Measure(index)).unwrap();
+            control.recv().unwrap()
+        };
+        orders.iter().map(measure).collect()
+    }
+
+    #[test]
+    fn a_subject_is_compared_with_the_fastest_variant_of_its_limit() {
+        let [Answer::Measured(subject), Answer::Measured(limit)] = &measured(false, &[1, 0])[..]
+        else {
+            panic!("not measured");
+        };
+        assert_eq!(
+            (subject.what.as_str(), subject.copies),
+            ("mailbox", Some(2.0))
+        );
+        assert_eq!(subject.limit.as_deref(), Some("limit.mailbox"));
+        let ratio = subject.ratio.expect("a ratio");
+        assert!(
+            ratio.q1 <= ratio.median && ratio.median <= ratio.q3,
+            "{ratio:?}"
+        );
+        assert!(
+            ratio.median > 1.5,
+            "the subject is made slower than its limit: {ratio:?}"
+        );
+        assert!(subject.messages_per_s.expect("a stream") > 0.0);
+        assert!(limit.ratio.is_none() && limit.limit.is_none());
+        assert!(limit.oneway_ns.min < subject.oneway_ns.min);
+    }
+
+    #[test]
+    fn a_stream_out_of_sequence_is_not_measured() {
+        let answers = measured(true, &[1]);
+        assert!(matches!(&answers[..], [Answer::Failed(reason)] if reason.contains("sequence")));
+    }
 }

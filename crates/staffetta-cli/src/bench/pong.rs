@@ -2,7 +2,7 @@
 
 use super::catalogue::specs;
 use super::orders::Request;
-use super::subject::{Side, Subject};
+use super::subject::{Side, Spec, Subject};
 use super::Plan;
 use crate::failure::Fault;
 use crate::two::wire::Wire;
@@ -10,7 +10,11 @@ use std::collections::HashMap;
 
 /// Does what ping requests until its wire is closed.
 pub fn serve(link: &Wire, plan: Plan) -> Result<(), Fault> {
-    let specs = specs(plan.quick);
+    serve_specs(&specs(plan.quick), link)
+}
+
+/// The same over a list of one's own.
+pub fn serve_specs(specs: &[Spec], link: &Wire) -> Result<(), Fault> {
     let mut open: HashMap<usize, Box<dyn Subject>> = HashMap::new();
     loop {
         let done = match link.recv()? {
