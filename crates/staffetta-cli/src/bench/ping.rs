@@ -192,22 +192,25 @@ mod tests {
     use super::*;
     use crate::bench::limit::cacheline::share;
     use crate::bench::pong;
-    use crate::bench::subject::{Open, Subject, BATCH_SHORT};
+    use crate::bench::subject::{Open, Subject, BATCH_LONG};
     use crate::raw::SharedWords;
     use std::sync::atomic::Ordering::{Acquire, Release};
     use std::thread;
+    use std::time::Duration;
+
+    const SLOW: Duration = Duration::from_millis(1);
 
     /// One word that is empty (0) or holds a message. `delay` makes it slower than its limit;
     /// `repeats` makes the sender send one message twice, which a stream must notice.
     struct Mailbox {
         words: SharedWords,
         next: u64,
-        delay: u32,
+        delay: Duration,
         repeats: bool,
     }
 
     impl Mailbox {
-        fn open(delay: u32, repeats: bool) -> Open {
+        fn open(delay: Duration, repeats: bool) -> Open {
             Box::new(move |side, wire| {
                 let words = share(side, wire, 2)?;
                 Ok(Box::new(Mailbox {
@@ -220,7 +223,9 @@ mod tests {
         }
 
         fn put(&self, line: usize, message: u64) {
-            (0..self.delay).for_each(|_| std::hint::spin_loop());
+            if !self.delay.is_zero() {
+                thread::sleep(self.delay);
+            }
             while self.words.word(line).load(Acquire) != 0 {
                 thread::yield_now();
             }
@@ -289,7 +294,7 @@ mod tests {
             wait: Some("spin"),
             bytes: 8,
             touch: None,
-            batch: BATCH_SHORT,
+            batch: BATCH_LONG,
             alone: false,
             limit,
             open,
@@ -297,12 +302,15 @@ mod tests {
         let limit = spec(
             "limit.mailbox",
             None,
-            vec![Mailbox::open(400, false), Mailbox::open(0, false)],
+            vec![
+                Mailbox::open(SLOW, false),
+                Mailbox::open(Duration::ZERO, false),
+            ],
         );
         let subject = spec(
             "mailbox",
             Some(limit.name()),
-            vec![Mailbox::open(2000, repeats)],
+            vec![Mailbox::open(SLOW, repeats)],
         );
         vec![limit, subject]
     }
@@ -339,13 +347,14 @@ mod tests {
             ratio.q1 <= ratio.median && ratio.median <= ratio.q3,
             "{ratio:?}"
         );
-        assert!(
-            ratio.median > 1.5,
-            "the subject is made slower than its limit: {ratio:?}"
-        );
         assert!(subject.messages_per_s.expect("a stream") > 0.0);
         assert!(limit.ratio.is_none() && limit.limit.is_none());
-        assert!(limit.oneway_ns.min < subject.oneway_ns.min);
+        // However busy the machine: sleeping takes its time, and not every exchange without it does.
+        assert!(
+            subject.oneway_ns.min >= SLOW.as_nanos() as f64,
+            "{subject:?}"
+        );
+        assert!(limit.oneway_ns.min < SLOW.as_nanos() as f64, "{limit:?}");
     }
 
     #[test]
