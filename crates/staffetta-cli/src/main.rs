@@ -1,2 +1,57 @@
 //! The command line of Staffetta.
-fn main() {}
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `args` | the commands as the user sees them: words, help, examples |
+//! | `failure` | everything that can go wrong, and the exit code of each |
+//! | `two` | two real processes that a command runs, and the wires to them |
+//! | `demo` | one file, every mechanism, the copies counted |
+//! | `bench` | subjects and raw limits in interleaved blocks |
+//! | `limits` | what this machine and this library can hold |
+//! | `show` | text on the terminal: tables, bars, colours, units |
+//! | `machine` | what the machine is: cores, caches, kernel, free memory |
+//! | `raw` | the only unsafe code: mappings, and one system call rustix lacks |
+
+mod args;
+mod bench;
+mod demo;
+mod failure;
+mod interrupt;
+mod limits;
+mod machine;
+mod raw;
+mod show;
+mod two;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors; clap knows which stream each belongs to.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let result = interrupt::survive_file_limit().and_then(|()| match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Limits(args) => limits::run(args),
+        Command::Completions { shell } => args::completions(shell),
+        Command::Side(args) => two::side::run(args),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Interrupted(_)) {
+                eprintln!("staffetta: {failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Every subject and every limit that can be measured, in the order of the report.
+
+use super::limit::{cacheline, futex, memcpy, mmap, touch};
+use super::subject::Spec;
+
+/// All of them; both processes build the same list, so an index names a subject. A quick run leaves
+/// out the largest sizes.
+pub fn specs(quick: bool) -> Vec<Spec> {
+    let mut specs = Vec::new();
+    specs.extend(cacheline::specs());
+    specs.extend(futex::specs());
+    specs.extend(memcpy::specs(quick));
+    specs.extend(mmap::specs());
+    specs.extend(touch::specs(quick));
+    specs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subject_names_a_limit_that_exists_and_shares_its_batch() {
+        for quick in [true, false] {
+            let specs = specs(quick);
+            for spec in &specs {
+                assert_eq!(spec.is_limit(), spec.limit.is_none(), "{}", spec.label());
+                if let Some(name) = spec.limit {
+                    let limit = specs.iter().find(|limit| limit.name() == name);
+                    let limit = limit.unwrap_or_else(|| panic!("{}: no {name:?}", spec.label()));
+                    assert_eq!(limit.batch, spec.batch, "{}", spec.label());
+                }
+            }
+        }
+    }
+}

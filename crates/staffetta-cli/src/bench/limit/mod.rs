@@ -1,0 +1,7 @@
+//! What the machine itself can do: no protocol, no checks, nothing of the library.
+
+pub mod cacheline;
+pub mod futex;
+pub mod memcpy;
+pub mod mmap;
+pub mod touch;

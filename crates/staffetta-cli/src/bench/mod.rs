@@ -1,0 +1,104 @@
+//! `staffetta bench`: subjects and the machine's own limits, in interleaved blocks, between processes.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `subject`, `catalogue` | what can be measured; the list of it |
+//! | `limit` | the machine's own limits |
+//! | `ping`, `pong`, `orders` | the two processes, and what they say to each other |
+//! | `blocks`, `stream` | the timed loops: to and fro, and one way |
+//! | `stats`, `row`, `report` | the figures |
+
+mod blocks;
+mod catalogue;
+mod limit;
+mod orders;
+pub mod ping;
+pub mod pong;
+mod report;
+mod row;
+mod run;
+mod stats;
+mod stream;
+mod subject;
+
+pub use run::run;
+
+use clap::Args;
+
+/// Examples in the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  staffetta bench --quick                      everything, within 40 s
+  staffetta bench --only limit.cacheline       one row (or all that begin so)
+  staffetta bench --only parcel --blocks 100
+  staffetta bench --cores 2,3                  where the two processes run
+  staffetta bench --json > bench.json";
+
+/// Measure latencies between two processes, beside the machine's own limits
+///
+/// Two processes are pinned to two cores and answer each other; one way is half a round trip. A
+/// machine drifts from second to second, so each subject runs in short blocks between blocks of its
+/// limit, in the very same processes, and the figure to quote is the ratio: median and quartiles of
+/// the blocks' ratios, where a block's ratio is its median to the mean of the medians of the two blocks
+/// of the limit around it.
+///
+/// min, p50, p99 and p99.9 are over all round trips. Reading the clock costs about 25 ns, so round
+/// trips under a microsecond are timed 16 at a time, and their percentiles are of the batches'
+/// means; a limit is timed as its subjects are. The row of a limit is made of all the blocks that ran
+/// between its subjects.
+///
+/// touch: `first`, the reader reads the first word (hand-over); `all`, the writer writes every byte
+/// and the reader reads every byte, over rotating buffers larger than the last cache (end to end).
+/// msg/s is measured one way, without traffic in the other direction, sequence numbers checked.
+///
+/// limit.cacheline is the fastest of eight raw variants in each block (one or two lines, store or
+/// compare-exchange, with or without pause). limit.mmap maps a memfd, reads one byte (first) or a
+/// byte a page (all) and unmaps it; its rows with `capability` also pass the descriptor over a Unix
+/// socket. limit.touch writes and reads every byte in one process.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Finish within 40 s: fewer sizes, short blocks
+    #[arg(long)]
+    quick: bool,
+    /// Only the rows whose name begins so; may be repeated
+    #[arg(long, value_name = "WHAT")]
+    only: Vec<String>,
+    /// Blocks of each subject [default: 30 with --quick, else 60]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    blocks: Option<u32>,
+    /// The cores of the two processes, as A,B [default: two that are not threads of one core]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
+    cores: Vec<usize>,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What both processes must agree on.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Short blocks, fewer sizes.
+    pub quick: bool,
+    /// Blocks of each subject.
+    pub blocks: u32,
+}
+
+impl Plan {
+    /// How long a block takes, about.
+    pub fn block_ns(self) -> f64 {
+        if self.quick {
+            2.5e6
+        } else {
+            5e6
+        }
+    }
+
+    /// How long a stream takes at the least.
+    pub fn stream_ns(self) -> f64 {
+        if self.quick {
+            30e6
+        } else {
+            150e6
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What the coordinator and the two processes of the benchmark say to each other.
+
+use super::row::Row;
+use serde::{Deserialize, Serialize};
+
+/// From the coordinator to ping.
+#[derive(Serialize, Deserialize)]
+pub enum Order {
+    /// Measure a subject, by its place in the catalogue.
+    Measure(usize),
+}
+
+/// From ping to the coordinator.
+#[derive(Serialize, Deserialize)]
+pub enum Answer {
+    /// The figures, without the words that the coordinator knows already.
+    Measured(Box<Row>),
+    /// It could not be done.
+    Failed(String),
+}
+
+/// From ping to pong, over the link.
+#[derive(Serialize, Deserialize)]
+pub enum Request {
+    /// Open a variant of a subject under a number.
+    Open {
+        /// The number, for later requests.
+        slot: usize,
+        /// The subject's place in the catalogue.
+        spec: usize,
+        /// The variant of the subject.
+        variant: usize,
+    },
+    /// Close everything.
+    CloseAll,
+    /// Answer so many rounds.
+    Pong {
+        /// Of which subject.
+        slot: usize,
+        /// How many.
+        rounds: u64,
+    },
+    /// Receive so many messages one way.
+    Stream {
+        /// Of which subject.
+        slot: usize,
+        /// The first one's number.
+        first: u64,
+        /// How many.
+        messages: u64,
+    },
+}

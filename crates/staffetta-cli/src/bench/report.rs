@@ -1,0 +1,106 @@
+//! The benchmark's figures as text: a row as soon as it is known, then the machine and the command.
+
+use super::row::Row;
+use super::subject::Touch;
+use super::Plan;
+use crate::failure::Failure;
+use crate::machine;
+use crate::show::size::{duration, rate, show};
+use crate::show::style::Style;
+use crate::show::table::{self, line, numbers, words, Column};
+
+const COLUMNS: [Column; 13] = [
+    words("what", 19),
+    words("reference", 10),
+    words("wait", 14),
+    numbers("bytes", 8),
+    words("touch", 5),
+    numbers("min", 9),
+    numbers("p50", 9),
+    numbers("p99", 9),
+    numbers("p99.9", 9),
+    numbers("msg/s", 8),
+    numbers("copies", 6),
+    numbers("ratio (quartiles)", 21),
+    words("to", 15),
+];
+
+/// The text on the standard output; silent when JSON is wanted.
+pub struct Table {
+    silent: bool,
+    style: Style,
+}
+
+impl Table {
+    /// A table that prints unless `silent`.
+    pub fn new(silent: bool) -> Table {
+        Table {
+            silent,
+            style: Style::of_stdout(),
+        }
+    }
+
+    /// The titles.
+    pub fn head(&self) -> Result<(), Failure> {
+        match self.silent {
+            true => Ok(()),
+            false => table::head(&COLUMNS, self.style),
+        }
+    }
+
+    /// One row.
+    pub fn row(&self, row: &Row) -> Result<(), Failure> {
+        if self.silent {
+            return Ok(());
+        }
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        let touch = row.touch.map(|touch| match touch {
+            Touch::First => "first".to_owned(),
+            Touch::All => "all".to_owned(),
+        });
+        let ratio = row
+            .ratio
+            .map(|ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.q1, ratio.q3));
+        table::row(
+            &COLUMNS,
+            &[
+                row.what.clone(),
+                or_dash(row.reference.clone()),
+                or_dash(row.wait.clone()),
+                show(row.bytes),
+                or_dash(touch),
+                duration(row.oneway_ns.min),
+                duration(row.oneway_ns.p50),
+                duration(row.oneway_ns.p99),
+                duration(row.oneway_ns.p999),
+                or_dash(row.messages_per_s.map(rate)),
+                or_dash(row.copies.map(|copies| copies.to_string())),
+                or_dash(ratio),
+                or_dash(row.limit.clone()),
+            ],
+        )
+    }
+
+    /// What a sceptic needs to repeat it.
+    pub fn foot(&self, cores: [usize; 2], plan: Plan) -> Result<(), Failure> {
+        if self.silent {
+            return Ok(());
+        }
+        let cache = show(machine::last_cache_bytes());
+        let about = [
+            format!("{}, last cache {cache}, Linux {}", machine::processor(), machine::kernel()),
+            format!(
+                "two processes pinned to cores {} and {}; one way, half a round trip; {} blocks of {}",
+                cores[0],
+                cores[1],
+                plan.blocks,
+                duration(plan.block_ns()),
+            ),
+            machine::command_line(),
+        ];
+        line("")?;
+        about
+            .iter()
+            .try_for_each(|text| line(&self.style.faint(text)))
+    }
+}

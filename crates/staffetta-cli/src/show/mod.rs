@@ -1,0 +1,6 @@
+//! Text for people: sizes, durations, tables, bars, colours.
+
+pub mod bars;
+pub mod size;
+pub mod style;
+pub mod table;

@@ -1,0 +1,82 @@
+//! The help teaches, the completions complete, the limits are told.
+
+mod common;
+
+use common::*;
+
+#[test]
+fn every_command_has_examples_and_exit_codes() {
+    for (arguments, words) in [
+        (
+            &["--help"][..],
+            &["Examples:", "staffetta demo", "Exit codes:", "130"][..],
+        ),
+        (
+            &["demo", "--help"],
+            &[
+                "Examples:",
+                "staffetta demo --json",
+                "Exit codes:",
+                "counted",
+            ],
+        ),
+        (
+            &["bench", "--help"],
+            &[
+                "Examples:",
+                "--only",
+                "Exit codes:",
+                "ratio",
+                "eight raw variants",
+            ],
+        ),
+        (&["limits", "--help"], &["Examples:", "--json"]),
+        (&["completions", "--help"], &["Example", "bash"]),
+    ] {
+        let output = run(arguments);
+        assert_eq!(code(&output), 0);
+        let text = stdout(&output);
+        for word in words {
+            assert!(
+                text.contains(word),
+                "{arguments:?}: `{word}` is missing in\n{text}"
+            );
+        }
+        assert!(!text.contains("__side"), "the hidden command shows");
+    }
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(&["completions", shell]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).contains("message-size"), "{shell}");
+    }
+    assert_eq!(code(&run(&["completions", "command.com"])), 2);
+}
+
+#[test]
+fn the_bash_completions_load() {
+    let output = shell("source <($STAFFETTA completions bash) && complete -p staffetta");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn limits_as_text_and_as_json() {
+    let output = run(&["limits"]);
+    assert!(stdout(&output).contains("kernel, smallest needed"));
+    let limits = json(&run(&["limits", "--json"]));
+    for limit in limits.as_array().expect("an array") {
+        for key in ["name", "unit", "origin"] {
+            assert!(limit[key].is_string(), "{limit}");
+        }
+    }
+}
+
+#[test]
+fn no_command_is_a_usage_error() {
+    assert_eq!(code(&run(&[])), 2);
+    assert_eq!(code(&run(&["dance"])), 2);
+    assert_eq!(code(&run(&["--version"])), 0);
+}
