@@ -213,7 +213,9 @@ impl DomainOptions {
         let site = Site::new(&self.place)?;
         let format = FORMAT_VERSION.into();
         match door::open(&site, &name, wanted, format, self.patience)? {
-            Opened::Created(listener) => self.create_with(Entrance::created(site, name, listener, format)),
+            Opened::Created(listener) => {
+                self.create_with(Entrance::created(site, name, listener, format))
+            }
             Opened::Joined(welcome) => {
                 let (entrance, file, _) = Entrance::joined(site, Some(name), welcome, format);
                 self.join_with(entrance, file)
@@ -231,9 +233,13 @@ impl DomainOptions {
         let header = segment.header();
         header.window_bytes.store(map.window_bytes(), Relaxed);
         header.window_base.store(base, Relaxed);
-        header.page_bytes.store(mapping::page_size() as u64, Relaxed);
+        header
+            .page_bytes
+            .store(mapping::page_size() as u64, Relaxed);
         header.budget_bytes.store(budget, Relaxed);
-        header.retain_bytes.store(self.retain_bytes.unwrap_or(budget / 4), Relaxed);
+        header
+            .retain_bytes
+            .store(self.retain_bytes.unwrap_or(budget / 4), Relaxed);
         let random = machine::random()?;
         header.identity[0].store(random as u64, Relaxed);
         header.identity[1].store((random >> 64) as u64, Relaxed);
@@ -244,17 +250,26 @@ impl DomainOptions {
     }
 
     fn join_with(&self, entrance: Entrance, file: OwnedFd) -> Result<Domain, DomainError> {
-        let file = NotInherited::register(file)?;
+        let file = memfd::keep_here(file)?;
         let (map, base) = check_file(file.as_fd())?;
         let placement = match self.addresses {
             Addresses::Coinciding => Placement::At(base as usize),
             Addresses::Distinct => Placement::Anywhere,
         };
-        let mapping = Mapping::map(file.as_fd(), 0, map.window_bytes() as usize, placement, Access::ReadWrite)
-            .map_err(|source| match self.addresses {
-                Addresses::Coinciding => DomainError::WindowOccupied { base: base as usize, source },
-                Addresses::Distinct => source.into(),
-            })?;
+        let mapping = Mapping::map(
+            file.as_fd(),
+            0,
+            map.window_bytes() as usize,
+            placement,
+            Access::ReadWrite,
+        )
+        .map_err(|source| match self.addresses {
+            Addresses::Coinciding => DomainError::WindowOccupied {
+                base: base as usize,
+                source,
+            },
+            Addresses::Distinct => source.into(),
+        })?;
         let segment = Segment::new(mapping, file, map).ok_or_else(|| foreign("it is too short"))?;
         self.enter(entrance, References::new(segment, base))
     }
@@ -262,14 +277,22 @@ impl DomainOptions {
     /// Takes a slot, starts the service, and is a member.
     fn enter(&self, entrance: Entrance, refs: References) -> Result<Domain, DomainError> {
         let guard = ForkGuard::new()?;
-        let file = refs.segment().file().try_clone_to_owned().map_err(DomainError::Descriptor)?;
-        let file = NotInherited::register(file)?;
+        let file = refs
+            .segment()
+            .file()
+            .try_clone_to_owned()
+            .map_err(DomainError::Descriptor)?;
+        let file = memfd::keep_here(file)?;
         let name = entrance.name.as_ref().map(|name| name.as_str().to_owned());
-        let member = Member::join(refs, name, guard).ok_or(DomainError::TooManyProcesses { max: PROCESSES_MAX })?;
+        let member = Member::join(refs, name, guard)
+            .ok_or(DomainError::TooManyProcesses { max: PROCESSES_MAX })?;
         let member = Arc::new(member);
         let service = Service::start(entrance, Arc::new(roster::Table::new(&member, file)))?;
         let _ = member.service.set(service);
-        let domain = Domain { member, wait: self.wait };
+        let domain = Domain {
+            member,
+            wait: self.wait,
+        };
         if self.prefault_bytes != 0 {
             domain.prefault(self.prefault_bytes)?;
         }
@@ -290,7 +313,11 @@ impl DomainOptions {
             }
         }
         match self.memory_max_bytes {
-            Some(bytes) if bytes > limit => Err(DomainError::Budget { bytes, limit, source_of_limit }),
+            Some(bytes) if bytes > limit => Err(DomainError::Budget {
+                bytes,
+                limit,
+                source_of_limit,
+            }),
             Some(bytes) => Ok(bytes),
             None => Ok(limit / 2),
         }
@@ -299,7 +326,11 @@ impl DomainOptions {
     /// A file and its mapping; the window steps down where limits are in the way.
     fn make_window(&self) -> Result<(NotInherited, Mapping, Map), DomainError> {
         let window = |bytes| {
-            Map::new(bytes).ok_or(DomainError::Window { bytes, min: WINDOW_MIN, max: WINDOW_MAX })
+            Map::new(bytes).ok_or(DomainError::Window {
+                bytes,
+                min: WINDOW_MIN,
+                max: WINDOW_MAX,
+            })
         };
         if let Some(bytes) = self.window_bytes {
             return self.try_window(window(bytes)?);
@@ -314,7 +345,7 @@ impl DomainOptions {
     }
 
     fn try_window(&self, map: Map) -> Result<(NotInherited, Mapping, Map), DomainError> {
-        let file = NotInherited::create(|| memfd::create(c"staffetta", map.window_bytes(), true))?;
+        let file = memfd::create_here(c"staffetta", map.window_bytes(), true)?;
         let len = map.window_bytes() as usize;
         let at = |placement| Mapping::map(file.as_fd(), 0, len, placement, Access::ReadWrite);
         if let Some(base) = self.window_base {
@@ -333,8 +364,14 @@ impl DomainOptions {
 /// independent ones begin at 0x5500_0000_0000, the kernel places mappings from the top down), the
 /// sanitizers (AddressSanitizer's shadow ends at 0x1000_8000_0000) and language runtimes (Go: from 0xc0_0000_0000, Java:
 /// low addresses) leave free. The last ones are for 39-bit address spaces.
-const BASES: [usize; 6] =
-    [0x2000_0000_0000, 0x3000_0000_0000, 0x4000_0000_0000, 0x1800_0000_0000, 0x20_0000_0000, 0x40_0000_0000];
+const BASES: [usize; 6] = [
+    0x2000_0000_0000,
+    0x3000_0000_0000,
+    0x4000_0000_0000,
+    0x1800_0000_0000,
+    0x20_0000_0000,
+    0x40_0000_0000,
+];
 
 /// Reads and checks what a file says of itself (header.rs, D2), before it is mapped whole.
 fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {
@@ -347,8 +384,15 @@ fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {
     if !seals.contains(Seals::SHRINK) {
         return Err(foreign("it can shrink: it is not sealed"));
     }
-    let first = Mapping::map(file, 0, page.max(size_of::<Header>()), Placement::Anywhere, Access::Read)?;
-    let header = crate::memory::segment::header_of(&first).ok_or_else(|| foreign("it has no header"))?;
+    let first = Mapping::map(
+        file,
+        0,
+        page.max(size_of::<Header>()),
+        Placement::Anywhere,
+        Access::Read,
+    )?;
+    let header =
+        crate::memory::segment::header_of(&first).ok_or_else(|| foreign("it has no header"))?;
     if header.magic.load(Relaxed) != MAGIC {
         return Err(foreign("its first bytes are not those of a domain"));
     }
@@ -357,7 +401,10 @@ fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {
     }
     let version = header.version.load(Relaxed);
     if version != FORMAT_VERSION {
-        return Err(DomainError::Version { theirs: version, ours: FORMAT_VERSION });
+        return Err(DomainError::Version {
+            theirs: version,
+            ours: FORMAT_VERSION,
+        });
     }
     if header.page_bytes.load(Relaxed) != page as u64 {
         return Err(foreign("it was made with another page size"));
@@ -407,7 +454,10 @@ impl Domain {
     }
 
     pub(crate) fn of(member: &Arc<Member>) -> Domain {
-        Domain { member: member.clone(), wait: Wait::default() }
+        Domain {
+            member: member.clone(),
+            wait: Wait::default(),
+        }
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -441,7 +491,10 @@ impl Domain {
     /// Bytes that messages may occupy, and bytes that they occupy now (free blocks that keep their memory included).
     pub fn memory(&self) -> Result<(u64, u64), DomainError> {
         let header = self.here()?.segment().header();
-        Ok((header.budget_bytes.load(Relaxed), header.charged_bytes.load(Relaxed)))
+        Ok((
+            header.budget_bytes.load(Relaxed),
+            header.charged_bytes.load(Relaxed),
+        ))
     }
 
     /// Gives the memory of free blocks back to the kernel; gives the bytes returned.
@@ -450,7 +503,8 @@ impl Domain {
     /// In a forked child.
     pub fn trim(&self) -> Result<u64, DomainError> {
         let member = self.here()?;
-        let capabilities = crate::reference::capability::trim(member.segment(), member.refs.capabilities());
+        let capabilities =
+            crate::reference::capability::trim(member.segment(), member.refs.capabilities());
         member.blocks.flush(member.segment());
         Ok(member.blocks.trim(member.segment(), 0) + capabilities)
     }
@@ -486,7 +540,10 @@ impl Domain {
 
     /// Parcels for channels of a reference method.
     pub fn parcels(&self, method: Method) -> Parcels<'_> {
-        Parcels { domain: self, method }
+        Parcels {
+            domain: self,
+            method,
+        }
     }
 
     /// A variable of the domain: message or target variable; empty at first.
@@ -509,15 +566,21 @@ impl Domain {
     ///
     /// # Errors
     /// As [`variable`](Self::variable).
-    pub fn variable_with_tail<T: Message + ?Sized>(&self, tail: usize) -> Result<Variable<T>, AllocateError> {
+    pub fn variable_with_tail<T: Message + ?Sized>(
+        &self,
+        tail: usize,
+    ) -> Result<Variable<T>, AllocateError> {
         Variable::allocate(self, tail)
     }
 
     /// Makes the memory of the metadata, and of blocks of `bytes` in all, present in this process.
     fn prefault(&self, bytes: u64) -> Result<(), DomainError> {
-        let parcel = Parcels { domain: self, method: Method::default() }
-            .uninit_aligned(bytes as usize, 1)
-            .map_err(DomainError::Prefault)?;
+        let parcel = Parcels {
+            domain: self,
+            method: Method::default(),
+        }
+        .uninit_aligned(bytes as usize, 1)
+        .map_err(DomainError::Prefault)?;
         Ok(mapping::populate(parcel.raw().data(), bytes as usize)?)
     }
 }

@@ -67,7 +67,8 @@ pub enum AllocateError {
     System(#[from] os::Error),
 }
 
-const FORKED: &str = "this process was forked from one that had joined the domain, and may use nothing of it; \
+const FORKED: &str =
+    "this process was forked from one that had joined the domain, and may use nothing of it; \
      open the domain again in the child, or start the child with exec";
 
 /// A capability could not be acquired.
@@ -106,7 +107,9 @@ pub enum AcquireError {
 #[non_exhaustive]
 pub enum DomainError {
     /// Not a window that a domain can have.
-    #[error("a window of {bytes} bytes is impossible: it must be a power of two from {min} to {max}")]
+    #[error(
+        "a window of {bytes} bytes is impossible: it must be a power of two from {min} to {max}"
+    )]
     Window {
         /// Bytes asked for.
         bytes: u64,
@@ -278,7 +281,10 @@ pub enum SendFailure {
         /// Bytes of room.
         capacity: u64,
     },
-    /// No memory to send it.
+    /// No memory to stage the message.
+    #[error("the domain is full: the message cannot be staged; drop or receive parcels, send from a variable, or create the domain with a larger memory_max_bytes")]
+    NoStaging,
+    /// No memory to set aside.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
     /// The parcel lies in the wrong kind of memory for this channel's reference method.
@@ -321,7 +327,9 @@ pub struct SendError<T> {
 
 impl<T> std::fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()
+        f.debug_struct("SendError")
+            .field("why", &self.why)
+            .finish_non_exhaustive()
     }
 }
 

@@ -50,10 +50,12 @@ mod roster;
 pub use channel::builder::ChannelBuilder;
 pub use channel::receiver::{IntoIter, Receiver};
 pub use channel::sender::Sender;
-pub use channel::spec::{Carried, Kind};
+pub use channel::spec::{Carried, Kind, Payload};
 pub use channel::tally::SideCounters;
 pub use domain::{Addresses, Domain, DomainOptions};
-pub use error::{AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure};
+pub use error::{
+    AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure,
+};
 pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};
 pub use message::variable::Variable;
 pub use message::Message;

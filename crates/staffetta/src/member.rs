@@ -37,11 +37,20 @@ impl Member {
     /// Takes a process slot of the domain. None: all are taken.
     pub fn join(refs: References, name: Option<String>, guard: ForkGuard) -> Option<Member> {
         let (slot, generation) = take_slot(refs.segment())?;
-        let member =
-            Member { refs, blocks: Blocks::new(slot), slot, generation, name, service: OnceLock::new(), guard };
+        let member = Member {
+            refs,
+            blocks: Blocks::new(slot),
+            slot,
+            generation,
+            name,
+            service: OnceLock::new(),
+            guard,
+        };
         let record = member.segment().process(slot.into());
         record.pid.store(std::process::id(), Relaxed);
-        record.window_base.store(member.segment().base() as u64, Relaxed);
+        record
+            .window_base
+            .store(member.segment().base() as u64, Relaxed);
         write_text(&record.name, &program_name());
         Some(member)
     }
@@ -84,7 +93,12 @@ impl Member {
         }
         // Mark first: from here on it is dead for everybody.
         let dead = Word::new(DEAD, slot, generation);
-        if now != dead && record.word.compare_exchange(now.0, dead.0, AcqRel, Acquire).is_err() {
+        if now != dead
+            && record
+                .word
+                .compare_exchange(now.0, dead.0, AcqRel, Acquire)
+                .is_err()
+        {
             let now = Word(record.word.load(Acquire));
             if now != dead {
                 return;
@@ -93,13 +107,19 @@ impl Member {
         // Its ends: undo what it was doing, then say that it died, then wake the partner.
         let in_flight = crate::channel::sweep::settle_ends(self, slot);
         // Its blocks and capabilities, except those that are on their way to a survivor.
-        blocks::release_dead(segment, slot, |offset, incarnation| in_flight.blocks.contains(&(offset, incarnation)));
-        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index));
+        blocks::release_dead(segment, slot, |offset, incarnation| {
+            in_flight.blocks.contains(&(offset, incarnation))
+        });
+        capability::release_dead(segment, slot, |index| {
+            in_flight.capabilities.contains(&index)
+        });
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot);
         // Only then may the slot be another's.
         let free = Word::new(FREE, 0, generation);
-        let _ = record.word.compare_exchange(dead.0, free.0, AcqRel, Relaxed);
+        let _ = record
+            .word
+            .compare_exchange(dead.0, free.0, AcqRel, Relaxed);
     }
 }
 
@@ -115,7 +135,9 @@ impl Drop for Member {
         crate::process::threads::release_dead(segment, self.slot);
         let record = segment.process(self.slot.into());
         record.address_len.store(0, Relaxed);
-        record.word.store(Word::new(FREE, 0, self.generation).0, Release);
+        record
+            .word
+            .store(Word::new(FREE, 0, self.generation).0, Release);
     }
 }
 
@@ -129,8 +151,15 @@ fn take_slot(segment: &Segment) -> Option<(u16, u64)> {
         }
         let generation = now.sequence() + 1;
         let mine = Word::new(JOINING, slot as u16, generation);
-        if record.word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
-            segment.header().processes.fetch_max(slot as u64 + 1, Relaxed);
+        if record
+            .word
+            .compare_exchange(now.0, mine.0, AcqRel, Relaxed)
+            .is_ok()
+        {
+            segment
+                .header()
+                .processes
+                .fetch_max(slot as u64 + 1, Relaxed);
             return Some((slot as u16, generation));
         }
     }
@@ -167,7 +196,10 @@ pub(crate) fn write_bytes(words: &[std::sync::atomic::AtomicU64], bytes: &[u8]) 
 
 /// Reads bytes from words.
 pub(crate) fn read_bytes(words: &[std::sync::atomic::AtomicU64]) -> Vec<u8> {
-    words.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect()
+    words
+        .iter()
+        .flat_map(|w| w.load(Relaxed).to_le_bytes())
+        .collect()
 }
 
 /// Reads text up to the first zero.

@@ -25,8 +25,15 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(member: &Arc<Member>, file: crate::os::fork::NotInherited) -> Table {
-        let me = Peer { slot: member.slot, generation: member.generation };
-        Table { member: Arc::downgrade(member), me, file }
+        let me = Peer {
+            slot: member.slot,
+            generation: member.generation,
+        };
+        Table {
+            member: Arc::downgrade(member),
+            me,
+            file,
+        }
     }
 }
 
@@ -36,18 +43,27 @@ impl Roster for Table {
     }
 
     fn publish(&self, address: &[u8]) {
-        let Some(member) = self.member.upgrade() else { return };
+        let Some(member) = self.member.upgrade() else {
+            return;
+        };
         let slot = member.segment().process(self.me.slot.into());
         write_bytes(&slot.address, address);
         slot.address_len.store(address.len() as u32, Relaxed);
         // SeqCst, as the trait asks: of two members that publish and then look, one sees the other.
-        slot.word.store(Word::new(LIVE, self.me.slot, self.me.generation).0, SeqCst);
+        slot.word
+            .store(Word::new(LIVE, self.me.slot, self.me.generation).0, SeqCst);
     }
 
     fn others(&self) -> Vec<(Peer, Vec<u8>)> {
-        let Some(member) = self.member.upgrade() else { return Vec::new() };
+        let Some(member) = self.member.upgrade() else {
+            return Vec::new();
+        };
         let segment = member.segment();
-        let used = segment.header().processes.load(SeqCst).min(PROCESSES_MAX as u64) as usize;
+        let used = segment
+            .header()
+            .processes
+            .load(SeqCst)
+            .min(PROCESSES_MAX as u64) as usize;
         (0..used)
             .filter(|&i| i != usize::from(self.me.slot))
             .filter_map(|i| {
@@ -58,9 +74,13 @@ impl Roster for Table {
                 }
                 let mut address = read_bytes(&slot.address);
                 address.truncate(slot.address_len.load(Relaxed) as usize);
-                let peer = Peer { slot: i as u16, generation: word.sequence() };
+                let peer = Peer {
+                    slot: i as u16,
+                    generation: word.sequence(),
+                };
                 // Still the same life after its address was read?
-                (Word(slot.word.load(SeqCst)) == word && !address.is_empty()).then_some((peer, address))
+                (Word(slot.word.load(SeqCst)) == word && !address.is_empty())
+                    .then_some((peer, address))
             })
             .collect()
     }
@@ -69,19 +89,27 @@ impl Roster for Table {
         self.member.upgrade().is_some_and(|member| {
             let i = usize::from(who.slot);
             i < PROCESSES_MAX
-                && Word(member.segment().process(i).word.load(Acquire)) == Word::new(LIVE, who.slot, who.generation)
+                && Word(member.segment().process(i).word.load(Acquire))
+                    == Word::new(LIVE, who.slot, who.generation)
         })
     }
 
     fn died(&self, who: Peer) {
-        if let Some(member) = self.member.upgrade().filter(|_| usize::from(who.slot) < PROCESSES_MAX) {
+        if let Some(member) = self
+            .member
+            .upgrade()
+            .filter(|_| usize::from(who.slot) < PROCESSES_MAX)
+        {
             member.sweep(who.slot, who.generation);
         }
     }
 
     fn left(&self, who: Peer) {
         if let Some(member) = self.member.upgrade() {
-            member.refs.capabilities().forget_process((who.slot, who.generation));
+            member
+                .refs
+                .capabilities()
+                .forget_process((who.slot, who.generation));
         }
     }
 
@@ -97,7 +125,10 @@ impl Member {
             return None;
         }
         let word = Word(self.segment().process(slot.into()).word.load(Acquire));
-        (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
+        (word.state() == LIVE).then_some(Peer {
+            slot,
+            generation: word.sequence(),
+        })
     }
 
     /// Puts the descriptor of `id` into the hands of the process in `slot`, unless it has it.
@@ -105,7 +136,11 @@ impl Member {
         let peer = self.peer(slot).ok_or(SendFailure::Disconnected)?;
         let service = self.service.get().ok_or(SendFailure::Disconnected)?;
         let pass = |file: BorrowedFd<'_>| service.pass(peer, id.ticket(), file);
-        match self.refs.capabilities().pass_to(id, (peer.slot, peer.generation), pass) {
+        match self
+            .refs
+            .capabilities()
+            .pass_to(id, (peer.slot, peer.generation), pass)
+        {
             Some(Ok(())) => Ok(()),
             Some(Err(PassError::Gone)) => Err(SendFailure::PeerDied),
             Some(Err(PassError::Forked)) => Err(SendFailure::Forked),
@@ -117,7 +152,9 @@ impl Member {
     /// Makes sure that the capability that arrived from the process in `slot` is in our table.
     pub(crate) fn adopt_capability(&self, words: [u64; 3], slot: u16) -> Result<(), AcquireError> {
         let [reference, _, incarnation] = words;
-        let Some(index) = self.refs.capability_index(reference) else { return Ok(()) };
+        let Some(index) = self.refs.capability_index(reference) else {
+            return Ok(());
+        };
         let id = CapabilityId { index, incarnation };
         let table = self.refs.capabilities();
         if table.has(id) {
@@ -125,7 +162,9 @@ impl Member {
         }
         let service = self.service.get().ok_or(AcquireError::NotHeld)?;
         let file = service.take(id.ticket()).map_err(AcquireError::Take)?;
-        let from = self.peer(slot).map_or((slot, 0), |peer| (peer.slot, peer.generation));
+        let from = self
+            .peer(slot)
+            .map_or((slot, 0), |peer| (peer.slot, peer.generation));
         table.adopt(self.segment(), id, file, from)
     }
 }

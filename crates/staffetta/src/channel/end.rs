@@ -18,16 +18,16 @@ use super::ground::EndGround;
 use super::record::{state, Record};
 use super::rendezvous::{Incoming, Memory, Outgoing, Party, Patience, Stop};
 use super::ring::{self, RingParty};
-use super::side::{Side, ATTACHED, LEFT};
+use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::Tally;
-use crate::error::AttachError;
+use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
 use crate::memory::word::Word;
 use crate::process::wait::Wait;
 
 /// An end, without its message type.
-pub(crate) struct End {
+pub struct End {
     pub(crate) member: Arc<Member>,
     pub(crate) found: Found,
     is_sender: bool,
@@ -122,12 +122,23 @@ impl End {
     pub(crate) unsafe fn send(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
         self.check_over()?;
         let record = self.record();
-        let ground = EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
+        let ground = EndGround {
+            member: &self.member,
+            method: self.found.spec.method,
+            sender: &record.sender,
+        };
         let memory = &mut *self.memory.borrow_mut();
         let (me, peer) = sides(record, self.is_sender);
         let tally = &record.sender_tally;
         let sent = if self.found.spec.kind == Kind::Rendezvous {
-            let mut party = Party { line: &record.line, me, peer, ground: &ground, tally, memory };
+            let mut party = Party {
+                line: &record.line,
+                me,
+                peer,
+                ground: &ground,
+                tally,
+                memory,
+            };
             // SAFETY: E1, E2; the bytes are the caller's promise.
             unsafe { party.send(message, patience) }
         } else {
@@ -181,15 +192,30 @@ impl End {
     /// # Safety
     /// `target` describes writable bytes, as `Party::receive` asks.
     #[inline]
-    pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+    pub(crate) unsafe fn receive(
+        &self,
+        target: Incoming,
+        patience: Patience,
+    ) -> Result<usize, Stop> {
         self.check_over()?;
         let record = self.record();
-        let ground = EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
+        let ground = EndGround {
+            member: &self.member,
+            method: self.found.spec.method,
+            sender: &record.sender,
+        };
         let memory = &mut *self.memory.borrow_mut();
         let (me, peer) = sides(record, self.is_sender);
         let tally = &record.receiver_tally;
         let received = if self.found.spec.kind == Kind::Rendezvous {
-            let mut party = Party { line: &record.line, me, peer, ground: &ground, tally, memory };
+            let mut party = Party {
+                line: &record.line,
+                me,
+                peer,
+                ground: &ground,
+                tally,
+                memory,
+            };
             // SAFETY: E1, E2; the target is the caller's promise.
             unsafe { party.receive(target, patience) }
         } else {
@@ -224,12 +250,58 @@ impl End {
         }
     }
 
+    /// `try_*`: nothing happened; why?
+    fn has_peer(&self) -> bool {
+        self.peer().state() == ATTACHED
+    }
+
+    pub(crate) fn send_failure(&self, stop: Stop, patience: Patience) -> SendFailure {
+        let tried = matches!(patience, Patience::Try);
+        match stop {
+            Stop::WouldBlock | Stop::TimedOut if tried || stop == Stop::WouldBlock => {
+                if self.has_peer() {
+                    SendFailure::WouldBlock
+                } else {
+                    SendFailure::NoPeer
+                }
+            }
+            Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => SendFailure::TimedOut,
+            Stop::Gone(end) if end.state() == DIED => SendFailure::PeerDied,
+            Stop::Gone(_) => SendFailure::Disconnected,
+            Stop::TooLong { length, capacity } => SendFailure::TooLong { length, capacity },
+            Stop::Full => SendFailure::NoStaging,
+            Stop::Corrupt => SendFailure::Corrupt,
+        }
+    }
+
+    pub(crate) fn recv_failure(&self, stop: Stop, patience: Patience) -> RecvError {
+        let tried = matches!(patience, Patience::Try);
+        match stop {
+            Stop::WouldBlock | Stop::TimedOut if tried || stop == Stop::WouldBlock => {
+                if self.has_peer() {
+                    RecvError::WouldBlock
+                } else {
+                    RecvError::NoPeer
+                }
+            }
+            Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => RecvError::TimedOut,
+            Stop::Gone(end) if end.state() == DIED => RecvError::PeerDied,
+            Stop::Gone(_) => RecvError::Disconnected,
+            Stop::TooLong { length, capacity } => RecvError::TooLong { length, capacity },
+            Stop::Full | Stop::Corrupt => RecvError::Corrupt,
+        }
+    }
+
     /// Waits for a partner to attach (a capability needs somebody to be passed to).
     pub(crate) fn await_peer(&self, patience: Patience) -> Result<Word, Stop> {
         self.check_over()?;
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
-        let ground = EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
+        let ground = EndGround {
+            member: &self.member,
+            method: self.found.spec.method,
+            sender: &record.sender,
+        };
         let memory = &mut *self.memory.borrow_mut();
         let now = peer.end();
         if memory.lost_partner(now) && now.state() != ATTACHED {
@@ -238,7 +310,9 @@ impl End {
         if now.state() == ATTACHED {
             return Ok(now.awake());
         }
-        let Patience::Until(deadline) = patience else { return Err(Stop::WouldBlock) };
+        let Patience::Until(deadline) = patience else {
+            return Err(Stop::WouldBlock);
+        };
         super::rendezvous::await_attach(peer, me, &ground, memory, &record.sender_tally, deadline)
     }
 }
@@ -250,14 +324,27 @@ impl Drop for End {
         }
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
-        super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
+        super::sweep::detach(
+            &self.member,
+            record,
+            &self.found.spec,
+            me,
+            peer,
+            self.held,
+            LEFT,
+        );
         if self.is_unnamed() && peer.end().state() != ATTACHED {
             let unnamed = Word(record.state.load(Relaxed));
             let building = unnamed.with_state(state::BUILDING);
             // Both ends may be dropped at once: one of them takes the record back.
             if record
                 .state
-                .compare_exchange(unnamed.0, building.0, std::sync::atomic::Ordering::AcqRel, Relaxed)
+                .compare_exchange(
+                    unnamed.0,
+                    building.0,
+                    std::sync::atomic::Ordering::AcqRel,
+                    Relaxed,
+                )
                 .is_ok()
             {
                 super::attach::unmake(&self.member, self.found.index);
@@ -289,7 +376,9 @@ pub(crate) fn touch_ring(member: &Member, record: &Record, spec: &Spec) {
 
 /// References of the parcels in a ring.
 pub(crate) fn ring_references(member: &Member, record: &Record, spec: &Spec) -> Vec<[u64; 3]> {
-    let Some(ring) = ring_of(member, record) else { return Vec::new() };
+    let Some(ring) = ring_of(member, record) else {
+        return Vec::new();
+    };
     // SAFETY: `read_spec` checked that the ring lies in its block.
     unsafe { ring::references(ring, spec.degree, spec.message_bytes_max) }
 }

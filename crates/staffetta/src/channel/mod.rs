@@ -10,6 +10,7 @@
 //! | `ground` | the process around a protocol |
 //! | `spec`, `record`, `attach` | what a channel is, where it is written, how it is found or made |
 //! | `end` | an end as this process holds it |
+//! | `payload` | how values and parcels travel |
 //! | `sender`, `receiver`, `builder` | the typed faces |
 //! | `sweep` | what a dead process left in the channels |
 
@@ -18,6 +19,7 @@ pub(crate) mod builder;
 pub(crate) mod end;
 pub(crate) mod ground;
 pub mod line;
+pub(crate) mod payload;
 pub(crate) mod receiver;
 pub mod record;
 pub mod rendezvous;

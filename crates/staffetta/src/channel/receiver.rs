@@ -1,26 +1,24 @@
 //! The receiving end.
 
-#![allow(unsafe_code)] // Hands pointers to private values and variables to the protocols.
+#![allow(unsafe_code)] // Hands pointers to slices and variables to the protocols.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::end::{deadline_after, End};
-use super::line::{Reference3, INLINE_BYTES};
+use super::line::INLINE_BYTES;
 use super::rendezvous::{Incoming, Patience, Stop};
-use super::side::{ATTACHED, DIED};
-use super::spec::Carried;
+use super::side::ATTACHED;
+use super::spec::{Carried, Payload};
 use super::tally::SideCounters;
 use crate::error::RecvError;
-use crate::message::parcel::{Parcel, Raw};
 use crate::message::variable::Variable;
 use crate::process::wait::Wait;
 use crate::Message;
 
-/// The receiving end of a channel of `T`: values, slices, or [`Parcel`]s.
+/// The receiving end of a channel of `T`: values, slices, or [`Parcel`](crate::Parcel)s.
 ///
 /// Iterating over it ends when the sender has left.
 pub struct Receiver<T: Carried + ?Sized> {
@@ -31,7 +29,10 @@ pub struct Receiver<T: Carried + ?Sized> {
 
 impl<T: Carried + ?Sized> Receiver<T> {
     pub(crate) fn new(end: End) -> Self {
-        Receiver { end, _messages: PhantomData }
+        Receiver {
+            end,
+            _messages: PhantomData,
+        }
     }
 
     /// How this end waits.
@@ -59,58 +60,16 @@ impl<T: Carried + ?Sized> Receiver<T> {
     pub fn has_peer(&self) -> bool {
         self.end.member.here() && self.end.peer().state() == ATTACHED
     }
-
-    fn failure(&self, stop: Stop, patience: Patience) -> RecvError {
-        match stop {
-            Stop::TimedOut if matches!(patience, Patience::Try) => self.would_block(),
-            Stop::TimedOut | Stop::Abandoned => RecvError::TimedOut,
-            Stop::Gone(end) if end.state() == DIED => RecvError::PeerDied,
-            Stop::Gone(_) => RecvError::Disconnected,
-            Stop::WouldBlock => self.would_block(),
-            Stop::TooLong { length, capacity } => RecvError::TooLong { length, capacity },
-            Stop::Full | Stop::Corrupt => RecvError::Corrupt,
-        }
-    }
-
-    fn would_block(&self) -> RecvError {
-        if self.has_peer() {
-            RecvError::WouldBlock
-        } else {
-            RecvError::NoPeer
-        }
-    }
 }
 
-impl<T: Message> Receiver<T> {
-    #[inline]
-    fn recv_value(&self, patience: Patience) -> Result<T, RecvError> {
-        if !self.end.member.here() {
-            return Err(RecvError::Forked);
-        }
-        let mut value = MaybeUninit::<T>::uninit();
-        let bytes = value.as_mut_ptr().cast::<u8>();
-        let length = size_of::<T>();
-        let target = if length <= INLINE_BYTES {
-            Incoming::Cell { bytes, length }
-        } else {
-            Incoming::Private { bytes, capacity: length }
-        };
-        // SAFETY: `value` lives until the call returns.
-        match unsafe { self.end.receive(target, patience) } {
-            // SAFETY: both ends agreed on the type (attach.rs), and `size_of::<T>()` bytes were written.
-            Ok(received) if received == length => Ok(unsafe { value.assume_init() }),
-            Ok(_) => Err(RecvError::Corrupt),
-            Err(stop) => Err(self.failure(stop, patience)),
-        }
-    }
-
-    /// Receives a value into private memory.
+impl<T: Payload> Receiver<T> {
+    /// Receives: a value into private memory, or a parcel.
     ///
     /// # Errors
-    /// [`RecvError`]: the sender left or died.
+    /// [`RecvError`]: the sender left or died; a capability cannot be acquired.
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.recv_value(Patience::Until(None))
+        T::recv_on(&self.end, Patience::Until(None))
     }
 
     /// Receives if a message waits already.
@@ -118,7 +77,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// As [`recv`](Self::recv); `NoPeer` if nobody holds the sending end, `WouldBlock` if it offers nothing.
     pub fn try_recv(&self) -> Result<T, RecvError> {
-        self.recv_value(Patience::Try)
+        T::recv_on(&self.end, Patience::Try)
     }
 
     /// Receives, for at most `timeout`.
@@ -126,7 +85,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// As [`recv`](Self::recv); `TimedOut`: then nothing was taken.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
-        self.recv_value(Patience::Until(deadline_after(timeout)))
+        T::recv_on(&self.end, Patience::Until(deadline_after(timeout)))
     }
 
     /// Receives, until `deadline`.
@@ -134,7 +93,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// As [`recv_timeout`](Self::recv_timeout).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvError> {
-        self.recv_value(Patience::Until(Some(deadline)))
+        T::recv_on(&self.end, Patience::Until(Some(deadline)))
     }
 
     /// Messages until the sender leaves.
@@ -151,14 +110,14 @@ impl<T: Message> Receiver<T> {
 /// Messages until the sender leaves.
 pub struct IntoIter<T: Carried>(Receiver<T>);
 
-impl<T: Message> Iterator for IntoIter<T> {
+impl<T: Payload> Iterator for IntoIter<T> {
     type Item = T;
     fn next(&mut self) -> Option<T> {
         self.0.recv().ok()
     }
 }
 
-impl<T: Message> IntoIterator for Receiver<T> {
+impl<T: Payload> IntoIterator for Receiver<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
     fn into_iter(self) -> IntoIter<T> {
@@ -179,7 +138,11 @@ impl<T: Message + Copy> Receiver<[T]> {
     ///
     /// # Errors
     /// As [`recv_slice`](Self::recv_slice); `TimedOut`.
-    pub fn recv_slice_timeout(&self, into: &mut [T], timeout: Duration) -> Result<usize, RecvError> {
+    pub fn recv_slice_timeout(
+        &self,
+        into: &mut [T],
+        timeout: Duration,
+    ) -> Result<usize, RecvError> {
         self.recv_slice_within(into, Patience::Until(deadline_after(timeout)))
     }
 
@@ -187,16 +150,24 @@ impl<T: Message + Copy> Receiver<[T]> {
         if !self.end.member.here() {
             return Err(RecvError::Forked);
         }
-        let target = Incoming::Private { bytes: into.as_mut_ptr().cast(), capacity: size_of_val(into) };
+        let target = Incoming::Private {
+            bytes: into.as_mut_ptr().cast(),
+            capacity: size_of_val(into),
+        };
         // SAFETY: the slice is borrowed mutably until the call returns; both ends agreed on the type, so what is
         // written are elements.
-        let length = unsafe { self.end.receive(target, patience) }.map_err(|stop| self.failure(stop, patience))?;
+        let length = unsafe { self.end.receive(target, patience) }
+            .map_err(|stop| self.end.recv_failure(stop, patience))?;
         <[T] as Message>::tail(length).ok_or(RecvError::Corrupt)
     }
 }
 
 impl<T: Message + ?Sized> Receiver<T> {
-    fn recv_variable_within(&self, variable: &mut Variable<T>, patience: Patience) -> Result<(), RecvError> {
+    fn recv_variable_within(
+        &self,
+        variable: &mut Variable<T>,
+        patience: Patience,
+    ) -> Result<(), RecvError> {
         if !self.end.member.here() {
             return Err(RecvError::Forked);
         }
@@ -206,9 +177,15 @@ impl<T: Message + ?Sized> Receiver<T> {
         if matches!(patience, Patience::Until(Some(_))) {
             variable.ensure_spare()?;
         }
-        let Some(block) = variable.storage.raw().block() else { return Err(RecvError::Corrupt) };
+        let Some(block) = variable.storage.raw().block() else {
+            return Err(RecvError::Corrupt);
+        };
         let segment = self.end.member.segment();
-        let reference = self.end.member.refs.refer(self.end.spec().method, segment.map().block(block));
+        let reference = self
+            .end
+            .member
+            .refs
+            .refer(self.end.spec().method, segment.map().block(block));
         let schema = &self.end.spec().schema;
         let target = Incoming::Variable {
             bytes: variable.storage.raw().data().as_ptr(),
@@ -225,7 +202,7 @@ impl<T: Message + ?Sized> Receiver<T> {
                 if stop == Stop::Abandoned {
                     variable.abandon(false);
                 }
-                Err(self.failure(stop, patience))
+                Err(self.end.recv_failure(stop, patience))
             }
         }
     }
@@ -243,7 +220,11 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// # Errors
     /// As [`recv_into`](Self::recv_into); `TimedOut`.
-    pub fn recv_into_timeout(&self, variable: &mut Variable<T>, timeout: Duration) -> Result<(), RecvError> {
+    pub fn recv_into_timeout(
+        &self,
+        variable: &mut Variable<T>,
+        timeout: Duration,
+    ) -> Result<(), RecvError> {
         self.recv_variable_within(variable, Patience::Until(deadline_after(timeout)))
     }
 
@@ -253,64 +234,5 @@ impl<T: Message + ?Sized> Receiver<T> {
     /// As [`recv_into`](Self::recv_into); `NoPeer`, `WouldBlock`.
     pub fn try_recv_into(&self, variable: &mut Variable<T>) -> Result<(), RecvError> {
         self.recv_variable_within(variable, Patience::Try)
-    }
-}
-
-impl<T: Message + ?Sized> Receiver<Parcel<T>> {
-    fn recv_parcel(&self, patience: Patience) -> Result<Parcel<T>, RecvError> {
-        if !self.end.member.here() {
-            return Err(RecvError::Forked);
-        }
-        let mut words: Reference3 = [0; 3];
-        // SAFETY: `words` lives until the call returns.
-        unsafe { self.end.receive(Incoming::Parcel(&mut words), patience) }
-            .map_err(|stop| self.failure(stop, patience))?;
-        let member = &self.end.member;
-        let method = self.end.spec().method;
-        if method == crate::Method::Capability {
-            member.adopt_capability(words, self.end.peer().slot())?;
-        }
-        let raw = Raw::receive(member, method, words, T::ALIGN)
-            .map_err(|why| why.map_or(RecvError::Corrupt, RecvError::Acquire))?;
-        let parcel = Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt)?;
-        self.end.tally().message(words[1] as usize);
-        Ok(parcel)
-    }
-
-    /// Receives a parcel.
-    ///
-    /// # Errors
-    /// [`RecvError`]: the sender left or died; a capability cannot be acquired.
-    pub fn recv(&self) -> Result<Parcel<T>, RecvError> {
-        self.recv_parcel(Patience::Until(None))
-    }
-
-    /// Receives if a parcel waits already.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv); `NoPeer`, `WouldBlock`.
-    pub fn try_recv(&self) -> Result<Parcel<T>, RecvError> {
-        self.recv_parcel(Patience::Try)
-    }
-
-    /// Receives, for at most `timeout`.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv); `TimedOut`.
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<Parcel<T>, RecvError> {
-        self.recv_parcel(Patience::Until(deadline_after(timeout)))
-    }
-
-    /// Receives, until `deadline`.
-    ///
-    /// # Errors
-    /// As [`recv_timeout`](Self::recv_timeout).
-    pub fn recv_deadline(&self, deadline: Instant) -> Result<Parcel<T>, RecvError> {
-        self.recv_parcel(Patience::Until(Some(deadline)))
-    }
-
-    /// Parcels until the sender leaves.
-    pub fn iter(&self) -> impl Iterator<Item = Parcel<T>> + '_ {
-        std::iter::from_fn(|| self.recv().ok())
     }
 }

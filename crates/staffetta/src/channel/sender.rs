@@ -1,26 +1,23 @@
 //! The sending end.
 
-#![allow(unsafe_code)] // Hands pointers to private values, variables and parcels to the protocols.
+#![allow(unsafe_code)] // Hands pointers to slices and variables to the protocols.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::end::{deadline_after, End};
-use super::line::INLINE_BYTES;
 use super::rendezvous::{Outgoing, Patience, Stop};
-use super::side::{ATTACHED, DIED};
-use super::spec::Carried;
+use super::side::ATTACHED;
+use super::spec::{Carried, Payload};
 use super::tally::SideCounters;
-use crate::error::{AllocateError, SendError, SendFailure};
-use crate::message::parcel::Parcel;
+use crate::error::{SendError, SendFailure};
 use crate::message::variable::Variable;
 use crate::process::wait::Wait;
 use crate::Message;
 
-/// The sending end of a channel of `T`: values, slices, or [`Parcel`]s.
+/// The sending end of a channel of `T`: values, slices, or [`Parcel`](crate::Parcel)s.
 ///
 /// `send` returns when the message has been taken (rendezvous) or is in the buffer (basic); an error gives the
 /// message back. Dropping the end disconnects it.
@@ -32,7 +29,10 @@ pub struct Sender<T: Carried + ?Sized> {
 
 impl<T: Carried + ?Sized> Sender<T> {
     pub(crate) fn new(end: End) -> Self {
-        Sender { end, _messages: PhantomData }
+        Sender {
+            end,
+            _messages: PhantomData,
+        }
     }
 
     /// How this end waits.
@@ -60,89 +60,53 @@ impl<T: Carried + ?Sized> Sender<T> {
     pub fn has_peer(&self) -> bool {
         self.end.member.here() && self.end.peer().state() == ATTACHED
     }
-
-    fn failure(&self, stop: Stop, patience: Patience) -> SendFailure {
-        match stop {
-            Stop::TimedOut if matches!(patience, Patience::Try) => self.would_block(),
-            Stop::TimedOut | Stop::Abandoned => SendFailure::TimedOut,
-            Stop::Gone(end) if end.state() == DIED => SendFailure::PeerDied,
-            Stop::Gone(_) => SendFailure::Disconnected,
-            Stop::WouldBlock => self.would_block(),
-            Stop::TooLong { length, capacity } => SendFailure::TooLong { length, capacity },
-            Stop::Full => SendFailure::Allocate(AllocateError::Full {
-                bytes: 0,
-                budget: self.end.member.segment().header().budget_bytes.load(std::sync::atomic::Ordering::Relaxed),
-                charged: self.end.member.segment().header().charged_bytes.load(std::sync::atomic::Ordering::Relaxed),
-            }),
-            Stop::Corrupt => SendFailure::Corrupt,
-        }
-    }
-
-    fn would_block(&self) -> SendFailure {
-        if self.has_peer() {
-            SendFailure::WouldBlock
-        } else {
-            SendFailure::NoPeer
-        }
-    }
 }
 
-impl<T: Message> Sender<T> {
-    #[inline]
-    fn send_value(&self, value: T, patience: Patience) -> Result<(), SendError<T>> {
-        if !self.end.member.here() {
-            return Err(SendError { message: value, why: SendFailure::Forked });
-        }
-        // M2: no drop glue, so the value may simply be forgotten once its bytes are away.
-        let value = ManuallyDrop::new(value);
-        let bytes = std::ptr::from_ref(&*value).cast::<u8>();
-        let length = size_of::<T>();
-        let message = if length <= INLINE_BYTES {
-            Outgoing::Cell { bytes, length }
-        } else {
-            Outgoing::Private { bytes, length }
-        };
-        // SAFETY: `value` lives until the call returns.
-        match unsafe { self.end.send(message, patience) } {
-            Ok(()) => Ok(()),
-            Err(stop) => Err(SendError {
-                message: ManuallyDrop::into_inner(value),
-                why: self.failure(stop, patience),
-            }),
-        }
-    }
-
-    /// Sends a value from private memory: staged, or riding in the descriptor's own line; two copies.
+impl<T: Payload> Sender<T> {
+    /// Sends, and returns when the message has been taken (rendezvous) or is in the buffer (basic).
+    ///
+    /// A value comes from private memory: it is staged, or rides in the descriptor's own line, and is copied twice. Of a
+    /// parcel only the reference moves; using it afterwards does not compile:
+    ///
+    /// ```compile_fail
+    /// # use staffetta::{Domain, Parcel};
+    /// # let domain = Domain::create().unwrap();
+    /// # let tx = domain.sender::<Parcel<u64>>("x").unwrap();
+    /// let parcel = Parcel::new(&domain, 7_u64).unwrap();
+    /// tx.send(parcel).unwrap();
+    /// println!("{}", *parcel);
+    /// ```
     ///
     /// # Errors
-    /// [`SendError`] with the value: the receiver left or died, or there is no memory to stage it.
+    /// [`SendError`] with the message: the receiver left or died; there is no memory to stage a value; a parcel lies in
+    /// the wrong kind of memory.
     #[inline]
-    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        self.send_value(value, Patience::Until(None))
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        T::send_on(&self.end, message, Patience::Until(None))
     }
 
-    /// Sends if a receiver waits already.
+    /// Sends if a receiver waits already (rendezvous) or there is room (basic).
     ///
     /// # Errors
     /// As [`send`](Self::send); `NoPeer` if nobody holds the receiving end, `WouldBlock` if it does not wait.
-    pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
-        self.send_value(value, Patience::Try)
+    pub fn try_send(&self, message: T) -> Result<(), SendError<T>> {
+        T::send_on(&self.end, message, Patience::Try)
     }
 
-    /// Sends, or gives the value back when `timeout` has passed: it was taken, or it was not, never both.
+    /// Sends, or gives the message back when `timeout` has passed: it was taken, or it was not, never both.
     ///
     /// # Errors
     /// As [`send`](Self::send); `TimedOut`.
-    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
-        self.send_value(value, Patience::Until(deadline_after(timeout)))
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendError<T>> {
+        T::send_on(&self.end, message, Patience::Until(deadline_after(timeout)))
     }
 
-    /// Sends, or gives the value back at `deadline`.
+    /// Sends, or gives the message back at `deadline`.
     ///
     /// # Errors
     /// As [`send_timeout`](Self::send_timeout).
-    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendError<T>> {
-        self.send_value(value, Patience::Until(Some(deadline)))
+    pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendError<T>> {
+        T::send_on(&self.end, message, Patience::Until(Some(deadline)))
     }
 }
 
@@ -165,17 +129,29 @@ impl<T: Message + Copy> Sender<[T]> {
 
     fn send_slice_within(&self, slice: &[T], patience: Patience) -> Result<(), SendError<()>> {
         if !self.end.member.here() {
-            return Err(SendError { message: (), why: SendFailure::Forked });
+            return Err(SendError {
+                message: (),
+                why: SendFailure::Forked,
+            });
         }
-        let message = Outgoing::Private { bytes: slice.as_ptr().cast(), length: size_of_val(slice) };
+        let message = Outgoing::Private {
+            bytes: slice.as_ptr().cast(),
+            length: size_of_val(slice),
+        };
         // SAFETY: the slice is borrowed until the call returns; T is Copy.
-        unsafe { self.end.send(message, patience) }
-            .map_err(|stop| SendError { message: (), why: self.failure(stop, patience) })
+        unsafe { self.end.send(message, patience) }.map_err(|stop| SendError {
+            message: (),
+            why: self.end.send_failure(stop, patience),
+        })
     }
 }
 
 impl<T: Message + ?Sized> Sender<T> {
-    fn send_variable_within(&self, variable: &mut Variable<T>, patience: Patience) -> Result<(), SendError<()>> {
+    fn send_variable_within(
+        &self,
+        variable: &mut Variable<T>,
+        patience: Patience,
+    ) -> Result<(), SendError<()>> {
         let fail = |why| Err(SendError { message: (), why });
         if !self.end.member.here() {
             return fail(SendFailure::Forked);
@@ -189,13 +165,22 @@ impl<T: Message + ?Sized> Sender<T> {
                 return fail(full.into());
             }
         }
-        let (Some(length), Some(block)) = (variable.length(), variable.storage.raw().block()) else {
+        let (Some(length), Some(block)) = (variable.length(), variable.storage.raw().block())
+        else {
             return fail(SendFailure::EmptyVariable);
         };
         let segment = self.end.member.segment();
-        let reference = self.end.member.refs.refer(self.end.spec().method, segment.map().block(block));
+        let reference = self
+            .end
+            .member
+            .refs
+            .refer(self.end.spec().method, segment.map().block(block));
         let bytes = variable.storage.raw().data().as_ptr();
-        let message = Outgoing::Variable { bytes, length, reference };
+        let message = Outgoing::Variable {
+            bytes,
+            length,
+            reference,
+        };
         // SAFETY: the variable is borrowed mutably: nobody writes it until this returns; if the storage is
         // abandoned it is replaced below.
         match unsafe { self.end.send(message, patience) } {
@@ -207,7 +192,7 @@ impl<T: Message + ?Sized> Sender<T> {
                 self.end.tally().message(length);
                 Ok(())
             }
-            Err(stop) => fail(self.failure(stop, patience)),
+            Err(stop) => fail(self.end.send_failure(stop, patience)),
         }
     }
 
@@ -226,7 +211,11 @@ impl<T: Message + ?Sized> Sender<T> {
     ///
     /// # Errors
     /// As [`send_variable`](Self::send_variable); `TimedOut`.
-    pub fn send_variable_timeout(&self, variable: &mut Variable<T>, timeout: Duration) -> Result<(), SendError<()>> {
+    pub fn send_variable_timeout(
+        &self,
+        variable: &mut Variable<T>,
+        timeout: Duration,
+    ) -> Result<(), SendError<()>> {
         self.send_variable_within(variable, Patience::Until(deadline_after(timeout)))
     }
 
@@ -236,85 +225,5 @@ impl<T: Message + ?Sized> Sender<T> {
     /// As [`send_variable`](Self::send_variable); `NoPeer`, `WouldBlock`.
     pub fn try_send_variable(&self, variable: &mut Variable<T>) -> Result<(), SendError<()>> {
         self.send_variable_within(variable, Patience::Try)
-    }
-}
-
-impl<T: Message + ?Sized> Sender<Parcel<T>> {
-    fn send_parcel(&self, parcel: Parcel<T>, patience: Patience) -> Result<(), SendError<Parcel<T>>> {
-        let fail = |parcel, why| Err(SendError { message: parcel, why });
-        if !self.end.member.here() {
-            return fail(parcel, SendFailure::Forked);
-        }
-        if !Arc::ptr_eq(&self.end.member, parcel.raw().member()) {
-            return fail(parcel, SendFailure::WrongDomain);
-        }
-        let words = match parcel.words(self.end.spec().method) {
-            Ok(words) => words,
-            Err(why) => return fail(parcel, why),
-        };
-        if let Some(id) = parcel.raw().capability() {
-            // The descriptor is in the receiver's hands before the commit point.
-            if let Err(why) = self.pass(id, patience) {
-                return fail(parcel, why);
-            }
-        }
-        // SAFETY: a parcel has no private bytes.
-        match unsafe { self.end.send(Outgoing::Parcel(words), patience) } {
-            Ok(()) => {
-                parcel.into_raw().sent();
-                Ok(())
-            }
-            Err(stop) => fail(parcel, self.failure(stop, patience)),
-        }
-    }
-
-    fn pass(&self, id: crate::reference::capability::CapabilityId, patience: Patience) -> Result<(), SendFailure> {
-        let end = self.end.await_peer(patience).map_err(|stop| self.failure(stop, patience))?;
-        let member = &self.end.member;
-        if end.slot() == member.slot {
-            return Ok(()); // another thread of this process: one table
-        }
-        member.pass_capability(id, end.slot())
-    }
-
-    /// Sends a parcel: only its reference moves. Using it afterwards does not compile:
-    ///
-    /// ```compile_fail
-    /// # use staffetta::{Domain, Parcel};
-    /// # let domain = Domain::create().unwrap();
-    /// # let tx = domain.sender::<Parcel<u64>>("x").unwrap();
-    /// let parcel = Parcel::new(&domain, 7_u64).unwrap();
-    /// tx.send(parcel).unwrap();
-    /// println!("{}", *parcel);
-    /// ```
-    ///
-    /// # Errors
-    /// [`SendError`] with the parcel: the receiver left or died, or the parcel lies in the wrong kind of memory.
-    pub fn send(&self, parcel: Parcel<T>) -> Result<(), SendError<Parcel<T>>> {
-        self.send_parcel(parcel, Patience::Until(None))
-    }
-
-    /// Sends if a receiver waits already.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send); `NoPeer`, `WouldBlock`.
-    pub fn try_send(&self, parcel: Parcel<T>) -> Result<(), SendError<Parcel<T>>> {
-        self.send_parcel(parcel, Patience::Try)
-    }
-
-    /// Sends, or gives the parcel back when `timeout` has passed.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send); `TimedOut`.
-    pub fn send_timeout(&self, parcel: Parcel<T>, timeout: Duration) -> Result<(), SendError<Parcel<T>>> {
-        self.send_parcel(parcel, Patience::Until(deadline_after(timeout)))
-    }
-
-    /// Sends, or gives the parcel back at `deadline`.
-    ///
-    /// # Errors
-    /// As [`send_timeout`](Self::send_timeout).
-    pub fn send_deadline(&self, parcel: Parcel<T>, deadline: Instant) -> Result<(), SendError<Parcel<T>>> {
-        self.send_parcel(parcel, Patience::Until(Some(deadline)))
     }
 }

@@ -1,5 +1,8 @@
 //! What a channel is: kind, degree, reference method, and what its messages are.
 
+use super::end::End;
+use super::rendezvous::Patience;
+use crate::error::{RecvError, SendError};
 use crate::message::{Message, Schema};
 use crate::reference::Method;
 
@@ -83,7 +86,11 @@ impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.kind)?;
         if self.kind == Kind::Basic {
-            write!(f, " of degree {}, messages of at most {} bytes", self.degree, self.message_bytes_max)?;
+            write!(
+                f,
+                " of degree {}, messages of at most {} bytes",
+                self.degree, self.message_bytes_max
+            )?;
         }
         write!(f, ", {} references, of ", self.method)?;
         if self.content == Content::Parcel {
@@ -110,4 +117,12 @@ impl<M: Message + ?Sized> Carried for M {
 impl<M: Message + ?Sized> Carried for crate::message::parcel::Parcel<M> {
     type Message = M;
     const CONTENT: Content = Content::Parcel;
+}
+
+/// What `send` and `recv` move from process to process: a sized [`Message`], or a [`Parcel`](crate::Parcel).
+pub trait Payload: Carried + Sized {
+    #[doc(hidden)]
+    fn send_on(end: &End, payload: Self, patience: Patience) -> Result<(), SendError<Self>>;
+    #[doc(hidden)]
+    fn recv_on(end: &End, patience: Patience) -> Result<Self, RecvError>;
 }

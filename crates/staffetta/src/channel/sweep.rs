@@ -26,19 +26,29 @@ pub struct InFlight {
 pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
     let segment = member.segment();
     let mut in_flight = InFlight::default();
-    let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
+    let used = segment
+        .header()
+        .channels
+        .load(Acquire)
+        .min(CHANNELS_MAX as u64) as usize;
     for index in 0..used {
         let record = segment.channel(index);
-        if !matches!(Word(record.state.load(Acquire)).state(), state::NAMED | state::UNNAMED) {
+        if !matches!(
+            Word(record.state.load(Acquire)).state(),
+            state::NAMED | state::UNNAMED
+        ) {
             continue;
         }
-        let Some(spec) = read_spec(segment, index) else { continue };
+        let Some(spec) = read_spec(segment, index) else {
+            continue;
+        };
         if spec.content == Content::Parcel {
             note_in_flight(member, record, &spec, &mut in_flight);
         }
-        for (dead, partner, is_sender) in
-            [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
-        {
+        for (dead, partner, is_sender) in [
+            (&record.sender, &record.receiver, true),
+            (&record.receiver, &record.sender, false),
+        ] {
             let end = dead.end();
             if end.state() != ATTACHED || end.slot() != slot {
                 continue;
@@ -51,7 +61,15 @@ pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
 }
 
 /// ATTACHED => `into`, and the partner is told (wait.rs, H2).
-pub fn detach(member: &Member, record: &Record, spec: &Spec, side: &Side, partner: &Side, held: Word, into: u8) {
+pub fn detach(
+    member: &Member,
+    record: &Record,
+    spec: &Spec,
+    side: &Side,
+    partner: &Side,
+    held: Word,
+    into: u8,
+) {
     if !side.detach(held, into) {
         return;
     }

@@ -36,7 +36,7 @@ pub struct Header {
     pub budget_bytes: AtomicU64,
     /// Free blocks keep their memory up to so many bytes.
     pub retain_bytes: AtomicU64,
-    pad0: [u64; 6],
+    pad0: [u64; 7],
     /// Bytes that blocks occupy: in use, or free and kept.
     pub charged_bytes: AtomicU64,
     /// Bytes that free blocks keep.

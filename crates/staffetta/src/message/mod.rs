@@ -55,12 +55,17 @@
 //! |---|---|
 //! | `mod.rs` | the trait and its contract |
 //! | `schema.rs` | [`Schema`]: a layout as data, as text, as a fingerprint; how two differ |
+//! | `parcel.rs` | messages built where they will be read; capabilities |
+//! | `variable.rs` | places of the domain that messages are copied from and to |
 //! | `impls.rs` | the trait for primitives, arrays, slices, tuples, `Option` |
 //!
-//! This layer does not know where messages live or how they travel.
+//! This layer does not know how messages travel.
 
+pub(crate) mod bytes;
 mod impls;
+pub(crate) mod parcel;
 pub mod schema;
+pub(crate) mod variable;
 
 #[doc(inline)]
 pub use schema::{

@@ -185,8 +185,14 @@ pub(crate) fn populate(start: NonNull<u8>, len: usize) -> Result<()> {
     let first = start.as_ptr() as usize / page * page;
     let end = (start.as_ptr() as usize + len).next_multiple_of(page);
     // SAFETY: the advice changes no byte of the range, whatever lies there.
-    unsafe { mm::madvise(first as *mut c_void, end - first, Advice::LinuxPopulateWrite) }
-        .map_err(Error::when("make memory present"))
+    unsafe {
+        mm::madvise(
+            first as *mut c_void,
+            end - first,
+            Advice::LinuxPopulateWrite,
+        )
+    }
+    .map_err(Error::when("make memory present"))
 }
 
 /// What a refused `mmap` means.

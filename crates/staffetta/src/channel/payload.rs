@@ -1,0 +1,131 @@
+//! How the two kinds of payload travel: values by their bytes, parcels by their reference.
+
+#![allow(unsafe_code)] // Hands pointers to private values to the protocols.
+
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::sync::Arc;
+
+use super::end::End;
+use super::line::{Reference3, INLINE_BYTES};
+use super::rendezvous::{Incoming, Outgoing, Patience};
+use super::spec::Payload;
+use crate::error::{RecvError, SendError, SendFailure};
+use crate::message::parcel::{Parcel, Raw};
+use crate::reference::capability::CapabilityId;
+use crate::{Message, Method};
+
+impl<T: Message> Payload for T {
+    #[inline]
+    fn send_on(end: &End, value: T, patience: Patience) -> Result<(), SendError<T>> {
+        if !end.member.here() {
+            return Err(SendError {
+                message: value,
+                why: SendFailure::Forked,
+            });
+        }
+        // A message has no drop glue (message::Message, M2): it may be forgotten once its bytes are away.
+        let value = ManuallyDrop::new(value);
+        let bytes = std::ptr::from_ref(&*value).cast::<u8>();
+        let length = size_of::<T>();
+        let message = if length <= INLINE_BYTES {
+            Outgoing::Cell { bytes, length }
+        } else {
+            Outgoing::Private { bytes, length }
+        };
+        // SAFETY: `value` lives until the call returns.
+        unsafe { end.send(message, patience) }.map_err(|stop| SendError {
+            message: ManuallyDrop::into_inner(value),
+            why: end.send_failure(stop, patience),
+        })
+    }
+
+    #[inline]
+    fn recv_on(end: &End, patience: Patience) -> Result<T, RecvError> {
+        if !end.member.here() {
+            return Err(RecvError::Forked);
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        let bytes = value.as_mut_ptr().cast::<u8>();
+        let length = size_of::<T>();
+        let target = if length <= INLINE_BYTES {
+            Incoming::Cell { bytes, length }
+        } else {
+            Incoming::Private {
+                bytes,
+                capacity: length,
+            }
+        };
+        // SAFETY: `value` lives until the call returns.
+        match unsafe { end.receive(target, patience) } {
+            // SAFETY: both ends agreed on the type (attach.rs), and all its bytes were written.
+            Ok(received) if received == length => Ok(unsafe { value.assume_init() }),
+            Ok(_) => Err(RecvError::Corrupt),
+            Err(stop) => Err(end.recv_failure(stop, patience)),
+        }
+    }
+}
+
+impl<T: Message + ?Sized> Payload for Parcel<T> {
+    fn send_on(end: &End, parcel: Self, patience: Patience) -> Result<(), SendError<Self>> {
+        let fail = |parcel, why| {
+            Err(SendError {
+                message: parcel,
+                why,
+            })
+        };
+        if !end.member.here() {
+            return fail(parcel, SendFailure::Forked);
+        }
+        if !Arc::ptr_eq(&end.member, parcel.raw().member()) {
+            return fail(parcel, SendFailure::WrongDomain);
+        }
+        let words = match parcel.words(end.spec().method) {
+            Ok(words) => words,
+            Err(why) => return fail(parcel, why),
+        };
+        if let Some(id) = parcel.raw().capability() {
+            // The descriptor is in the receiver's hands before the commit point.
+            if let Err(why) = pass(end, id, patience) {
+                return fail(parcel, why);
+            }
+        }
+        // SAFETY: a parcel has no private bytes.
+        match unsafe { end.send(Outgoing::Parcel(words), patience) } {
+            Ok(()) => {
+                parcel.into_raw().sent();
+                Ok(())
+            }
+            Err(stop) => fail(parcel, end.send_failure(stop, patience)),
+        }
+    }
+
+    fn recv_on(end: &End, patience: Patience) -> Result<Self, RecvError> {
+        if !end.member.here() {
+            return Err(RecvError::Forked);
+        }
+        let mut words: Reference3 = [0; 3];
+        // SAFETY: `words` lives until the call returns.
+        unsafe { end.receive(Incoming::Parcel(&mut words), patience) }
+            .map_err(|stop| end.recv_failure(stop, patience))?;
+        let method = end.spec().method;
+        if method == Method::Capability {
+            end.member.adopt_capability(words, end.peer().slot())?;
+        }
+        let raw = Raw::receive(&end.member, method, words, T::ALIGN)
+            .map_err(|why| why.map_or(RecvError::Corrupt, RecvError::Acquire))?;
+        let parcel = Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt)?;
+        end.tally().message(words[1] as usize);
+        Ok(parcel)
+    }
+}
+
+/// Puts a capability's descriptor into the hands of whoever holds the other end.
+fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailure> {
+    let peer = end
+        .await_peer(patience)
+        .map_err(|stop| end.send_failure(stop, patience))?;
+    if peer.slot() == end.member.slot {
+        return Ok(()); // another thread of this process: one table
+    }
+    end.member.pass_capability(id, peer.slot())
+}

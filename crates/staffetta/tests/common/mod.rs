@@ -1,0 +1,40 @@
+//! Real processes for tests: a test starts its own binary again, in a role.
+#![allow(dead_code)]
+
+use std::process::{Child, Command, Stdio};
+
+/// A name that no other test uses at the same time.
+pub fn name(test: &str) -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "test-{test}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// Starts this test binary again to play `role`; `arguments` reach it through [`arguments`].
+pub fn start(role: &str, arguments: &[&str]) -> Child {
+    Command::new(std::env::current_exe().expect("own path"))
+        .args(["--exact", "roles", "--nocapture", "--test-threads=1"])
+        .env("STAFFETTA_TEST_ROLE", role)
+        .env("STAFFETTA_TEST_ARGUMENTS", arguments.join("\u{1f}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("start a process")
+}
+
+/// The role this process is to play, if any, and its arguments.
+pub fn role() -> Option<(String, Vec<String>)> {
+    let role = std::env::var("STAFFETTA_TEST_ROLE").ok()?;
+    let arguments = std::env::var("STAFFETTA_TEST_ARGUMENTS").unwrap_or_default();
+    Some((role, arguments.split('\u{1f}').map(str::to_owned).collect()))
+}
+
+/// Waits for a process and insists that it succeeded.
+pub fn finish(mut child: Child) {
+    let status = child.wait().expect("wait");
+    assert!(status.success(), "a process in a role failed: {status}");
+}
