@@ -71,9 +71,10 @@ pub const WINDOW_MAX: u64 = 1 << 44;
 pub const CLASS_MIN: u32 = 3;
 /// First class with a large region: 4 KiB.
 pub const CLASS_LARGE: u32 = 12;
-/// One more than the largest class of the largest window.
-pub const CLASSES: usize = 40;
-const _: () = assert!((WINDOW_MAX / 32).trailing_zeros() < CLASSES as u32);
+/// Largest class, 32 GiB: 24 large regions fit between W/8 and 7W/8.
+pub const CLASS_MAX: u32 = CLASS_LARGE + 23;
+/// One more than the largest class.
+pub const CLASSES: usize = CLASS_MAX as usize + 1;
 
 /// The map of a window of a given size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,12 @@ impl Map {
 
     /// The largest class of this window.
     pub const fn class_max(self) -> u32 {
-        self.window_log2 - 5
+        let whole_region = self.window_log2 - 5;
+        if whole_region < CLASS_MAX {
+            whole_region
+        } else {
+            CLASS_MAX
+        }
     }
 
     /// The class for `bytes` (0 counts as 1); None: larger than the largest block.
@@ -178,7 +184,7 @@ impl Map {
         let (class, region_log2) = if offset >= self.region(CLASS_LARGE) {
             let region_log2 = self.window_log2 - 5;
             let class = (offset >> region_log2) as u32 + CLASS_LARGE - 4;
-            if class > self.class_max() || class >= CLASS_LARGE + 24 {
+            if class > self.class_max() {
                 return None;
             }
             (class, region_log2)
