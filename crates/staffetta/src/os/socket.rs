@@ -255,7 +255,7 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, 
 ///
 /// Says which, by position. A signal ends the wait early, with nothing.
 pub(crate) fn wait_readable(
-    sockets: &[NotInherited],
+    sockets: &[impl AsFd],
     limit: std::time::Duration,
 ) -> Result<Vec<usize>, Errno> {
     use rustix::event::{PollFd, PollFlags};

@@ -41,7 +41,7 @@ use super::place::{Reached, Site};
 use super::wire::{self, encode, Member, Message};
 use crate::os::epoll::{Epoll, Event, Interest};
 use crate::os::eventfd::Bell;
-use crate::os::fork::{ForkGuard, NotInherited};
+use crate::os::fork::{without_fork, ForkGuard, NotInherited};
 use crate::os::socket::{self, Received};
 use crate::os::{self, pidfd, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -468,12 +468,26 @@ impl Service {
         })
     }
 
-    /// Takes in a connection whose other end was given to a process that is about to become a
-    /// member, together with the payload that goes with it: the way of a launcher.
-    pub(crate) fn admit(&self, door: NotInherited, payload: Vec<u8>) -> Result<(), os::Error> {
+    /// A socket with a welcome in it, for a process that is about to become a member without
+    /// knocking: the way of a launcher.
+    ///
+    /// Closing it unused gives up the place ([`Roster::forsaken`]).
+    pub(crate) fn invite(&self) -> Result<OwnedFd, os::Error> {
+        const DOING: &str = "invite a process into the domain";
+        let core = &self.core;
+        let (ours, theirs) = without_fork(|| {
+            let (ours, theirs) = socket::pair()?;
+            Ok((NotInherited::register(ours)?, theirs))
+        })
+        .map_err(os::Error::when(DOING))?;
+        let payload = core.send_welcome(&ours).map_err(|(errno, payload)| {
+            core.lock().news.push(News::Forsaken(payload));
+            core.bell.ring();
+            os::Error::new(DOING, errno)
+        })?;
         let stage = Stage::Guest(Some(payload));
-        self.core.watch(&mut self.core.lock(), door, stage)?;
-        Ok(())
+        core.watch(&mut core.lock(), ours, stage)?;
+        Ok(theirs)
     }
 
     /// Which members are linked at this moment.
@@ -724,6 +738,21 @@ impl Core {
         }
     }
 
+    /// Lets somebody in; says what was promised to it, also if that could not be sent.
+    fn send_welcome(&self, socket: &NotInherited) -> Result<Vec<u8>, (Errno, Vec<u8>)> {
+        let (memory, payload) = self.roster.welcome();
+        debug_assert!(payload.len() <= wire::PAYLOAD_MAX, "a welcome has to fit");
+        let message = encode::welcome(self.me, &payload);
+        let descriptors = match &self.door {
+            Some(door) => vec![memory, door.as_fd()],
+            None => vec![memory],
+        };
+        match socket::send(socket, &message, &descriptors) {
+            Ok(()) => Ok(payload),
+            Err(errno) => Err((errno, payload)),
+        }
+    }
+
     fn say_hello(&self, socket: &NotInherited) -> Result<(), Errno> {
         socket::send(socket, &encode::hello(self.me), &[self.pidfd.as_fd()])
     }
@@ -835,19 +864,14 @@ impl Core {
                     let _ = socket::send(&connection.socket, &answer, &[]);
                     return;
                 }
-                let (memory, payload) = self.roster.welcome();
-                debug_assert!(payload.len() <= wire::PAYLOAD_MAX, "a welcome has to fit");
-                let answer = encode::welcome(self.me, &payload);
-                let descriptors = match &self.door {
-                    Some(door) => vec![memory, door.as_fd()],
-                    None => vec![memory],
-                };
-                let sent = socket::send(&connection.socket, &answer, &descriptors);
-                *given = Some(payload);
-                if sent.is_err() {
-                    // It is gone, or too many descriptors are in flight: closing the connection
-                    // sends it to another member, or back to us later.
-                    self.forget(state, key);
+                match self.send_welcome(&connection.socket) {
+                    Ok(payload) => *given = Some(payload),
+                    Err((_, payload)) => {
+                        // It is gone, or too many descriptors are in flight: closing the
+                        // connection sends it to another member, or back to us later.
+                        *given = Some(payload);
+                        self.forget(state, key);
+                    }
                 }
             }
             (Message::Hello { me: who, pidfd }, Stage::Guest(_)) => {
