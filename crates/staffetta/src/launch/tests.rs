@@ -172,8 +172,8 @@ fn a_shell_hands_the_domain_on() {
 }
 
 #[test]
-fn a_place_that_is_taken_is_reported() {
-    // Where the program itself is loaded, there is no room.
+fn a_place_that_cannot_be_had_is_reported() {
+    // Beyond the end of any address space.
     let stage = Stage::new(0x1000_0000_0000_0000);
     let mut child = actor(&stage, "code").spawn().unwrap();
     let errno = libc::ENOMEM;

@@ -48,6 +48,7 @@ struct Table {
     mapping: Mapping,
     memory: OwnedFd,
     me: Member,
+    forsaken: AtomicU32,
 }
 
 #[allow(unsafe_code)] // the table of a test, in shared memory
@@ -65,6 +66,7 @@ impl Table {
             mapping,
             memory,
             me,
+            forsaken: AtomicU32::new(0),
         };
         let free = |slot: &Slot| {
             slot.word
@@ -140,6 +142,11 @@ impl Roster for Table {
 
     fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
         (self.memory.as_fd(), b"payload".to_vec())
+    }
+
+    fn forsaken(&self, payload: &[u8]) {
+        assert_eq!(payload, b"payload");
+        self.forsaken.fetch_add(1, SeqCst);
     }
 }
 
@@ -713,4 +720,109 @@ fn a_forked_child_is_told_and_disturbs_nothing() {
     }
     let child = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(child, Signal::KILL).unwrap();
+}
+
+/// Waits for something that another thread is about to do.
+#[track_caller]
+fn eventually(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_invitation_is_a_way_in_and_can_be_forsaken() {
+    let (table, service) = enter(&Place::Abstract, &unique("invited"));
+    let invitation = service.invite().unwrap();
+    drop(invitation);
+    eventually(|| table.forsaken.load(SeqCst) == 1);
+
+    // Another member in the same process: nothing forbids that.
+    let door = NotInherited::register(service.invite().unwrap()).unwrap();
+    let mut buffer = [0; 1024];
+    let received = crate::os::socket::receive(&door, &mut buffer).unwrap();
+    let crate::os::socket::Received::Message { len, descriptors } = received else {
+        panic!("a welcome is in it");
+    };
+    let message = super::wire::decode(&buffer[..len], descriptors).unwrap();
+    let super::wire::Message::Welcome {
+        host,
+        memory,
+        listener,
+        payload,
+    } = message
+    else {
+        panic!("{message:?}");
+    };
+    assert_eq!(host, table.me);
+    let welcome = super::door::Welcome {
+        memory,
+        listener,
+        payload,
+        door,
+        host,
+    };
+    let site = Site::new(&Place::Abstract).unwrap();
+    let (entrance, memory, _) = Entrance::joined(site, None, welcome, FORMAT);
+    let guest_table = Arc::new(Table::enter(memory));
+    let roster: Arc<dyn Roster> = guest_table.clone();
+    let guest = Service::start(entrance, roster).unwrap();
+    eventually(|| service.linked() == [guest_table.me]);
+    guest_table.mark(guest_table.me, LEFT);
+    drop(guest);
+    let slot = usize::from(guest_table.me.slot);
+    let mine = table.slot(table.me.slot);
+    eventually(|| mine.departures[slot].load(SeqCst) == 1);
+    assert_eq!(mine.deaths[slot].load(SeqCst), 0);
+    assert_eq!(table.forsaken.load(SeqCst), 1);
+}
+
+#[test]
+fn a_joiner_that_dies_before_it_says_who_it_is_gives_its_place_back() {
+    let name = unique("abandoned");
+    let (table, _service) = enter(&Place::Abstract, &name);
+    let site = Site::new(&Place::Abstract).unwrap();
+    let name = Name::new(name).unwrap();
+    let opened = door::open(&site, &name, Wanted::Existing, FORMAT, PATIENCE).unwrap();
+    let Opened::Joined(welcome) = opened else {
+        panic!("{opened:?}");
+    };
+    assert_eq!(welcome.host, table.me);
+    drop(welcome);
+    eventually(|| table.forsaken.load(SeqCst) == 1);
+}
+
+#[test]
+fn victims_killed_while_they_join_leave_nobody_behind() {
+    let name = unique("victims");
+    let (table, service) = enter(&Place::Abstract, &name);
+    let mut witness = Process::start("", &name);
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut random = seed | 1;
+    for _ in 0..SLOTS - 2 {
+        let mut victim = Process::launch(&[], "", &name);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(Duration::from_micros((random >> 33) % 4_000));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+    }
+    // Whoever had published itself has been found dead; nobody waits for it.
+    eventually(|| table.others().len() == 2);
+    eventually(|| service.linked().len() == 1);
+    witness.expect("linked", "1");
+    for slot in 0..SLOTS {
+        let told = table.slot(table.me.slot).deaths[slot].load(SeqCst);
+        assert!(told <= 1, "slot {slot}: {told}");
+        assert_eq!(table.slot(table.me.slot).departures[slot].load(SeqCst), 0);
+    }
+    let dead = table.slots().iter();
+    let dead = dead
+        .filter(|slot| slot.word.load(SeqCst) & 3 == DEAD)
+        .count();
+    println!("{dead} of {} were killed after they had joined", SLOTS - 2);
 }
