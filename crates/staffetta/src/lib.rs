@@ -9,4 +9,6 @@ pub use os::Error as OsError;
 pub mod launch;
 #[allow(dead_code)] // until every layer is in
 mod process;
-pub use process::{Name, NameError, OpenError, Place, PlaceError};
+pub use process::{
+    Name, NameError, OpenError, PassError, Place, PlaceError, StartError, TakeError,
+};
