@@ -58,12 +58,8 @@ impl Failure {
         let advice = match error.raw_os_error() {
             Some(libc::EMFILE) => "; raise the limit with `ulimit -n`",
             Some(libc::ENFILE) => "; the whole machine has too many open files",
-            Some(libc::EFBIG) => {
-                "; raise the limit with `ulimit -f`: shared memory counts as a file"
-            }
-            Some(libc::ENOMEM | libc::EAGAIN) => {
-                "; free some memory, or see `ulimit -v` and `ulimit -u`"
-            }
+            Some(libc::EFBIG) => "; raise the limit with `ulimit -f`: shared memory counts as a file",
+            Some(libc::ENOMEM | libc::EAGAIN) => "; free some memory, or see `ulimit -v` and `ulimit -u`",
             Some(libc::EPERM | libc::ENOSYS) => "; does a sandbox or seccomp profile forbid it?",
             _ => "",
         };

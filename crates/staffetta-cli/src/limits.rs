@@ -37,16 +37,11 @@ pub struct Limit {
 pub fn run(args: LimitsArgs) -> Result<(), Failure> {
     let limits = of_kernel();
     if args.json {
-        let text = serde_json::to_string_pretty(&limits)
-            .map_err(|error| Failure::os("cannot write JSON", error))?;
+        let text =
+            serde_json::to_string_pretty(&limits).map_err(|error| Failure::os("cannot write JSON", error))?;
         return line(&text);
     }
-    let columns = [
-        words("limit", 34),
-        numbers("value", 22),
-        words("unit", 11),
-        words("from", 20),
-    ];
+    let columns = [words("limit", 34), numbers("value", 22), words("unit", 11), words("from", 20)];
     table::head(&columns, Style::of_stdout())?;
     for limit in limits {
         let value = match (&limit.text, limit.value) {
@@ -80,33 +75,14 @@ fn of_kernel() -> Vec<Limit> {
         origin: origin.to_owned(),
     };
     let release = machine::kernel();
-    let (smallest_for, smallest) = NEEDED
-        .iter()
-        .max_by_key(|need| need.1)
-        .copied()
-        .unwrap_or(("", (0, 0)));
+    let (smallest_for, smallest) = NEEDED.iter().max_by_key(|need| need.1).copied().unwrap_or(("", (0, 0)));
     let mut limits = vec![
-        kernel(
-            "kernel, running",
-            release.clone(),
-            parse_release(&release),
-            "uname",
-        ),
-        kernel(
-            "kernel, smallest needed",
-            format!("{}.{}", smallest.0, smallest.1),
-            smallest,
-            smallest_for,
-        ),
+        kernel("kernel, running", release.clone(), parse_release(&release), "uname"),
+        kernel("kernel, smallest needed", format!("{}.{}", smallest.0, smallest.1), smallest, smallest_for),
     ];
     for (name, pair) in NEEDED {
         let text = format!("{}.{}", pair.0, pair.1);
-        limits.push(kernel(
-            &format!("  {name}"),
-            text,
-            pair,
-            "first kernel that has it",
-        ));
+        limits.push(kernel(&format!("  {name}"), text, pair, "first kernel that has it"));
     }
     let number = |name: &str, value, unit, origin: &str| Limit {
         name: name.to_owned(),
@@ -115,12 +91,7 @@ fn of_kernel() -> Vec<Limit> {
         text: None,
         origin: origin.to_owned(),
     };
-    limits.push(number(
-        "page",
-        Some(rustix::param::page_size() as u64),
-        "bytes",
-        "auxiliary vector",
-    ));
+    limits.push(number("page", Some(rustix::param::page_size() as u64), "bytes", "auxiliary vector"));
     limits.push(number(
         "cores usable",
         Some(machine::usable_cores().len() as u64),
@@ -138,18 +109,8 @@ fn of_kernel() -> Vec<Limit> {
         ("file size", Resource::Fsize, "bytes", "ulimit -f"),
         ("locked memory", Resource::Memlock, "bytes", "ulimit -l"),
         ("core dump", Resource::Core, "bytes", "ulimit -c"),
-        (
-            "open descriptors",
-            Resource::Nofile,
-            "descriptors",
-            "ulimit -n",
-        ),
-        (
-            "processes and threads",
-            Resource::Nproc,
-            "threads",
-            "ulimit -u",
-        ),
+        ("open descriptors", Resource::Nofile, "descriptors", "ulimit -n"),
+        ("processes and threads", Resource::Nproc, "threads", "ulimit -u"),
     ] {
         limits.push(number(name, getrlimit(resource).current, unit, origin));
     }

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 /// The cores this process may use.
 pub fn usable_cores() -> Vec<usize> {
     match sched_getaffinity(None) {
-        Ok(set) => (0..CpuSet::MAX_CPU)
-            .filter(|&core| set.is_set(core))
-            .collect(),
+        Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
         Err(_) => Vec::new(),
     }
 }
@@ -36,15 +34,11 @@ pub fn two_cores() -> Result<[usize; 2], Failure> {
                 .into(),
         ));
     };
-    let siblings = fs::read_to_string(format!(
-        "/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list"
-    ))
-    .map(|list| cores_of_list(&list))
-    .unwrap_or_default();
-    let second = cores
-        .iter()
-        .copied()
-        .find(|core| *core != first && !siblings.contains(core));
+    let siblings =
+        fs::read_to_string(format!("/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list"))
+            .map(|list| cores_of_list(&list))
+            .unwrap_or_default();
+    let second = cores.iter().copied().find(|core| *core != first && !siblings.contains(core));
     Ok([first, second.unwrap_or(cores[1])])
 }
 
@@ -62,10 +56,7 @@ fn cores_of_list(list: &str) -> Vec<usize> {
 
 /// The size of the largest cache, 32 MiB when the machine does not say.
 pub fn last_cache_bytes() -> u64 {
-    let sizes = fs::read_dir("/sys/devices/system/cpu/cpu0/cache")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let sizes = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").into_iter().flatten().flatten();
     sizes
         .filter_map(|entry| fs::read_to_string(entry.path().join("size")).ok())
         .filter_map(|text| crate::show::size::parse(text.trim()).ok())
@@ -87,18 +78,12 @@ pub fn processor() -> String {
         true => ", virtual machine",
         false => "",
     };
-    format!(
-        "{}{virtual_machine}",
-        model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-    )
+    format!("{}{virtual_machine}", model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()))
 }
 
 /// The kernel's release, `6.8.0-45-generic`.
 pub fn kernel() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// How many bytes this process can still get: the smallest of what the machine has free, what its
@@ -110,9 +95,7 @@ pub fn available_bytes() -> u64 {
         .find_map(|line| line.strip_prefix("MemAvailable:"))
         .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
         .map_or(u64::MAX, |kib| kib * 1024);
-    let address_space = rustix::process::getrlimit(rustix::process::Resource::As)
-        .current
-        .unwrap_or(u64::MAX);
+    let address_space = rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(u64::MAX);
     free.min(address_space).min(group_bytes())
 }
 
@@ -150,10 +133,7 @@ pub fn command_line() -> String {
             false => format!("'{}'", arg.replace('\'', "'\\''")),
         }
     });
-    std::iter::once("staffetta".to_owned())
-        .chain(quoted)
-        .collect::<Vec<_>>()
-        .join(" ")
+    std::iter::once("staffetta".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -17,9 +17,7 @@
 #![allow(unsafe_code)]
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{
-    fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create, MemfdFlags, SealFlags,
-};
+use rustix::fs::{fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use std::io;
 use std::ptr::NonNull;
@@ -30,10 +28,7 @@ pub const LINE_BYTES: usize = 128;
 
 /// A memfd of `bytes` bytes that can no longer shrink.
 pub fn memfd(bytes: usize) -> io::Result<OwnedFd> {
-    let fd = memfd_create(
-        "staffetta-cli",
-        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
-    )?;
+    let fd = memfd_create("staffetta-cli", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     ftruncate(&fd, bytes as u64)?;
     fcntl_add_seals(&fd, SealFlags::SHRINK)?;
     Ok(fd)
@@ -52,9 +47,7 @@ impl Mapping {
     fn writable(fd: &OwnedFd, bytes: usize) -> io::Result<Mapping> {
         let long_enough = rustix::fs::fstat(fd)?.st_size as u64 >= bytes as u64;
         if !long_enough || !fcntl_get_seals(fd)?.contains(SealFlags::SHRINK) {
-            return Err(io::Error::other(
-                "the memory handed over is too short, or could shrink",
-            ));
+            return Err(io::Error::other("the memory handed over is too short, or could shrink"));
         }
         let prot = ProtFlags::READ | ProtFlags::WRITE;
         Mapping::of(fd, bytes, prot, MapFlags::SHARED | MapFlags::POPULATE)
@@ -111,13 +104,7 @@ impl SharedWords {
     pub fn futex(&self, line: usize) -> &AtomicU32 {
         assert!((line + 1) * LINE_BYTES <= self.mapping.bytes);
         // SAFETY: as for `word`; the two never overlap.
-        unsafe {
-            self.mapping
-                .start
-                .add(line * LINE_BYTES + LINE_BYTES / 2)
-                .cast()
-                .as_ref()
-        }
+        unsafe { self.mapping.start.add(line * LINE_BYTES + LINE_BYTES / 2).cast().as_ref() }
     }
 }
 
@@ -130,9 +117,7 @@ impl Buffer {
     /// `bytes` zero bytes, faulted in.
     pub fn create(bytes: usize) -> io::Result<Buffer> {
         let fd = memfd(bytes)?;
-        Ok(Buffer {
-            mapping: Mapping::writable(&fd, bytes)?,
-        })
+        Ok(Buffer { mapping: Mapping::writable(&fd, bytes)? })
     }
 
     /// The bytes, to be read.
@@ -181,8 +166,7 @@ impl Usage {
             libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
             usage.assume_init()
         };
-        let ns =
-            |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
+        let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
         Usage {
             cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
             context_switches: usage.ru_nvcsw as u64 + usage.ru_nivcsw as u64,

@@ -16,25 +16,13 @@ fn refused(output: std::process::Output, expected: i32, words: &[&str]) {
         assert!(text.contains(word), "`{word}` is missing in: {text}");
     }
     assert!(!text.contains("panicked"), "{text}");
-    assert_eq!(
-        stdout(&output),
-        "",
-        "nothing is printed before the file is known to be good"
-    );
+    assert_eq!(stdout(&output), "", "nothing is printed before the file is known to be good");
 }
 
 #[test]
 fn a_missing_file() {
-    refused(
-        run(&["demo", "/no/such/file"]),
-        INPUT,
-        &["/no/such/file", "no such file", "check"],
-    );
-    refused(
-        run(&["demo", "/etc/passwd/x"]),
-        INPUT,
-        &["/etc/passwd/x", "cannot be read"],
-    );
+    refused(run(&["demo", "/no/such/file"]), INPUT, &["/no/such/file", "no such file", "check"]);
+    refused(run(&["demo", "/etc/passwd/x"]), INPUT, &["/etc/passwd/x", "cannot be read"]);
     refused(run(&["demo", ""]), USAGE, &["FILE"]);
 }
 
@@ -42,11 +30,7 @@ fn a_missing_file() {
 fn an_empty_file() {
     let directory = directory();
     let path = file(&directory, "empty", b"");
-    refused(
-        run(&["demo", path.to_str().unwrap()]),
-        INPUT,
-        &["is empty", "choose"],
-    );
+    refused(run(&["demo", path.to_str().unwrap()]), INPUT, &["is empty", "choose"]);
     refused(run(&["demo", "-"]), INPUT, &["standard input is empty"]);
     refused(shell("$STAFFETTA demo <(true)"), INPUT, &["is empty"]);
 }
@@ -60,20 +44,12 @@ fn a_directory() {
 #[test]
 fn an_unreadable_file() {
     // Fails for root too, unlike a file without permissions.
-    refused(
-        run(&["demo", "/proc/self/mem"]),
-        INPUT,
-        &["cannot be read", "check"],
-    );
+    refused(run(&["demo", "/proc/self/mem"]), INPUT, &["cannot be read", "check"]);
     let directory = directory();
     let path = file(&directory, "closed", b"x");
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     if std::fs::File::open(&path).is_err() {
-        refused(
-            run(&["demo", path.to_str().unwrap()]),
-            INPUT,
-            &["Permission denied", "ls -l"],
-        );
+        refused(run(&["demo", path.to_str().unwrap()]), INPUT, &["Permission denied", "ls -l"]);
     }
 }
 
@@ -81,16 +57,9 @@ fn an_unreadable_file() {
 fn a_file_larger_than_memory() {
     let directory = directory();
     let path = directory.path().join("large");
-    std::fs::File::create(&path)
-        .unwrap()
-        .set_len(1 << 43)
-        .expect("a sparse file");
+    std::fs::File::create(&path).unwrap().set_len(1 << 43).expect("a sparse file");
     let path = path.to_str().unwrap();
-    refused(
-        run(&["demo", path]),
-        INPUT,
-        &["8 TiB", "at most", "available", "head -c"],
-    );
+    refused(run(&["demo", path]), INPUT, &["8 TiB", "at most", "available", "head -c"]);
 }
 
 #[test]
@@ -122,20 +91,12 @@ fn sizes_that_are_none() {
 #[test]
 fn a_picture_that_cannot_be_written() {
     let output = run(&["demo", "--plot", "/no/such/directory/out.svg"]);
-    refused(
-        output,
-        ENVIRONMENT,
-        &["cannot write the picture", "/no/such/directory/out.svg"],
-    );
+    refused(output, ENVIRONMENT, &["cannot write the picture", "/no/such/directory/out.svg"]);
 }
 
 #[test]
 fn rows_and_cores_that_do_not_exist() {
-    refused(
-        run(&["bench", "--only", "nothing"]),
-        USAGE,
-        &["--only", "limit.cacheline"],
-    );
+    refused(run(&["bench", "--only", "nothing"]), USAGE, &["--only", "limit.cacheline"]);
     refused(run(&["bench", "--cores", "0,0"]), USAGE, &["--cores"]);
     refused(run(&["bench", "--cores", "0,100000"]), USAGE, &["100000"]);
     refused(run(&["bench", "--blocks", "0"]), USAGE, &["--blocks"]);
@@ -143,8 +104,7 @@ fn rows_and_cores_that_do_not_exist() {
 
 #[test]
 fn one_core_is_not_enough_to_measure_two_processes() {
-    let output =
-        shell("taskset -c $(taskset -cp $$ | sed 's/.*: *//;s/[,-].*//') $STAFFETTA bench");
+    let output = shell("taskset -c $(taskset -cp $$ | sed 's/.*: *//;s/[,-].*//') $STAFFETTA bench");
     refused(output, ENVIRONMENT, &["two cores"]);
 }
 

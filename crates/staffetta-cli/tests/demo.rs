@@ -10,20 +10,11 @@ fn a_small_file_arrives_by_every_mechanism() {
     // Not a multiple of a word, nor of the message: the last message is short.
     let bytes: Vec<u8> = (0..100_003u32).map(|n| (n * 7 + n / 256) as u8).collect();
     let path = file(&directory, "small", &bytes);
-    let report = json(&run(&[
-        "demo",
-        "--json",
-        "--message-size",
-        "4001",
-        path.to_str().unwrap(),
-    ]));
+    let report = json(&run(&["demo", "--json", "--message-size", "4001", path.to_str().unwrap()]));
     assert_eq!(report["file"], path.to_str().unwrap());
     assert_eq!(report["bytes"], 100_003);
     let rows = report["rows"].as_array().expect("rows");
-    let names: Vec<_> = rows
-        .iter()
-        .map(|row| row["mechanism"].as_str().unwrap())
-        .collect();
+    let names: Vec<_> = rows.iter().map(|row| row["mechanism"].as_str().unwrap()).collect();
     for name in ["tcp", "unix", "pipe"] {
         assert!(names.contains(&name), "{name} is missing in {names:?}");
     }
@@ -37,12 +28,7 @@ fn a_small_file_arrives_by_every_mechanism() {
             assert_eq!(row["bytes_copied"], 2 * 100_003, "{row}");
             assert!(row["reference"].is_null() && row["wait"].is_null(), "{row}");
         }
-        let keys: Vec<_> = row
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = [
             "mechanism",
             "reference",
@@ -64,13 +50,7 @@ fn messages_of_every_size() {
     let directory = directory();
     let path = file(&directory, "small", &[7; 1000]);
     for size in ["1", "999", "1000", "1001", "64KiB", "1TiB"] {
-        let report = json(&run(&[
-            "demo",
-            "--json",
-            "--message-size",
-            size,
-            path.to_str().unwrap(),
-        ]));
+        let report = json(&run(&["demo", "--json", "--message-size", size, path.to_str().unwrap()]));
         for row in report["rows"].as_array().unwrap() {
             assert_eq!(row["verified"], true, "messages of {size}: {row}");
         }
@@ -88,11 +68,7 @@ fn the_standard_input_and_pipes_are_read_to_the_end() {
     ] {
         let report = json(&shell(script));
         assert_eq!(report["bytes"], 300_000, "{script}");
-        assert!(report["rows"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|row| row["verified"] == true));
+        assert!(report["rows"].as_array().unwrap().iter().all(|row| row["verified"] == true));
     }
 }
 
@@ -103,16 +79,7 @@ fn the_table_has_a_row_each_then_bars_and_no_colour_in_a_pipe() {
     let output = run(&["demo", path.to_str().unwrap()]);
     assert_eq!(code(&output), 0);
     let text = stdout(&output);
-    for word in [
-        "mechanism",
-        "tcp",
-        "unix",
-        "pipe",
-        "2*",
-        "verified",
-        "GB/s",
-        "known, not counted",
-    ] {
+    for word in ["mechanism", "tcp", "unix", "pipe", "2*", "verified", "GB/s", "known, not counted"] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
     assert!(!text.contains('\x1b'), "colours in a pipe:\n{text}");
@@ -124,19 +91,10 @@ fn the_picture_is_drawn() {
     let directory = directory();
     let path = file(&directory, "small", &[1; 5000]);
     let picture = directory.path().join("out.svg");
-    let output = run(&[
-        "demo",
-        path.to_str().unwrap(),
-        "--plot",
-        picture.to_str().unwrap(),
-        "--json",
-    ]);
+    let output = run(&["demo", path.to_str().unwrap(), "--plot", picture.to_str().unwrap(), "--json"]);
     json(&output);
     let svg = std::fs::read_to_string(picture).expect("the picture");
-    assert!(
-        svg.starts_with("<svg") && svg.contains("tcp") && svg.contains("GB/s"),
-        "{svg}"
-    );
+    assert!(svg.starts_with("<svg") && svg.contains("tcp") && svg.contains("GB/s"), "{svg}");
 }
 
 #[test]

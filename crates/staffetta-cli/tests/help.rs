@@ -7,29 +7,9 @@ use common::*;
 #[test]
 fn every_command_has_examples_and_exit_codes() {
     for (arguments, words) in [
-        (
-            &["--help"][..],
-            &["Examples:", "staffetta demo", "Exit codes:", "130"][..],
-        ),
-        (
-            &["demo", "--help"],
-            &[
-                "Examples:",
-                "staffetta demo --json",
-                "Exit codes:",
-                "counted",
-            ],
-        ),
-        (
-            &["bench", "--help"],
-            &[
-                "Examples:",
-                "--only",
-                "Exit codes:",
-                "ratio",
-                "eight raw variants",
-            ],
-        ),
+        (&["--help"][..], &["Examples:", "staffetta demo", "Exit codes:", "130"][..]),
+        (&["demo", "--help"], &["Examples:", "staffetta demo --json", "Exit codes:", "counted"]),
+        (&["bench", "--help"], &["Examples:", "--only", "Exit codes:", "ratio", "eight raw variants"]),
         (&["limits", "--help"], &["Examples:", "--json"]),
         (&["completions", "--help"], &["Example", "bash"]),
     ] {
@@ -37,10 +17,7 @@ fn every_command_has_examples_and_exit_codes() {
         assert_eq!(code(&output), 0);
         let text = stdout(&output);
         for word in words {
-            assert!(
-                text.contains(word),
-                "{arguments:?}: `{word}` is missing in\n{text}"
-            );
+            assert!(text.contains(word), "{arguments:?}: `{word}` is missing in\n{text}");
         }
         assert!(!text.contains("__side"), "the hidden command shows");
     }

@@ -17,22 +17,13 @@ fn blocked(directory: &tempfile::TempDir) -> Child {
         0,
     )
     .expect("a named pipe");
-    staffetta()
-        .arg("demo")
-        .arg(path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts")
+    staffetta().arg("demo").arg(path).stdout(Stdio::piped()).spawn().expect("the binary starts")
 }
 
 /// A benchmark that would run for minutes.
 fn busy() -> Child {
     let arguments = ["bench", "--only", "limit.cacheline", "--blocks", "10000"];
-    staffetta()
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts")
+    staffetta().args(arguments).stdout(Stdio::piped()).spawn().expect("the binary starts")
 }
 
 fn signal(command: &Child, signal: Signal) {
@@ -72,9 +63,7 @@ fn a_killed_command_leaves_nobody() {
         let sides = sides(&command);
         signal(&command, Signal::KILL);
         command.wait().expect("it ends");
-        until("the processes of a killed command are gone", || {
-            sides.iter().all(|&pid| !runs(pid))
-        });
+        until("the processes of a killed command are gone", || sides.iter().all(|&pid| !runs(pid)));
     }
 }
 

@@ -39,9 +39,8 @@ impl Options {
                         return Err(twice());
                     }
                 } else {
-                    return Err(meta.error(
-                        "unknown option: `id = \"..\"`, `version = ..` and `crate = \"..\"` exist",
-                    ));
+                    return Err(meta
+                        .error("unknown option: `id = \"..\"`, `version = ..` and `crate = \"..\"` exist"));
                 }
                 Ok(())
             })?;
@@ -65,28 +64,22 @@ fn checked_identity(text: &LitStr) -> Result<String> {
         ));
     }
     if identity.len() > IDENTITY_LENGTH_MAX {
-        return Err(Error::new(
-            text.span(),
-            format!("an id has at most {IDENTITY_LENGTH_MAX} bytes"),
-        ));
+        return Err(Error::new(text.span(), format!("an id has at most {IDENTITY_LENGTH_MAX} bytes")));
     }
     Ok(identity)
 }
 
 fn message_attributes(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("message"))
+    attributes.iter().filter(|attribute| attribute.path().is_ident("message"))
 }
 
 /// `#[message(..)]` belongs on the type.
 pub fn refuse_on_part(attributes: &[Attribute]) -> Result<()> {
     match message_attributes(attributes).next() {
         None => Ok(()),
-        Some(attribute) => Err(Error::new_spanned(
-            attribute,
-            "`#[message(..)]` belongs on the type, not on its parts",
-        )),
+        Some(attribute) => {
+            Err(Error::new_spanned(attribute, "`#[message(..)]` belongs on the type, not on its parts"))
+        }
     }
 }
 

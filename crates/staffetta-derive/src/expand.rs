@@ -17,8 +17,8 @@ use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Data, DataEnum, DataStruct, DeriveInput, Error, Fields, GenericParam, Generics, Ident, Member,
-    Path, Result, Type,
+    Data, DataEnum, DataStruct, DeriveInput, Error, Fields, GenericParam, Generics, Ident, Member, Path,
+    Result, Type,
 };
 
 use crate::attributes::{refuse_on_part, Options, Repr};
@@ -198,10 +198,7 @@ fn slice_tail(data: &DataStruct) -> Result<Option<&Type>> {
     for (index, field) in data.fields.iter().enumerate() {
         if let Some(element) = as_slice(&field.ty) {
             if index != last {
-                return Err(Error::new_spanned(
-                    &field.ty,
-                    "only the last field of a message can be a slice",
-                ));
+                return Err(Error::new_spanned(&field.ty, "only the last field of a message can be a slice"));
             }
             tail = Some(element);
         }
@@ -245,14 +242,7 @@ impl<'i> Context<'i> {
                 ty.bounds.push(syn::parse_quote!(#message::Message));
             }
         }
-        Context {
-            input,
-            options,
-            repr,
-            generics,
-            message,
-            support,
-        }
+        Context { input, options, repr, generics, message, support }
     }
 
     /// The constant with the facts about the field type number `index`, see [`parts`](Self::parts).
@@ -301,21 +291,17 @@ impl<'i> Context<'i> {
                 quote!(::core::concat!(::core::module_path!(), "::", #name))
             }
         };
-        let arguments = self
-            .generics
-            .params
-            .iter()
-            .filter_map(|parameter| match parameter {
-                GenericParam::Type(ty) => {
-                    let ident = &ty.ident;
-                    Some(quote!(<#ident as #message::Message>::identity()))
-                }
-                GenericParam::Const(constant) => {
-                    let ident = &constant.ident;
-                    Some(quote!(#support::argument(#ident)))
-                }
-                GenericParam::Lifetime(_) => None,
-            });
+        let arguments = self.generics.params.iter().filter_map(|parameter| match parameter {
+            GenericParam::Type(ty) => {
+                let ident = &ty.ident;
+                Some(quote!(<#ident as #message::Message>::identity()))
+            }
+            GenericParam::Const(constant) => {
+                let ident = &constant.ident;
+                Some(quote!(#support::argument(#ident)))
+            }
+            GenericParam::Lifetime(_) => None,
+        });
         quote!(#support::identity(#path, #version, &[#(#arguments),*]))
     }
 
@@ -330,23 +316,10 @@ impl<'i> Context<'i> {
     }
 
     fn finish(&self, parts: Parts) -> TokenStream {
-        let Context {
-            input,
-            generics,
-            message,
-            ..
-        } = self;
+        let Context { input, generics, message, .. } = self;
         let ident = &input.ident;
         let identity = self.identity();
-        let Parts {
-            helpers,
-            zero_valid,
-            align,
-            schema,
-            length,
-            tail,
-            from_raw_parts,
-        } = parts;
+        let Parts { helpers, zero_valid, align, schema, length, tail, from_raw_parts } = parts;
 
         let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
 
@@ -425,15 +398,13 @@ impl<'i> Context<'i> {
     fn sized_struct(&self, data: &DataStruct) -> TokenStream {
         let message = &self.message;
         let types: Vec<&Type> = data.fields.iter().map(|field| &field.ty).collect();
-        let fields = members(&data.fields)
-            .enumerate()
-            .map(|(index, (member, _))| {
-                let name = name(&member);
-                let part = self.part(index);
-                quote! {
-                    #message::Field::new(#name, ::core::mem::offset_of!(Self, #member), (#part.schema)())
-                }
-            });
+        let fields = members(&data.fields).enumerate().map(|(index, (member, _))| {
+            let name = name(&member);
+            let part = self.part(index);
+            quote! {
+                #message::Field::new(#name, ::core::mem::offset_of!(Self, #member), (#part.schema)())
+            }
+        });
         self.finish_sized(
             self.parts(&types),
             self.all_zero_valid(types.len()),
@@ -467,11 +438,8 @@ impl<'i> Context<'i> {
         // The twin: the same fields and repr, but sized.
         let twin = format_ident!("__StaffettaTwin");
         let aligns = &repr.aligns;
-        let twin_repr = if repr.transparent {
-            quote!(#[repr(transparent)])
-        } else {
-            quote!(#[repr(C #(, #aligns)*)])
-        };
+        let twin_repr =
+            if repr.transparent { quote!(#[repr(transparent)]) } else { quote!(#[repr(C #(, #aligns)*)]) };
         let generics = &self.generics;
         let where_clause = &generics.where_clause;
         let last = data.fields.len().saturating_sub(1);
@@ -479,11 +447,7 @@ impl<'i> Context<'i> {
         for (index, field) in data.fields.iter().enumerate() {
             let ident = format_ident!("f{index}");
             let ty = &field.ty;
-            twin_fields.push(if index == last {
-                quote!(#ident: [#element; 0])
-            } else {
-                quote!(#ident: #ty)
-            });
+            twin_fields.push(if index == last { quote!(#ident: [#element; 0]) } else { quote!(#ident: #ty) });
         }
         let (_, type_generics, _) = generics.split_for_impl();
         let marker = self.marker();
@@ -499,8 +463,7 @@ impl<'i> Context<'i> {
             }
         };
 
-        let offset_of =
-            |field: &Ident| quote!(::core::mem::offset_of!(#twin #type_generics, #field));
+        let offset_of = |field: &Ident| quote!(::core::mem::offset_of!(#twin #type_generics, #field));
         let offset = offset_of(&format_ident!("f{last}"));
         let align = quote!(::core::mem::align_of::<#twin #type_generics>());
         let size = quote!(::core::mem::size_of::<#element>());
@@ -560,10 +523,7 @@ impl<'i> Context<'i> {
 
     /// A zero-sized type that uses every type parameter.
     fn marker(&self) -> TokenStream {
-        let parameters = self
-            .generics
-            .type_params()
-            .map(|parameter| &parameter.ident);
+        let parameters = self.generics.type_params().map(|parameter| &parameter.ident);
         quote!(::core::marker::PhantomData<(#(#parameters,)*)>)
     }
 
@@ -601,10 +561,7 @@ impl<'i> Context<'i> {
         let (integer, leaf) = self.discriminant_type()?;
         for field in data.variants.iter().flat_map(|variant| &variant.fields) {
             if as_slice(&field.ty).is_some() {
-                return Err(Error::new_spanned(
-                    &field.ty,
-                    "an enum cannot end in a slice; a struct can",
-                ));
+                return Err(Error::new_spanned(&field.ty, "an enum cannot end in a slice; a struct can"));
             }
         }
 
@@ -664,8 +621,7 @@ impl<'i> Context<'i> {
                 struct #shape #generics #where_clause { #shape_fields }
             });
             let union_field = format_ident!("v{index}");
-            union_fields
-                .push(quote!(#union_field: ::core::mem::ManuallyDrop<#shape #type_generics>));
+            union_fields.push(quote!(#union_field: ::core::mem::ManuallyDrop<#shape #type_generics>));
             zero_valid.push(quote!((#all_zero_valid)));
             let name = variant.ident.unraw().to_string();
             variants.push(quote! {

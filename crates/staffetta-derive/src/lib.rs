@@ -80,7 +80,5 @@ use proc_macro::TokenStream;
 #[proc_macro_derive(Message, attributes(message))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
-    expand::message(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    expand::message(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -23,14 +23,15 @@ enum Reason {
 /// Names of the standard library, with the reason. `bare` is whether the name stands without a path.
 fn reason_of_name(name: &str, bare: bool) -> Option<Reason> {
     Some(match name {
-        "Box" | "Vec" | "String" | "VecDeque" | "LinkedList" | "HashMap" | "HashSet"
-        | "BTreeMap" | "BTreeSet" | "BinaryHeap" | "Rc" | "Arc" | "Cow" | "OsString"
-        | "PathBuf" | "CString" => Reason::Heap,
+        "Box" | "Vec" | "String" | "VecDeque" | "LinkedList" | "HashMap" | "HashSet" | "BTreeMap"
+        | "BTreeSet" | "BinaryHeap" | "Rc" | "Arc" | "Cow" | "OsString" | "PathBuf" | "CString" => {
+            Reason::Heap
+        }
         "NonNull" => Reason::Address,
-        "OwnedFd" | "RawFd" | "BorrowedFd" | "TcpStream" | "TcpListener" | "UdpSocket"
-        | "UnixStream" | "UnixListener" | "UnixDatagram" | "JoinHandle" => Reason::Process,
-        "Mutex" | "RwLock" | "Condvar" | "OnceLock" | "LazyLock" | "RefCell" | "OnceCell"
-        | "LazyCell" | "UnsafeCell" => Reason::Cell,
+        "OwnedFd" | "RawFd" | "BorrowedFd" | "TcpStream" | "TcpListener" | "UdpSocket" | "UnixStream"
+        | "UnixListener" | "UnixDatagram" | "JoinHandle" => Reason::Process,
+        "Mutex" | "RwLock" | "Condvar" | "OnceLock" | "LazyLock" | "RefCell" | "OnceCell" | "LazyCell"
+        | "UnsafeCell" => Reason::Cell,
         // A program may well have a type of its own by one of these names.
         _ if bare => return None,
         "Weak" | "Pin" | "Waker" => Reason::Address,
@@ -66,10 +67,7 @@ pub fn refuse(field: &str, ty: &Type) -> Option<Error> {
         Reason::Process => "send a number that both processes understand",
         Reason::Cell => "use the plain value: the holder of a message may modify it",
     };
-    Some(Error::new_spanned(
-        part,
-        format!("field `{field}` cannot be part of a message: {why}\nhelp: {how}"),
-    ))
+    Some(Error::new_spanned(part, format!("field `{field}` cannot be part of a message: {why}\nhelp: {how}")))
 }
 
 /// The first part of `ty` that cannot be sent, and why.
@@ -112,11 +110,11 @@ fn find(ty: &Type) -> Option<(&Type, Reason)> {
 fn is_standard(path: &TypePath) -> bool {
     path.qself.is_none()
         && (path.path.segments.len() == 1
-            || path.path.segments.first().is_some_and(|first| {
-                ["std", "core", "alloc"]
-                    .iter()
-                    .any(|name| first.ident == name)
-            }))
+            || path
+                .path
+                .segments
+                .first()
+                .is_some_and(|first| ["std", "core", "alloc"].iter().any(|name| first.ident == name)))
 }
 
 /// The type as its author would write it, more or less.
@@ -168,14 +166,9 @@ mod tests {
             "Mutex<u8>",
         ] {
             let text = message(ty).unwrap_or_else(|| panic!("{ty} was accepted"));
-            assert!(
-                text.contains("field `f`") && text.contains("help: "),
-                "{text}"
-            );
+            assert!(text.contains("field `f`") && text.contains("help: "), "{text}");
         }
-        assert!(message("Vec<u8>")
-            .unwrap()
-            .contains("`Vec<u8>` holds an address"));
+        assert!(message("Vec<u8>").unwrap().contains("`Vec<u8>` holds an address"));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::channel::builder::ChannelBuilder;
 use crate::error::{AllocateError, AttachError, DomainError};
+use crate::launch::{self, Host, Inherited, Launcher};
 use crate::member::Member;
 use crate::memory::header::{Header, BYTE_ORDER, FORMAT_VERSION, MAGIC};
 use crate::memory::map::{Map, PROCESSES_MAX, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN};
@@ -18,7 +19,7 @@ use crate::os::fork::{ForkGuard, NotInherited};
 use crate::os::mapping::{Access, Mapping, Placement};
 use crate::os::memfd::{self, Seals};
 use crate::os::{machine, mapping};
-use crate::process::door::{self, Opened, Wanted};
+use crate::process::door::{self, Wanted};
 use crate::process::place::Site;
 use crate::process::service::{Entrance, Service};
 use crate::process::wait::Wait;
@@ -205,7 +206,7 @@ impl DomainOptions {
             host: None,
             format: FORMAT_VERSION.into(),
         };
-        self.join_with(entrance, file)
+        self.join_with(entrance, file, None)
     }
 
     fn meet(&self, name: &str, wanted: Wanted) -> Result<Domain, DomainError> {
@@ -213,9 +214,7 @@ impl DomainOptions {
         let site = Site::new(&self.place)?;
         let format = FORMAT_VERSION.into();
         match door::open(&site, &name, wanted, format, self.patience)? {
-            Opened::Created(listener) => {
-                self.create_with(Entrance::created(site, name, listener, format))
-            }
+            Opened::Created(listener) => self.create_with(Entrance::created(site, name, listener, format)),
             Opened::Joined(welcome) => {
                 let (entrance, file, _) = Entrance::joined(site, Some(name), welcome, format);
                 self.join_with(entrance, file)
@@ -233,66 +232,62 @@ impl DomainOptions {
         let header = segment.header();
         header.window_bytes.store(map.window_bytes(), Relaxed);
         header.window_base.store(base, Relaxed);
-        header
-            .page_bytes
-            .store(mapping::page_size() as u64, Relaxed);
+        header.page_bytes.store(mapping::page_size() as u64, Relaxed);
         header.budget_bytes.store(budget, Relaxed);
-        header
-            .retain_bytes
-            .store(self.retain_bytes.unwrap_or(budget / 4), Relaxed);
+        header.retain_bytes.store(self.retain_bytes.unwrap_or(budget / 4), Relaxed);
         let random = machine::random()?;
         header.identity[0].store(random as u64, Relaxed);
         header.identity[1].store((random >> 64) as u64, Relaxed);
         header.byte_order.store(BYTE_ORDER, Relaxed);
         header.version.store(FORMAT_VERSION, Relaxed);
         header.magic.store(MAGIC, Release);
-        self.enter(entrance, References::new(segment, base))
+        self.enter(entrance, References::new(segment, base), None)
     }
 
-    fn join_with(&self, entrance: Entrance, file: OwnedFd) -> Result<Domain, DomainError> {
+    fn join_with(
+        &self,
+        entrance: Entrance,
+        file: OwnedFd,
+        payload: Option<&[u8]>,
+    ) -> Result<Domain, DomainError> {
         let file = memfd::keep_here(file)?;
         let (map, base) = check_file(file.as_fd())?;
         let placement = match self.addresses {
             Addresses::Coinciding => Placement::At(base as usize),
             Addresses::Distinct => Placement::Anywhere,
         };
-        let mapping = Mapping::map(
-            file.as_fd(),
-            0,
-            map.window_bytes() as usize,
-            placement,
-            Access::ReadWrite,
-        )
-        .map_err(|source| match self.addresses {
-            Addresses::Coinciding => DomainError::WindowOccupied {
-                base: base as usize,
-                source,
-            },
-            Addresses::Distinct => source.into(),
-        })?;
+        let mapping =
+            Mapping::map(file.as_fd(), 0, map.window_bytes() as usize, placement, Access::ReadWrite)
+                .map_err(|source| match self.addresses {
+                    Addresses::Coinciding => DomainError::WindowOccupied { base: base as usize, source },
+                    Addresses::Distinct => source.into(),
+                })?;
         let segment = Segment::new(mapping, file, map).ok_or_else(|| foreign("it is too short"))?;
-        self.enter(entrance, References::new(segment, base))
+        self.enter(entrance, References::new(segment, base), payload)
     }
 
     /// Takes a slot, starts the service, and is a member.
-    fn enter(&self, entrance: Entrance, refs: References) -> Result<Domain, DomainError> {
+    fn enter(
+        &self,
+        entrance: Entrance,
+        refs: References,
+        payload: Option<&[u8]>,
+    ) -> Result<Domain, DomainError> {
         let guard = ForkGuard::new()?;
-        let file = refs
-            .segment()
-            .file()
-            .try_clone_to_owned()
-            .map_err(DomainError::Descriptor)?;
+        let file = refs.segment().file().try_clone_to_owned().map_err(DomainError::Descriptor)?;
         let file = memfd::keep_here(file)?;
         let name = entrance.name.as_ref().map(|name| name.as_str().to_owned());
-        let member = Member::join(refs, name, guard)
-            .ok_or(DomainError::TooManyProcesses { max: PROCESSES_MAX })?;
+        let full = || DomainError::TooManyProcesses { max: PROCESSES_MAX };
+        // A welcome reserves a slot; one without means that all are taken.
+        let reserved = match payload {
+            Some(payload) => Some(roster::reserved_slot(payload).ok_or_else(full)?),
+            None => None,
+        };
+        let member = Member::join(refs, name, guard, reserved).ok_or_else(full)?;
         let member = Arc::new(member);
         let service = Service::start(entrance, Arc::new(roster::Table::new(&member, file)))?;
         let _ = member.service.set(service);
-        let domain = Domain {
-            member,
-            wait: self.wait,
-        };
+        let domain = Domain { member, wait: self.wait };
         if self.prefault_bytes != 0 {
             domain.prefault(self.prefault_bytes)?;
         }
@@ -313,11 +308,7 @@ impl DomainOptions {
             }
         }
         match self.memory_max_bytes {
-            Some(bytes) if bytes > limit => Err(DomainError::Budget {
-                bytes,
-                limit,
-                source_of_limit,
-            }),
+            Some(bytes) if bytes > limit => Err(DomainError::Budget { bytes, limit, source_of_limit }),
             Some(bytes) => Ok(bytes),
             None => Ok(limit / 2),
         }
@@ -325,13 +316,8 @@ impl DomainOptions {
 
     /// A file and its mapping; the window steps down where limits are in the way.
     fn make_window(&self) -> Result<(NotInherited, Mapping, Map), DomainError> {
-        let window = |bytes| {
-            Map::new(bytes).ok_or(DomainError::Window {
-                bytes,
-                min: WINDOW_MIN,
-                max: WINDOW_MAX,
-            })
-        };
+        let window =
+            |bytes| Map::new(bytes).ok_or(DomainError::Window { bytes, min: WINDOW_MIN, max: WINDOW_MAX });
         if let Some(bytes) = self.window_bytes {
             return self.try_window(window(bytes)?);
         }
@@ -349,8 +335,8 @@ impl DomainOptions {
         let len = map.window_bytes() as usize;
         let at = |placement| Mapping::map(file.as_fd(), 0, len, placement, Access::ReadWrite);
         if let Some(base) = self.window_base {
-            let mapping = at(Placement::At(base))
-                .map_err(|source| DomainError::WindowOccupied { base, source })?;
+            let mapping =
+                at(Placement::At(base)).map_err(|source| DomainError::WindowOccupied { base, source })?;
             return Ok((file, mapping, map));
         }
         let free = BASES.iter().find_map(|&base| at(Placement::At(base)).ok());
@@ -360,18 +346,23 @@ impl DomainOptions {
     }
 }
 
+/// A domain that this process has opened by name.
+struct Opened {
+    place: Place,
+    name: String,
+    addresses: Addresses,
+    member: Weak<Member>,
+}
+
+/// Held while a name is opened, so that two threads that open the same one become one member.
+static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
+
 /// Where the window may lie, in order of preference: parts of the address space that programs (position
 /// independent ones begin at 0x5500_0000_0000, the kernel places mappings from the top down), the
 /// sanitizers (AddressSanitizer's shadow ends at 0x1000_8000_0000) and language runtimes (Go: from 0xc0_0000_0000, Java:
 /// low addresses) leave free. The last ones are for 39-bit address spaces.
-const BASES: [usize; 6] = [
-    0x2000_0000_0000,
-    0x3000_0000_0000,
-    0x4000_0000_0000,
-    0x1800_0000_0000,
-    0x20_0000_0000,
-    0x40_0000_0000,
-];
+const BASES: [usize; 6] =
+    [0x2000_0000_0000, 0x3000_0000_0000, 0x4000_0000_0000, 0x1800_0000_0000, 0x20_0000_0000, 0x40_0000_0000];
 
 /// Reads and checks what a file says of itself (header.rs, D2), before it is mapped whole.
 fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {
@@ -384,15 +375,8 @@ fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {
     if !seals.contains(Seals::SHRINK) {
         return Err(foreign("it can shrink: it is not sealed"));
     }
-    let first = Mapping::map(
-        file,
-        0,
-        page.max(size_of::<Header>()),
-        Placement::Anywhere,
-        Access::Read,
-    )?;
-    let header =
-        crate::memory::segment::header_of(&first).ok_or_else(|| foreign("it has no header"))?;
+    let first = Mapping::map(file, 0, page.max(size_of::<Header>()), Placement::Anywhere, Access::Read)?;
+    let header = crate::memory::segment::header_of(&first).ok_or_else(|| foreign("it has no header"))?;
     if header.magic.load(Relaxed) != MAGIC {
         return Err(foreign("its first bytes are not those of a domain"));
     }
@@ -401,10 +385,7 @@ fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {
     }
     let version = header.version.load(Relaxed);
     if version != FORMAT_VERSION {
-        return Err(DomainError::Version {
-            theirs: version,
-            ours: FORMAT_VERSION,
-        });
+        return Err(DomainError::Version { theirs: version, ours: FORMAT_VERSION });
     }
     if header.page_bytes.load(Relaxed) != page as u64 {
         return Err(foreign("it was made with another page size"));
@@ -453,11 +434,21 @@ impl Domain {
         Domain::options().join(name)
     }
 
+    /// The domain that this process was started in, by a [`Launcher`](crate::launch::Launcher) or `staffetta run`.
+    ///
+    /// # Errors
+    /// [`DomainError::Inherit`]: it was not, or this is the second call.
+    pub fn inherited() -> Result<Domain, DomainError> {
+        Domain::options().join_inherited()
+    }
+
+    /// A program to be started in this domain.
+    pub fn launcher(&self, program: impl AsRef<std::ffi::OsStr>) -> Launcher<'_> {
+        Launcher::of(self, program)
+    }
+
     pub(crate) fn of(member: &Arc<Member>) -> Domain {
-        Domain {
-            member: member.clone(),
-            wait: Wait::default(),
-        }
+        Domain { member: member.clone(), wait: Wait::default() }
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -491,10 +482,7 @@ impl Domain {
     /// Bytes that messages may occupy, and bytes that they occupy now (free blocks that keep their memory included).
     pub fn memory(&self) -> Result<(u64, u64), DomainError> {
         let header = self.here()?.segment().header();
-        Ok((
-            header.budget_bytes.load(Relaxed),
-            header.charged_bytes.load(Relaxed),
-        ))
+        Ok((header.budget_bytes.load(Relaxed), header.charged_bytes.load(Relaxed)))
     }
 
     /// Gives the memory of free blocks back to the kernel; gives the bytes returned.
@@ -503,8 +491,7 @@ impl Domain {
     /// In a forked child.
     pub fn trim(&self) -> Result<u64, DomainError> {
         let member = self.here()?;
-        let capabilities =
-            crate::reference::capability::trim(member.segment(), member.refs.capabilities());
+        let capabilities = crate::reference::capability::trim(member.segment(), member.refs.capabilities());
         member.blocks.flush(member.segment());
         Ok(member.blocks.trim(member.segment(), 0) + capabilities)
     }
@@ -540,10 +527,7 @@ impl Domain {
 
     /// Parcels for channels of a reference method.
     pub fn parcels(&self, method: Method) -> Parcels<'_> {
-        Parcels {
-            domain: self,
-            method,
-        }
+        Parcels { domain: self, method }
     }
 
     /// A variable of the domain: message or target variable; empty at first.
@@ -566,21 +550,31 @@ impl Domain {
     ///
     /// # Errors
     /// As [`variable`](Self::variable).
-    pub fn variable_with_tail<T: Message + ?Sized>(
-        &self,
-        tail: usize,
-    ) -> Result<Variable<T>, AllocateError> {
+    pub fn variable_with_tail<T: Message + ?Sized>(&self, tail: usize) -> Result<Variable<T>, AllocateError> {
         Variable::allocate(self, tail)
     }
 
     /// Makes the memory of the metadata, and of blocks of `bytes` in all, present in this process.
     fn prefault(&self, bytes: u64) -> Result<(), DomainError> {
-        let parcel = Parcels {
-            domain: self,
-            method: Method::default(),
-        }
-        .uninit_aligned(bytes as usize, 1)
-        .map_err(DomainError::Prefault)?;
+        let parcel = Parcels { domain: self, method: Method::default() }
+            .uninit_aligned(bytes as usize, 1)
+            .map_err(DomainError::Prefault)?;
         Ok(mapping::populate(parcel.raw().data(), bytes as usize)?)
+    }
+}
+
+impl Host for Domain {
+    fn memory(&self) -> BorrowedFd<'_> {
+        self.descriptor()
+    }
+
+    fn window(&self) -> (usize, usize) {
+        let refs = &self.member.refs;
+        (refs.window_base() as usize, refs.segment().map().window_bytes() as usize)
+    }
+
+    fn invite(&self) -> Result<OwnedFd, crate::OsError> {
+        let gone = || crate::OsError::new("invite a process into the domain", rustix::io::Errno::SRCH);
+        self.member.service.get().ok_or_else(gone)?.invite()
     }
 }

@@ -76,7 +76,9 @@ const FORKED: &str =
 #[non_exhaustive]
 pub enum AcquireError {
     /// This process does not have its descriptor.
-    #[error("the capability's descriptor is not in this process: it was freed, or it was sent to another process")]
+    #[error(
+        "the capability's descriptor is not in this process: it was freed, or it was sent to another process"
+    )]
     NotHeld,
     /// The file that came is not what the record says.
     #[error("the memory file of the capability cannot be mapped safely: it has {bytes} of {recorded} bytes and is {}sealed against shrinking", if *sealed { "" } else { "not " })]
@@ -107,9 +109,7 @@ pub enum AcquireError {
 #[non_exhaustive]
 pub enum DomainError {
     /// Not a window that a domain can have.
-    #[error(
-        "a window of {bytes} bytes is impossible: it must be a power of two from {min} to {max}"
-    )]
+    #[error("a window of {bytes} bytes is impossible: it must be a power of two from {min} to {max}")]
     Window {
         /// Bytes asked for.
         bytes: u64,
@@ -159,9 +159,9 @@ pub enum DomainError {
         /// How many fit.
         max: usize,
     },
-    /// This process was not started by a launcher.
-    #[error("this process inherited no domain: start it with `staffetta run` or Launcher, and put staffetta::launched!() into its main file")]
-    NotLaunched,
+    /// This process has inherited no domain.
+    #[error(transparent)]
+    Inherit(#[from] crate::launch::InheritError),
     /// It is no name.
     #[error(transparent)]
     Name(#[from] crate::process::NameError),
@@ -327,9 +327,7 @@ pub struct SendError<T> {
 
 impl<T> std::fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendError")
-            .field("why", &self.why)
-            .finish_non_exhaustive()
+        f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()
     }
 }
 
@@ -353,7 +351,9 @@ pub enum RecvError {
     #[error("the channel has no sender yet")]
     NoPeer,
     /// The message is longer than its target.
-    #[error("the message has {length} bytes, the target has room for {capacity}; receive into a larger variable")]
+    #[error(
+        "the message has {length} bytes, the target has room for {capacity}; receive into a larger variable"
+    )]
     TooLong {
         /// Bytes of the message.
         length: u64,
@@ -361,7 +361,9 @@ pub enum RecvError {
         capacity: u64,
     },
     /// The variable belongs to another domain.
-    #[error("the variable belongs to another domain than the channel; allocate it from the channel's domain")]
+    #[error(
+        "the variable belongs to another domain than the channel; allocate it from the channel's domain"
+    )]
     WrongDomain,
     /// The variable could not be given new memory.
     #[error(transparent)]

@@ -38,6 +38,7 @@ extern crate self as staffetta;
 mod channel;
 mod domain;
 mod error;
+pub mod launch;
 mod member;
 mod memory;
 pub mod message;
@@ -53,9 +54,7 @@ pub use channel::sender::Sender;
 pub use channel::spec::{Carried, Kind, Payload};
 pub use channel::tally::SideCounters;
 pub use domain::{Addresses, Domain, DomainOptions};
-pub use error::{
-    AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure,
-};
+pub use error::{AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure};
 pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};
 pub use message::variable::Variable;
 pub use message::Message;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::OnceLock;
 
 use crate::memory::blocks::{self, Blocks};
-use crate::memory::header::process::{DEAD, FREE, JOINING, LIVE};
+use crate::memory::header::process::{DEAD, FREE, JOINING};
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
@@ -34,9 +34,14 @@ pub struct Member {
 }
 
 impl Member {
-    /// Takes a process slot of the domain. None: all are taken.
-    pub fn join(refs: References, name: Option<String>, guard: ForkGuard) -> Option<Member> {
-        let (slot, generation) = take_slot(refs.segment())?;
+    /// Joins in a `reserved` process slot of the domain, or in one that is free. None: all are taken.
+    pub fn join(
+        refs: References,
+        name: Option<String>,
+        guard: ForkGuard,
+        reserved: Option<(u16, u64)>,
+    ) -> Option<Member> {
+        let (slot, generation) = reserved.or_else(|| reserve_slot(refs.segment()))?;
         let member = Member {
             refs,
             blocks: Blocks::new(slot),
@@ -48,9 +53,7 @@ impl Member {
         };
         let record = member.segment().process(slot.into());
         record.pid.store(std::process::id(), Relaxed);
-        record
-            .window_base
-            .store(member.segment().base() as u64, Relaxed);
+        record.window_base.store(member.segment().base() as u64, Relaxed);
         write_text(&record.name, &program_name());
         Some(member)
     }
@@ -65,12 +68,6 @@ impl Member {
     #[inline(always)]
     pub fn here(&self) -> bool {
         self.guard.alive()
-    }
-
-    /// JOINING => LIVE.
-    pub fn publish(&self) {
-        let word = &self.segment().process(self.slot.into()).word;
-        word.store(Word::new(LIVE, self.slot, self.generation).0, Release);
     }
 
     /// Process id and program in a slot, for people.
@@ -93,12 +90,7 @@ impl Member {
         }
         // Mark first: from here on it is dead for everybody.
         let dead = Word::new(DEAD, slot, generation);
-        if now != dead
-            && record
-                .word
-                .compare_exchange(now.0, dead.0, AcqRel, Acquire)
-                .is_err()
-        {
+        if now != dead && record.word.compare_exchange(now.0, dead.0, AcqRel, Acquire).is_err() {
             let now = Word(record.word.load(Acquire));
             if now != dead {
                 return;
@@ -110,16 +102,12 @@ impl Member {
         blocks::release_dead(segment, slot, |offset, incarnation| {
             in_flight.blocks.contains(&(offset, incarnation))
         });
-        capability::release_dead(segment, slot, |index| {
-            in_flight.capabilities.contains(&index)
-        });
+        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index));
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot);
         // Only then may the slot be another's.
         let free = Word::new(FREE, 0, generation);
-        let _ = record
-            .word
-            .compare_exchange(dead.0, free.0, AcqRel, Relaxed);
+        let _ = record.word.compare_exchange(dead.0, free.0, AcqRel, Relaxed);
     }
 }
 
@@ -128,21 +116,30 @@ impl Drop for Member {
         if !self.here() {
             return;
         }
-        // The service first: nothing may look at the window after it is unmapped.
-        drop(self.service.take());
         let segment = self.segment();
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot);
+        // The slot says that we left before the service says goodbye: who finds our mailbox closed then
+        // does not take it for a death.
         let record = segment.process(self.slot.into());
         record.address_len.store(0, Relaxed);
-        record
-            .word
-            .store(Word::new(FREE, 0, self.generation).0, Release);
+        record.word.store(Word::new(FREE, 0, self.generation).0, Release);
+        drop(self.service.take());
+    }
+}
+
+/// JOINING => FREE: whoever the slot was reserved for never came.
+pub(crate) fn give_slot_back(segment: &Segment, (slot, generation): (u16, u64)) {
+    if usize::from(slot) < PROCESSES_MAX {
+        let joining = Word::new(JOINING, slot, generation);
+        let free = Word::new(FREE, 0, generation);
+        let word = &segment.process(slot.into()).word;
+        let _ = word.compare_exchange(joining.0, free.0, AcqRel, Relaxed);
     }
 }
 
 /// FREE => JOINING, next generation.
-fn take_slot(segment: &Segment) -> Option<(u16, u64)> {
+pub(crate) fn reserve_slot(segment: &Segment) -> Option<(u16, u64)> {
     for slot in 0..PROCESSES_MAX {
         let record = segment.process(slot);
         let now = Word(record.word.load(Acquire));
@@ -151,15 +148,8 @@ fn take_slot(segment: &Segment) -> Option<(u16, u64)> {
         }
         let generation = now.sequence() + 1;
         let mine = Word::new(JOINING, slot as u16, generation);
-        if record
-            .word
-            .compare_exchange(now.0, mine.0, AcqRel, Relaxed)
-            .is_ok()
-        {
-            segment
-                .header()
-                .processes
-                .fetch_max(slot as u64 + 1, Relaxed);
+        if record.word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
+            segment.header().processes.fetch_max(slot as u64 + 1, Relaxed);
             return Some((slot as u16, generation));
         }
     }
@@ -196,10 +186,7 @@ pub(crate) fn write_bytes(words: &[std::sync::atomic::AtomicU64], bytes: &[u8]) 
 
 /// Reads bytes from words.
 pub(crate) fn read_bytes(words: &[std::sync::atomic::AtomicU64]) -> Vec<u8> {
-    words
-        .iter()
-        .flat_map(|w| w.load(Relaxed).to_le_bytes())
-        .collect()
+    words.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect()
 }
 
 /// Reads text up to the first zero.

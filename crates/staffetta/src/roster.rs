@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 
 use crate::error::{AcquireError, SendFailure};
-use crate::member::{read_bytes, write_bytes, Member};
+use crate::member::{give_slot_back, read_bytes, reserve_slot, write_bytes, Member};
 use crate::memory::header::process::LIVE;
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::word::Word;
@@ -25,15 +25,8 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(member: &Arc<Member>, file: crate::os::fork::NotInherited) -> Table {
-        let me = Peer {
-            slot: member.slot,
-            generation: member.generation,
-        };
-        Table {
-            member: Arc::downgrade(member),
-            me,
-            file,
-        }
+        let me = Peer { slot: member.slot, generation: member.generation };
+        Table { member: Arc::downgrade(member), me, file }
     }
 }
 
@@ -50,8 +43,7 @@ impl Roster for Table {
         write_bytes(&slot.address, address);
         slot.address_len.store(address.len() as u32, Relaxed);
         // SeqCst, as the trait asks: of two members that publish and then look, one sees the other.
-        slot.word
-            .store(Word::new(LIVE, self.me.slot, self.me.generation).0, SeqCst);
+        slot.word.store(Word::new(LIVE, self.me.slot, self.me.generation).0, SeqCst);
     }
 
     fn others(&self) -> Vec<(Peer, Vec<u8>)> {
@@ -59,11 +51,7 @@ impl Roster for Table {
             return Vec::new();
         };
         let segment = member.segment();
-        let used = segment
-            .header()
-            .processes
-            .load(SeqCst)
-            .min(PROCESSES_MAX as u64) as usize;
+        let used = segment.header().processes.load(SeqCst).min(PROCESSES_MAX as u64) as usize;
         (0..used)
             .filter(|&i| i != usize::from(self.me.slot))
             .filter_map(|i| {
@@ -74,13 +62,9 @@ impl Roster for Table {
                 }
                 let mut address = read_bytes(&slot.address);
                 address.truncate(slot.address_len.load(Relaxed) as usize);
-                let peer = Peer {
-                    slot: i as u16,
-                    generation: word.sequence(),
-                };
+                let peer = Peer { slot: i as u16, generation: word.sequence() };
                 // Still the same life after its address was read?
-                (Word(slot.word.load(SeqCst)) == word && !address.is_empty())
-                    .then_some((peer, address))
+                (Word(slot.word.load(SeqCst)) == word && !address.is_empty()).then_some((peer, address))
             })
             .collect()
     }
@@ -95,27 +79,41 @@ impl Roster for Table {
     }
 
     fn died(&self, who: Peer) {
-        if let Some(member) = self
-            .member
-            .upgrade()
-            .filter(|_| usize::from(who.slot) < PROCESSES_MAX)
-        {
+        if let Some(member) = self.member.upgrade().filter(|_| usize::from(who.slot) < PROCESSES_MAX) {
             member.sweep(who.slot, who.generation);
         }
     }
 
     fn left(&self, who: Peer) {
         if let Some(member) = self.member.upgrade() {
-            member
-                .refs
-                .capabilities()
-                .forget_process((who.slot, who.generation));
+            member.refs.capabilities().forget_process((who.slot, who.generation));
         }
     }
 
+    /// The payload names the slot that is reserved for the joiner; it is empty if none is free.
     fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
-        (std::os::fd::AsFd::as_fd(&self.file), Vec::new())
+        let reserved = self.member.upgrade().and_then(|member| reserve_slot(member.segment()));
+        let payload = reserved.map(|(slot, generation)| {
+            let mut bytes = slot.to_le_bytes().to_vec();
+            bytes.extend(generation.to_le_bytes());
+            bytes
+        });
+        (std::os::fd::AsFd::as_fd(&self.file), payload.unwrap_or_default())
     }
+
+    fn forsaken(&self, payload: &[u8]) {
+        if let (Some(member), Some(slot)) = (self.member.upgrade(), reserved_slot(payload)) {
+            give_slot_back(member.segment(), slot);
+        }
+    }
+}
+
+/// The slot and generation that a welcome reserves.
+pub(crate) fn reserved_slot(payload: &[u8]) -> Option<(u16, u64)> {
+    let (slot, generation) = payload.split_at_checked(2)?;
+    let slot = u16::from_le_bytes(slot.try_into().ok()?);
+    let generation = u64::from_le_bytes(generation.try_into().ok()?);
+    (usize::from(slot) < PROCESSES_MAX).then_some((slot, generation))
 }
 
 // Capabilities travel over the service's links.
@@ -125,10 +123,7 @@ impl Member {
             return None;
         }
         let word = Word(self.segment().process(slot.into()).word.load(Acquire));
-        (word.state() == LIVE).then_some(Peer {
-            slot,
-            generation: word.sequence(),
-        })
+        (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
     }
 
     /// Puts the descriptor of `id` into the hands of the process in `slot`, unless it has it.
@@ -136,11 +131,7 @@ impl Member {
         let peer = self.peer(slot).ok_or(SendFailure::Disconnected)?;
         let service = self.service.get().ok_or(SendFailure::Disconnected)?;
         let pass = |file: BorrowedFd<'_>| service.pass(peer, id.ticket(), file);
-        match self
-            .refs
-            .capabilities()
-            .pass_to(id, (peer.slot, peer.generation), pass)
-        {
+        match self.refs.capabilities().pass_to(id, (peer.slot, peer.generation), pass) {
             Some(Ok(())) => Ok(()),
             Some(Err(PassError::Gone)) => Err(SendFailure::PeerDied),
             Some(Err(PassError::Forked)) => Err(SendFailure::Forked),
@@ -162,9 +153,7 @@ impl Member {
         }
         let service = self.service.get().ok_or(AcquireError::NotHeld)?;
         let file = service.take(id.ticket()).map_err(AcquireError::Take)?;
-        let from = self
-            .peer(slot)
-            .map_or((slot, 0), |peer| (peer.slot, peer.generation));
+        let from = self.peer(slot).map_or((slot, 0), |peer| (peer.slot, peer.generation));
         table.adopt(self.segment(), id, file, from)
     }
 }

@@ -8,17 +8,11 @@ use staffetta::{Domain, Method, Parcel, Wait};
 const MESSAGES: u64 = 2_000;
 
 fn wait_of(text: &str) -> Wait {
-    Wait::ALL
-        .into_iter()
-        .find(|w| w.to_string() == text)
-        .expect("a wait policy")
+    Wait::ALL.into_iter().find(|w| w.to_string() == text).expect("a wait policy")
 }
 
 fn method_of(text: &str) -> Method {
-    Method::ALL
-        .into_iter()
-        .find(|m| m.to_string() == text)
-        .expect("a method")
+    Method::ALL.into_iter().find(|m| m.to_string() == text).expect("a method")
 }
 
 #[test]
@@ -26,10 +20,7 @@ fn roles() {
     let Some((role, arguments)) = role() else {
         return;
     };
-    let domain = Domain::options()
-        .wait(wait_of(&arguments[1]))
-        .open(&arguments[0])
-        .unwrap();
+    let domain = Domain::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
     let method = method_of(&arguments[2]);
     match role.as_str() {
         "echo-values" => {
@@ -47,16 +38,8 @@ fn roles() {
             }
         }
         "echo-variables" => {
-            let rx = domain
-                .channel("there")
-                .method(method)
-                .receiver::<[u64]>()
-                .unwrap();
-            let tx = domain
-                .channel("back")
-                .method(method)
-                .sender::<[u64]>()
-                .unwrap();
+            let rx = domain.channel("there").method(method).receiver::<[u64]>().unwrap();
+            let tx = domain.channel("back").method(method).sender::<[u64]>().unwrap();
             let mut variable = domain.variable_slice::<u64>(1000).unwrap();
             while rx.recv_into(&mut variable).is_ok() {
                 variable.get_mut().unwrap().iter_mut().for_each(|x| *x += 1);
@@ -64,16 +47,8 @@ fn roles() {
             }
         }
         "echo-parcels" => {
-            let rx = domain
-                .channel("there")
-                .method(method)
-                .receiver::<Parcel<[u64]>>()
-                .unwrap();
-            let tx = domain
-                .channel("back")
-                .method(method)
-                .sender::<Parcel<[u64]>>()
-                .unwrap();
+            let rx = domain.channel("there").method(method).receiver::<Parcel<[u64]>>().unwrap();
+            let tx = domain.channel("back").method(method).sender::<Parcel<[u64]>>().unwrap();
             for mut parcel in rx {
                 parcel.iter_mut().for_each(|x| *x += 1);
                 tx.send(parcel).unwrap();
@@ -105,10 +80,7 @@ fn values() {
             assert_eq!(rx.recv().unwrap(), n + 1);
         }
         let (sent, received) = tx.channel_counters();
-        assert_eq!(
-            (sent.messages, sent.bytes, sent.bytes_copied),
-            (MESSAGES, 8 * MESSAGES, 8 * MESSAGES)
-        );
+        assert_eq!((sent.messages, sent.bytes, sent.bytes_copied), (MESSAGES, 8 * MESSAGES, 8 * MESSAGES));
         drop(tx);
         assert!(rx.recv().is_err());
         assert!(received.messages >= MESSAGES - 1);
@@ -130,16 +102,8 @@ fn values_larger_than_a_line() {
 #[test]
 fn variables_are_copied_once() {
     for_all("echo-variables", &Method::ALL, |domain, method| {
-        let tx = domain
-            .channel("there")
-            .method(method)
-            .sender::<[u64]>()
-            .unwrap();
-        let rx = domain
-            .channel("back")
-            .method(method)
-            .receiver::<[u64]>()
-            .unwrap();
+        let tx = domain.channel("there").method(method).sender::<[u64]>().unwrap();
+        let rx = domain.channel("back").method(method).receiver::<[u64]>().unwrap();
         let mut variable = domain.variable_slice::<u64>(1000).unwrap();
         let mut bytes = 0;
         for n in 0..MESSAGES {
@@ -152,27 +116,15 @@ fn variables_are_copied_once() {
         }
         let (sent, received) = rx.channel_counters();
         assert_eq!(received.bytes, bytes);
-        assert_eq!(
-            sent.bytes_copied + received.bytes_copied,
-            bytes,
-            "exactly one copy"
-        );
+        assert_eq!(sent.bytes_copied + received.bytes_copied, bytes, "exactly one copy");
     });
 }
 
 #[test]
 fn parcels_are_not_copied() {
     for_all("echo-parcels", &Method::ALL, |domain, method| {
-        let tx = domain
-            .channel("there")
-            .method(method)
-            .sender::<Parcel<[u64]>>()
-            .unwrap();
-        let rx = domain
-            .channel("back")
-            .method(method)
-            .receiver::<Parcel<[u64]>>()
-            .unwrap();
+        let tx = domain.channel("there").method(method).sender::<Parcel<[u64]>>().unwrap();
+        let rx = domain.channel("back").method(method).receiver::<Parcel<[u64]>>().unwrap();
         let mut parcel = domain.parcels(method).zeroed::<[u64]>(1000).unwrap();
         for n in 0..MESSAGES {
             assert!(parcel.iter().all(|x| *x == n));

@@ -1,11 +1,6 @@
 //! The derive, seen from a user's crate with strict lints.
 #![forbid(unsafe_code)]
-#![deny(
-    missing_docs,
-    warnings,
-    clippy::all,
-    clippy::undocumented_unsafe_blocks
-)]
+#![deny(missing_docs, warnings, clippy::all, clippy::undocumented_unsafe_blocks)]
 // Most types are here for their layout only.
 #![allow(dead_code)]
 
@@ -197,58 +192,31 @@ fn structs_record_the_real_offsets() {
         std::mem::offset_of!(Unordered, 1) as u64,
         std::mem::offset_of!(Unordered, 2) as u64,
     ];
-    assert_eq!(
-        offsets(schema.fields()),
-        [("0", real[0]), ("1", real[1]), ("2", real[2])]
-    );
+    assert_eq!(offsets(schema.fields()), [("0", real[0]), ("1", real[1]), ("2", real[2])]);
 
     assert_eq!(checked::<Unit>().size(), 0);
-    assert_eq!(
-        checked::<Packed>().to_string(),
-        "\"message_derive::Packed@1\" 9/1 {a@0 1/1 u8, b@1 8/8 u64}"
-    );
+    assert_eq!(checked::<Packed>().to_string(), "\"message_derive::Packed@1\" 9/1 {a@0 1/1 u8, b@1 8/8 u64}");
     checked::<Everything>();
 }
 
 #[test]
 fn identities_name_arguments_and_versions() {
-    assert_eq!(
-        checked::<Pair<u8>>().identity(),
-        "message_derive::Pair@1<u8, 2>"
-    );
-    assert_eq!(
-        checked::<Pair<[u8; 2], 4>>().identity(),
-        "message_derive::Pair@1<[u8; 2], 4>"
-    );
-    assert_eq!(
-        checked::<Meters<Unit>>().identity(),
-        "com.acme.Meters@3<message_derive::Unit@1>"
-    );
+    assert_eq!(checked::<Pair<u8>>().identity(), "message_derive::Pair@1<u8, 2>");
+    assert_eq!(checked::<Pair<[u8; 2], 4>>().identity(), "message_derive::Pair@1<[u8; 2], 4>");
+    assert_eq!(checked::<Meters<Unit>>().identity(), "com.acme.Meters@3<message_derive::Unit@1>");
     // The same bytes mean another thing.
-    assert_ne!(
-        checked::<Meters<u8>>().fingerprint(),
-        checked::<Meters<u16>>().fingerprint()
-    );
+    assert_ne!(checked::<Meters<u8>>().fingerprint(), checked::<Meters<u16>>().fingerprint());
 }
 
 #[test]
 fn tails_and_lengths() {
     let schema = checked::<Frame>();
-    assert_eq!(
-        offsets(schema.fields()),
-        [("width", 0), ("height", 4), ("pixels", 8)]
-    );
+    assert_eq!(offsets(schema.fields()), [("width", 0), ("height", 4), ("pixels", 8)]);
     assert_eq!(schema.tail().unwrap().kind(), &Kind::Leaf(Leaf::U8));
-    assert_eq!(
-        (Frame::ALIGN, Frame::length(5), Frame::tail(13)),
-        (4, Some(13), Some(5))
-    );
+    assert_eq!((Frame::ALIGN, Frame::length(5), Frame::tail(13)), (4, Some(13), Some(5)));
     assert_eq!((Frame::tail(7), Frame::length(usize::MAX)), (None, None));
     assert_eq!(Frame::length(isize::MAX as usize - 8), None);
-    assert_eq!(
-        Frame::length(isize::MAX as usize - 11),
-        Some(isize::MAX as usize - 3)
-    );
+    assert_eq!(Frame::length(isize::MAX as usize - 11), Some(isize::MAX as usize - 3));
 
     let schema = checked::<Samples<u64>>();
     assert_eq!(offsets(schema.fields()), [("kind", 0), ("values", 8)]);
@@ -256,10 +224,7 @@ fn tails_and_lengths() {
     assert_eq!(<Samples<(u8, u8)>>::length(3), Some(7));
     checked::<Bytes>();
     let schema = checked::<Wide>();
-    assert_eq!(
-        (Wide::ALIGN, Wide::length(2), schema.size()),
-        (64, Some(6), 2)
-    );
+    assert_eq!((Wide::ALIGN, Wide::length(2), schema.size()), (64, Some(6), 2));
     checked::<[Pair<u8>]>();
 }
 
@@ -273,16 +238,11 @@ fn variants(schema: &Schema) -> &[staffetta::message::Variant] {
 #[test]
 fn enums_record_discriminants_and_payloads() {
     let schema = checked::<Level>();
-    let values: Vec<_> = variants(&schema)
-        .iter()
-        .map(|v| (v.name(), v.discriminant()))
-        .collect();
+    let values: Vec<_> = variants(&schema).iter().map(|v| (v.name(), v.discriminant())).collect();
     assert_eq!(values, [("Low", -1), ("Middle", 0), ("High", 10)]);
 
     let schema = checked::<Shape<u32>>();
-    let [_, circle, line] = variants(&schema) else {
-        panic!()
-    };
+    let [_, circle, line] = variants(&schema) else { panic!() };
     assert_eq!((circle.discriminant(), line.discriminant()), (7, 8));
     assert_eq!(offsets(circle.fields()), [("centre", 4), ("radius", 16)]);
     assert_eq!(offsets(line.fields()), [("0", 4), ("1", 8)]);
@@ -348,18 +308,12 @@ fn another_layout_of_the_same_identity_differs() {
             checked::<builds::wider::Outer>(),
             "field `pixels.width`: u32 at offset 4 here, u64 at offset 8 there",
         ),
-        (
-            checked::<builds::renamed::Outer>(),
-            "field `pixels.height` here is field `pixels.width` there",
-        ),
+        (checked::<builds::renamed::Outer>(), "field `pixels.height` here is field `pixels.width` there"),
         (
             checked::<builds::signed::Outer>(),
             "field `pixels.width`: u32 at offset 4 here, i32 at offset 4 there",
         ),
-        (
-            checked::<builds::longer::Outer>(),
-            "field `pixels.depth`: u32 at offset 8 there only",
-        ),
+        (checked::<builds::longer::Outer>(), "field `pixels.depth`: u32 at offset 8 there only"),
     ] {
         assert_ne!(here.fingerprint(), there.fingerprint());
         assert_eq!(here.difference(&there).as_deref(), Some(sentence));

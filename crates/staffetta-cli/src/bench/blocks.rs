@@ -26,13 +26,7 @@ pub struct Timed {
 pub fn block(timed: &mut Timed, link: &Wire) -> Result<Vec<f64>, Fault> {
     // One batch more than is counted: pong has to wake up, and lines have to come.
     let rounds = (timed.batches + 1) * timed.batch;
-    request(
-        link,
-        &Request::Pong {
-            slot: timed.slot,
-            rounds,
-        },
-    )?;
+    request(link, &Request::Pong { slot: timed.slot, rounds })?;
     timed.subject.ping(timed.batch)?;
     let mut samples = Vec::with_capacity(timed.batches as usize);
     let mut before = Instant::now();

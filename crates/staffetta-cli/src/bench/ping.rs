@@ -35,14 +35,10 @@ struct Gathered(Vec<(LimitName, Vec<f64>)>);
 
 impl Gathered {
     fn samples(&mut self, name: LimitName) -> &mut Vec<f64> {
-        let at = self
-            .0
-            .iter()
-            .position(|(known, _)| *known == name)
-            .unwrap_or_else(|| {
-                self.0.push((name, Vec::new()));
-                self.0.len() - 1
-            });
+        let at = self.0.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.0.push((name, Vec::new()));
+            self.0.len() - 1
+        });
         &mut self.0[at].1
     }
 }
@@ -117,10 +113,7 @@ fn measure_subject(
     let mut row = Row::of(spec, percentiles(&mut samples));
     row.ratio = Some(quartiles(&mut ratios));
     let first = &mut subject.variants[0];
-    row.copies = first
-        .subject
-        .copies()
-        .map(|copies| (copies * 1000.0).round() / 1000.0);
+    row.copies = first.subject.copies().map(|copies| (copies * 1000.0).round() / 1000.0);
     row.messages_per_s = stream::rate(first, link, plan)?;
     Ok(row)
 }
@@ -132,34 +125,16 @@ struct Contest {
 
 impl Contest {
     /// Opens every variant on both sides, numbered from `slot`, and finds out how long a block is.
-    fn open(
-        specs: &[Spec],
-        index: usize,
-        slot: usize,
-        link: &Wire,
-        plan: Plan,
-    ) -> Result<Contest, Fault> {
+    fn open(specs: &[Spec], index: usize, slot: usize, link: &Wire, plan: Plan) -> Result<Contest, Fault> {
         let spec = &specs[index];
         let share_ns = plan.block_ns() / spec.open.len() as f64;
         let mut variants = Vec::new();
         for (variant, open) in spec.open.iter().enumerate() {
             let slot = slot + variant;
-            request(
-                link,
-                &Request::Open {
-                    slot,
-                    spec: index,
-                    variant,
-                },
-            )?;
+            request(link, &Request::Open { slot, spec: index, variant })?;
             let subject = open(Side::Ping, link)?;
             link.recv::<()>()?;
-            let mut timed = Timed {
-                subject,
-                slot,
-                batch: spec.batch,
-                batches: 1,
-            };
+            let mut timed = Timed { subject, slot, batch: spec.batch, batches: 1 };
             calibrate(&mut timed, link, share_ns)?;
             variants.push(timed);
         }
@@ -213,12 +188,7 @@ mod tests {
         fn open(delay: Duration, repeats: bool) -> Open {
             Box::new(move |side, wire| {
                 let words = share(side, wire, 2)?;
-                Ok(Box::new(Mailbox {
-                    words,
-                    next: 1,
-                    delay,
-                    repeats,
-                }))
+                Ok(Box::new(Mailbox { words, next: 1, delay, repeats }))
             })
         }
 
@@ -273,9 +243,7 @@ mod tests {
 
         fn stream_receive(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
             // All are taken before the verdict, so that the sender of this test never blocks.
-            let wrong = (first..first + messages)
-                .filter(|&n| self.take(0) != n + 1)
-                .count();
+            let wrong = (first..first + messages).filter(|&n| self.take(0) != n + 1).count();
             match wrong {
                 0 => Ok(()),
                 wrong => Err(format!("{wrong} messages out of sequence").into()),
@@ -302,24 +270,14 @@ mod tests {
         let limit = spec(
             "limit.mailbox",
             None,
-            vec![
-                Mailbox::open(SLOW, false),
-                Mailbox::open(Duration::ZERO, false),
-            ],
+            vec![Mailbox::open(SLOW, false), Mailbox::open(Duration::ZERO, false)],
         );
-        let subject = spec(
-            "mailbox",
-            Some(limit.name()),
-            vec![Mailbox::open(SLOW, repeats)],
-        );
+        let subject = spec("mailbox", Some(limit.name()), vec![Mailbox::open(SLOW, repeats)]);
         vec![limit, subject]
     }
 
     fn measured(repeats: bool, orders: &[usize]) -> Vec<Answer> {
-        let plan = Plan {
-            quick: true,
-            blocks: 5,
-        };
+        let plan = Plan { quick: true, blocks: 5 };
         let pair = || Wire::pair().map(|(one, other)| (Wire::new(one), Wire::new(other)));
         let ((control, ours), (ping, pong)) = (pair().unwrap(), pair().unwrap());
         thread::spawn(move || serve_specs(&specs(repeats), &ours, &ping, plan).map_err(drop));
@@ -333,27 +291,17 @@ mod tests {
 
     #[test]
     fn a_subject_is_compared_with_the_fastest_variant_of_its_limit() {
-        let [Answer::Measured(subject), Answer::Measured(limit)] = &measured(false, &[1, 0])[..]
-        else {
+        let [Answer::Measured(subject), Answer::Measured(limit)] = &measured(false, &[1, 0])[..] else {
             panic!("not measured");
         };
-        assert_eq!(
-            (subject.what.as_str(), subject.copies),
-            ("mailbox", Some(2.0))
-        );
+        assert_eq!((subject.what.as_str(), subject.copies), ("mailbox", Some(2.0)));
         assert_eq!(subject.limit.as_deref(), Some("limit.mailbox"));
         let ratio = subject.ratio.expect("a ratio");
-        assert!(
-            ratio.q1 <= ratio.median && ratio.median <= ratio.q3,
-            "{ratio:?}"
-        );
+        assert!(ratio.q1 <= ratio.median && ratio.median <= ratio.q3, "{ratio:?}");
         assert!(subject.messages_per_s.expect("a stream") > 0.0);
         assert!(limit.ratio.is_none() && limit.limit.is_none());
         // However busy the machine: sleeping takes its time, and not every exchange without it does.
-        assert!(
-            subject.oneway_ns.min >= SLOW.as_nanos() as f64,
-            "{subject:?}"
-        );
+        assert!(subject.oneway_ns.min >= SLOW.as_nanos() as f64, "{subject:?}");
         assert!(limit.oneway_ns.min < SLOW.as_nanos() as f64, "{limit:?}");
     }
 

@@ -18,14 +18,12 @@ pub fn serve_specs(specs: &[Spec], link: &Wire) -> Result<(), Fault> {
     let mut open: HashMap<usize, Box<dyn Subject>> = HashMap::new();
     loop {
         let done = match link.recv()? {
-            Request::Open {
-                slot,
-                spec,
-                variant,
-            } => (specs[spec].open[variant])(Side::Pong, link).map(|subject| {
-                open.insert(slot, subject);
-                true
-            }),
+            Request::Open { slot, spec, variant } => {
+                (specs[spec].open[variant])(Side::Pong, link).map(|subject| {
+                    open.insert(slot, subject);
+                    true
+                })
+            }
             Request::CloseAll => {
                 open.clear();
                 Ok(true)
@@ -35,11 +33,7 @@ pub fn serve_specs(specs: &[Spec], link: &Wire) -> Result<(), Fault> {
                 Some(subject) => subject.pong(rounds).map(|()| false),
                 None => Err("pong was asked for a subject that is not open".into()),
             },
-            Request::Stream {
-                slot,
-                first,
-                messages,
-            } => match open.get_mut(&slot) {
+            Request::Stream { slot, first, messages } => match open.get_mut(&slot) {
                 Some(subject) => subject.stream_receive(first, messages).map(|()| true),
                 None => Err("pong was asked for a subject that is not open".into()),
             },

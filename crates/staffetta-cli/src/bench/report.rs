@@ -34,10 +34,7 @@ pub struct Table {
 impl Table {
     /// A table that prints unless `silent`.
     pub fn new(silent: bool) -> Table {
-        Table {
-            silent,
-            style: Style::of_stdout(),
-        }
+        Table { silent, style: Style::of_stdout() }
     }
 
     /// The titles.
@@ -58,9 +55,7 @@ impl Table {
             Touch::First => "first".to_owned(),
             Touch::All => "all".to_owned(),
         });
-        let ratio = row
-            .ratio
-            .map(|ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.q1, ratio.q3));
+        let ratio = row.ratio.map(|ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.q1, ratio.q3));
         table::row(
             &COLUMNS,
             &[
@@ -99,8 +94,6 @@ impl Table {
             machine::command_line(),
         ];
         line("")?;
-        about
-            .iter()
-            .try_for_each(|text| line(&self.style.faint(text)))
+        about.iter().try_for_each(|text| line(&self.style.faint(text)))
     }
 }

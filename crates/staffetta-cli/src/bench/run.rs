@@ -18,24 +18,16 @@ const PING: usize = 0;
 /// Runs the benchmark.
 pub fn run(args: BenchArgs) -> Result<(), Failure> {
     interrupt::install()?;
-    let plan = Plan {
-        quick: args.quick,
-        blocks: args.blocks.unwrap_or(if args.quick { 30 } else { 60 }),
-    };
+    let plan = Plan { quick: args.quick, blocks: args.blocks.unwrap_or(if args.quick { 30 } else { 60 }) };
     let cores = cores(&args.cores)?;
     let specs = specs(plan.quick);
-    let wanted =
-        |what: &str| args.only.is_empty() || args.only.iter().any(|only| what.starts_with(only));
-    let mut chosen: Vec<usize> = (0..specs.len())
-        .filter(|&index| wanted(specs[index].what))
-        .collect();
+    let wanted = |what: &str| args.only.is_empty() || args.only.iter().any(|only| what.starts_with(only));
+    let mut chosen: Vec<usize> = (0..specs.len()).filter(|&index| wanted(specs[index].what)).collect();
     if chosen.is_empty() {
         let mut names: Vec<&str> = specs.iter().map(|spec| spec.what).collect();
         names.dedup();
         let names = names.join(", ");
-        return Err(Failure::Usage(format!(
-            "--only matches no row; there are: {names}"
-        )));
+        return Err(Failure::Usage(format!("--only matches no row; there are: {names}")));
     }
     // Limits last: their rows gather the blocks that ran between their subjects.
     chosen.sort_by_key(|&index| specs[index].is_limit());
@@ -47,12 +39,7 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     let spinner = spinner();
     for (done, &index) in chosen.iter().enumerate() {
         let spec = &specs[index];
-        spinner.set_message(format!(
-            "{} of {}: {}",
-            done + 1,
-            chosen.len(),
-            spec.label()
-        ));
+        spinner.set_message(format!("{} of {}: {}", done + 1, chosen.len(), spec.label()));
         pair.order(PING, &Order::Measure(index), &[])?;
         spinner.tick();
         let outcome = pair.answer_of(&[PING], LookEvery { ms: 1000 }, &mut || ());
@@ -76,23 +63,18 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     if args.json {
         rows.sort_by_key(|(index, _)| *index);
         let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
-        let text = serde_json::to_string_pretty(&rows)
-            .map_err(|error| Failure::os("cannot write JSON", error))?;
+        let text =
+            serde_json::to_string_pretty(&rows).map_err(|error| Failure::os("cannot write JSON", error))?;
         line(&text)?;
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Failure::Mechanism(format!(
-            "{failed} of the rows could not be measured"
-        ))),
+        _ => Err(Failure::Mechanism(format!("{failed} of the rows could not be measured"))),
     }
 }
 
 fn start(cores: [usize; 2], plan: Plan) -> Result<Pair, Failure> {
-    let mut extra = vec![
-        format!("--cores={},{}", cores[0], cores[1]),
-        format!("--blocks={}", plan.blocks),
-    ];
+    let mut extra = vec![format!("--cores={},{}", cores[0], cores[1]), format!("--blocks={}", plan.blocks)];
     extra.extend(plan.quick.then(|| "--quick".to_owned()));
     Pair::start([Role::BenchPing, Role::BenchPong], &extra)
 }
@@ -104,14 +86,12 @@ fn cores(asked: &[usize]) -> Result<[usize; 2], Failure> {
             let usable = machine::usable_cores();
             match [first, second].iter().find(|core| !usable.contains(core)) {
                 None => Ok([first, second]),
-                Some(core) => Err(Failure::Usage(format!(
-                    "core {core} may not be used here; usable are {usable:?}"
-                ))),
+                Some(core) => {
+                    Err(Failure::Usage(format!("core {core} may not be used here; usable are {usable:?}")))
+                }
             }
         }
-        _ => Err(Failure::Usage(
-            "--cores takes two different cores, as in `--cores 0,1`".into(),
-        )),
+        _ => Err(Failure::Usage("--cores takes two different cores, as in `--cores 0,1`".into())),
     }
 }
 

@@ -70,10 +70,7 @@ mod tests {
     fn percentiles_are_samples() {
         let mut samples: Vec<f64> = (1..=1000).rev().map(f64::from).collect();
         let found = percentiles(&mut samples);
-        assert_eq!(
-            (found.min, found.p50, found.p99, found.p999),
-            (1.0, 500.0, 990.0, 999.0)
-        );
+        assert_eq!((found.min, found.p50, found.p99, found.p999), (1.0, 500.0, 990.0, 999.0));
         let one = percentiles(&mut [7.0]);
         assert_eq!((one.min, one.p999), (7.0, 7.0));
     }

@@ -22,14 +22,7 @@ pub fn rate(timed: &mut Timed, link: &Wire, plan: Plan) -> Result<Option<f64>, F
     let mut messages = 64;
     let mut run = |messages: u64| -> Result<f64, Fault> {
         let start = Instant::now();
-        request(
-            link,
-            &Request::Stream {
-                slot: timed.slot,
-                first,
-                messages,
-            },
-        )?;
+        request(link, &Request::Stream { slot: timed.slot, first, messages })?;
         timed.subject.stream_send(first, messages)?;
         // Pong says so when it has read the last one.
         link.recv::<()>()?;

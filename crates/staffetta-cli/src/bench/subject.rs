@@ -102,12 +102,7 @@ pub struct LimitName {
 impl Spec {
     /// The name by which others can call it their limit.
     pub fn name(&self) -> LimitName {
-        LimitName {
-            what: self.what,
-            reference: self.reference,
-            bytes: self.bytes,
-            touch: self.touch,
-        }
+        LimitName { what: self.what, reference: self.reference, bytes: self.bytes, touch: self.touch }
     }
 
     /// Whether this is a limit of the machine.
@@ -118,12 +113,7 @@ impl Spec {
     /// The name for people: `parcel 64 KiB, distinct, spin`.
     pub fn label(&self) -> String {
         let size = crate::show::size::show(self.bytes);
-        let parts = [
-            Some(self.what),
-            Some(size.as_str()),
-            self.reference,
-            self.wait,
-        ];
+        let parts = [Some(self.what), Some(size.as_str()), self.reference, self.wait];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }

@@ -79,9 +79,8 @@ impl Plan {
     /// The length of each message.
     pub fn lengths(self) -> impl Iterator<Item = usize> {
         let count = self.bytes.div_ceil(self.message_bytes);
-        (0..count).map(move |index| {
-            (self.bytes - index * self.message_bytes).min(self.message_bytes) as usize
-        })
+        (0..count)
+            .map(move |index| (self.bytes - index * self.message_bytes).min(self.message_bytes) as usize)
     }
 
     /// The length of the longest message: what a target variable must hold.
@@ -113,15 +112,9 @@ mod tests {
     #[test]
     fn both_sides_cut_the_file_alike() {
         for (bytes, message_bytes) in [(1, 1), (10, 3), (9, 3), (5, 100)] {
-            let plan = Plan {
-                bytes,
-                message_bytes,
-            };
+            let plan = Plan { bytes, message_bytes };
             let data = vec![0; bytes as usize];
-            let sent: Vec<usize> = Messages { data: &data, plan }
-                .iter()
-                .map(<[u8]>::len)
-                .collect();
+            let sent: Vec<usize> = Messages { data: &data, plan }.iter().map(<[u8]>::len).collect();
             assert_eq!(sent, plan.lengths().collect::<Vec<_>>());
             assert_eq!(sent.iter().max(), Some(&plan.longest()));
         }

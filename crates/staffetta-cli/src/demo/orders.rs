@@ -88,11 +88,8 @@ pub struct Digest {
 /// Reads every byte of a message, as fast as memory gives them.
 pub fn word_sum(message: &[u8]) -> u64 {
     let (words, rest) = message.as_chunks::<8>();
-    let sum = words.iter().fold(0u64, |sum, word| {
-        sum.wrapping_add(u64::from_le_bytes(*word))
-    });
-    rest.iter()
-        .fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)))
+    let sum = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    rest.iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)))
 }
 
 /// The halves of a hash: JSON has no 128-bit numbers.
@@ -115,9 +112,6 @@ impl Progress {
 
     /// The bytes done, and the whole.
     pub fn get(&self) -> (u64, u64) {
-        (
-            self.0.word(0).load(Ordering::Relaxed),
-            self.0.word(1).load(Ordering::Relaxed),
-        )
+        (self.0.word(0).load(Ordering::Relaxed), self.0.word(1).load(Ordering::Relaxed))
     }
 }

@@ -19,38 +19,18 @@ const PANEL_HEAD: i32 = 44;
 const HEAD: i32 = 64;
 const FOOT: i32 = 40;
 
-type Panel = (
-    &'static str,
-    RGBColor,
-    fn(&Row) -> Option<f64>,
-    fn(f64) -> String,
-);
+type Panel = (&'static str, RGBColor, fn(&Row) -> Option<f64>, fn(f64) -> String);
 
 const PANELS: [Panel; 4] = [
-    (
-        "GB/s (more is better)",
-        RGBColor(38, 110, 180),
-        |row| row.gb_per_s,
-        |v| format!("{v:.2}"),
-    ),
-    (
-        "copies of each message",
-        RGBColor(200, 90, 60),
-        |row| row.copies_per_message,
-        copies,
-    ),
+    ("GB/s (more is better)", RGBColor(38, 110, 180), |row| row.gb_per_s, |v| format!("{v:.2}")),
+    ("copies of each message", RGBColor(200, 90, 60), |row| row.copies_per_message, copies),
     (
         "context switches, both processes",
         RGBColor(120, 120, 120),
         |row| row.context_switches.map(|n| n as f64),
         |n| format!("{n}"),
     ),
-    (
-        "CPU seconds, both processes",
-        RGBColor(90, 140, 80),
-        |row| row.cpu_s,
-        |v| format!("{v:.4}"),
-    ),
+    ("CPU seconds, both processes", RGBColor(90, 140, 80), |row| row.cpu_s, |v| format!("{v:.4}")),
 ];
 
 /// Finds out before the work whether the picture can be written after it.
@@ -75,14 +55,9 @@ pub fn check(path: &Path) -> Result<(), Failure> {
 pub fn draw(path: &Path, source: &Source, plan: Plan, rows: &[Row]) -> Result<(), Failure> {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.failed.is_none()).collect();
     let mut svg = String::new();
-    paint(&mut svg, source, plan, &rows).map_err(|error| {
-        Failure::os(
-            "cannot draw the picture",
-            std::io::Error::other(error.to_string()),
-        )
-    })?;
-    std::fs::write(path, svg)
-        .map_err(|error| Failure::os(&format!("cannot write {}", path.display()), error))
+    paint(&mut svg, source, plan, &rows)
+        .map_err(|error| Failure::os("cannot draw the picture", std::io::Error::other(error.to_string())))?;
+    std::fs::write(path, svg).map_err(|error| Failure::os(&format!("cannot write {}", path.display()), error))
 }
 
 fn paint(
@@ -96,15 +71,9 @@ fn paint(
     let root = SVGBackend::with_string(svg, (WIDTH as u32, height as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     let left = |size: i32, color: RGBColor| {
-        ("sans-serif", size)
-            .into_font()
-            .color(&color)
-            .pos(Pos::new(HPos::Left, VPos::Center))
+        ("sans-serif", size).into_font().color(&color).pos(Pos::new(HPos::Left, VPos::Center))
     };
-    let right = ("sans-serif", 14)
-        .into_font()
-        .color(&BLACK)
-        .pos(Pos::new(HPos::Right, VPos::Center));
+    let right = ("sans-serif", 14).into_font().color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
     let grey = RGBColor(110, 110, 110);
     let file = source.name().unwrap_or_else(|| "made bytes".into());
     let title = format!(
@@ -121,16 +90,8 @@ fn paint(
         for (index, row) in rows.iter().enumerate() {
             let Some(value) = value(row) else { continue };
             let middle = top + PANEL_HEAD + BAR_STEP * index as i32;
-            let length = if longest > 0.0 {
-                (value / longest * room) as i32
-            } else {
-                0
-            };
-            root.draw(&Text::new(
-                row.label(),
-                (LABEL_WIDTH - 10, middle),
-                right.clone(),
-            ))?;
+            let length = if longest > 0.0 { (value / longest * room) as i32 } else { 0 };
+            root.draw(&Text::new(row.label(), (LABEL_WIDTH - 10, middle), right.clone()))?;
             let from = (LABEL_WIDTH, middle - BAR_HEIGHT / 2);
             let to = (LABEL_WIDTH + length.max(1), middle + BAR_HEIGHT / 2);
             root.draw(&Rectangle::new([from, to], color.filled()))?;

@@ -31,15 +31,13 @@ pub fn serve(control: &Wire, link: &Wire) -> Result<(), Fault> {
                     Answer::Failed(fault.to_string())
                 }
             },
-            (Order::Pass(reader), Some(end)) => {
-                match pass(end.as_mut(), plan, reader, &progress, link) {
-                    Ok(passed) => Answer::Passed(passed),
-                    Err(fault) => {
-                        link.give_up(&fault.to_string())?;
-                        Answer::Failed(fault.to_string())
-                    }
+            (Order::Pass(reader), Some(end)) => match pass(end.as_mut(), plan, reader, &progress, link) {
+                Ok(passed) => Answer::Passed(passed),
+                Err(fault) => {
+                    link.give_up(&fault.to_string())?;
+                    Answer::Failed(fault.to_string())
                 }
-            }
+            },
             (Order::Close, _) => {
                 open = None;
                 link.drain();
@@ -75,15 +73,6 @@ fn pass(
     })?;
     let end_ns = now_ns();
     let usage = Usage::now().since(before);
-    let digest = Digest {
-        sum,
-        hash: halves(hash.digest128()),
-    };
-    Ok(Passed {
-        start_ns,
-        end_ns,
-        usage,
-        bytes,
-        digest,
-    })
+    let digest = Digest { sum, hash: halves(hash.digest128()) };
+    Ok(Passed { start_ns, end_ns, usage, bytes, digest })
 }

@@ -30,10 +30,7 @@ pub struct Table {
 impl Table {
     /// A table that prints unless `silent`.
     pub fn new(silent: bool) -> Table {
-        Table {
-            silent,
-            style: Style::of_stdout(),
-        }
+        Table { silent, style: Style::of_stdout() }
     }
 
     /// What is sent, and the titles.
@@ -43,9 +40,7 @@ impl Table {
         }
         let file = source.name().unwrap_or_else(|| "made bytes".into());
         let (bytes, message) = (show(plan.bytes), show(plan.message_bytes));
-        line(&format!(
-            "{file}, {bytes}, from one process to another in messages of {message}"
-        ))?;
+        line(&format!("{file}, {bytes}, from one process to another in messages of {message}"))?;
         line("")?;
         table::head(&COLUMNS, self.style)
     }
@@ -72,10 +67,7 @@ impl Table {
                 row.reference.unwrap_or("-").to_owned(),
                 row.wait.unwrap_or("-").to_owned(),
                 or_dash(row.gb_per_s.map(|value| format!("{value:.2}"))),
-                or_dash(
-                    row.copies_per_message
-                        .map(|value| format!("{}{mark}", copies(value))),
-                ),
+                or_dash(row.copies_per_message.map(|value| format!("{}{mark}", copies(value)))),
                 or_dash(row.context_switches.map(|value| value.to_string())),
                 or_dash(row.cpu_s.map(|value| format!("{value:.4}"))),
                 arrival,
@@ -89,26 +81,10 @@ impl Table {
             return Ok(());
         }
         let groups: [Group; 4] = [
-            (
-                "GB/s (more is better)",
-                |row| row.gb_per_s,
-                |value| format!("{value:.2}"),
-            ),
-            (
-                "copies of each message",
-                |row| row.copies_per_message,
-                copies,
-            ),
-            (
-                "context switches",
-                |row| row.context_switches.map(|n| n as f64),
-                |n| format!("{n}"),
-            ),
-            (
-                "CPU seconds, both processes",
-                |row| row.cpu_s,
-                |value| format!("{value:.4}"),
-            ),
+            ("GB/s (more is better)", |row| row.gb_per_s, |value| format!("{value:.2}")),
+            ("copies of each message", |row| row.copies_per_message, copies),
+            ("context switches", |row| row.context_switches.map(|n| n as f64), |n| format!("{n}")),
+            ("CPU seconds, both processes", |row| row.cpu_s, |value| format!("{value:.4}")),
         ];
         for (title, value, text) in groups {
             let bars: Vec<_> = rows
@@ -121,16 +97,14 @@ impl Table {
         }
         line("")?;
         if rows.iter().any(|row| row.copies_known) {
-            line(&self.style.faint(
-                "* known, not counted: at least user to kernel and kernel to user, by construction",
-            ))?;
+            line(
+                &self.style.faint(
+                    "* known, not counted: at least user to kernel and kernel to user, by construction",
+                ),
+            )?;
         }
         let about = format!("{}, Linux {}", machine::processor(), machine::kernel());
-        line(
-            &self
-                .style
-                .faint(&format!("{about}, not pinned: {}", machine::command_line())),
-        )
+        line(&self.style.faint(&format!("{about}, not pinned: {}", machine::command_line())))
     }
 }
 

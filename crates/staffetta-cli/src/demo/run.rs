@@ -64,21 +64,15 @@ pub fn run(args: DemoArgs) -> Result<(), Failure> {
         plot::draw(path, &source, demo.plan, &rows)?;
     }
     if args.json {
-        let report = Report {
-            file: source.name(),
-            bytes: demo.plan.bytes,
-            rows,
-        };
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::os("cannot write JSON", error))?;
+        let report = Report { file: source.name(), bytes: demo.plan.bytes, rows };
+        let text =
+            serde_json::to_string_pretty(&report).map_err(|error| Failure::os("cannot write JSON", error))?;
         line(&text)?;
     }
     match (broken, failed) {
         (Some(reason), _) => Err(Failure::Mechanism(reason)),
         (None, 0) => Ok(()),
-        (None, _) => Err(Failure::Mechanism(format!(
-            "{failed} of the mechanisms did not deliver the file"
-        ))),
+        (None, _) => Err(Failure::Mechanism(format!("{failed} of the mechanisms did not deliver the file"))),
     }
 }
 
@@ -98,10 +92,7 @@ impl Demo {
             .map_err(|error| Failure::os("cannot create shared memory (memfd_create)", error))?;
         let mut demo = Demo {
             pair: Pair::start([Role::DemoSender, Role::DemoReceiver], &[])?,
-            plan: Plan {
-                bytes: 0,
-                message_bytes,
-            },
+            plan: Plan { bytes: 0, message_bytes },
             sent: Digest::default(),
             progress: Progress(words),
             bar: ProgressBar::hidden(),
@@ -109,11 +100,7 @@ impl Demo {
         };
         demo.begin("reading");
         let bytes_available = machine::available_bytes();
-        let order = Order::Load {
-            source: source.clone(),
-            message_bytes,
-            bytes_available,
-        };
+        let order = Order::Load { source: source.clone(), message_bytes, bytes_available };
         let standard = std::io::stdin();
         let mut fds = vec![demo.progress.0.fd()];
         if matches!(source, Source::Standard) {
@@ -130,8 +117,7 @@ impl Demo {
         }
         demo.bar.finish_and_clear();
         let plan = demo.plan;
-        demo.pair
-            .order(RECEIVER, &Order::Expect(plan), &[demo.progress.0.fd()])?;
+        demo.pair.order(RECEIVER, &Order::Expect(plan), &[demo.progress.0.fd()])?;
         match demo.answer(RECEIVER)? {
             Answer::Done => Ok(demo),
             other => Err(unexpected(other)),
@@ -140,12 +126,7 @@ impl Demo {
 
     /// All passes of one mechanism. A mechanism that cannot be opened is told in the row; one that
     /// breaks in the middle of a pass is an error.
-    fn measure(
-        &mut self,
-        index: usize,
-        what: &dyn Mechanism,
-        row: &mut Row,
-    ) -> Result<(), Failure> {
+    fn measure(&mut self, index: usize, what: &dyn Mechanism, row: &mut Row) -> Result<(), Failure> {
         self.begin(&row.label());
         if let Some(reason) = self.open(index)? {
             row.failed = Some(reason);
@@ -168,10 +149,7 @@ impl Demo {
         row.verified = good;
         row.gb_per_s = Some(round(self.plan.bytes as f64 / median.elapsed_ns as f64, 4));
         row.bytes_copied = Some(median.bytes_copied);
-        row.copies_per_message = Some(round(
-            median.bytes_copied as f64 / self.plan.bytes as f64,
-            4,
-        ));
+        row.copies_per_message = Some(round(median.bytes_copied as f64 / self.plan.bytes as f64, 4));
         row.context_switches = Some(median.context_switches);
         row.cpu_s = Some(round(median.cpu_ns as f64 / 1e9, 6));
         self.close()
@@ -209,11 +187,7 @@ impl Demo {
         // The first to answer decides: when one side fails, the other may wait for it for ever.
         let (first, one) = self.passed(&[SENDER, RECEIVER])?;
         let (_, other) = self.passed(&[1 - first])?;
-        let (sent, received) = if first == SENDER {
-            (one, other)
-        } else {
-            (other, one)
-        };
+        let (sent, received) = if first == SENDER { (one, other) } else { (other, one) };
         let usage = sent.usage + received.usage;
         Ok(Pass {
             elapsed_ns: received.end_ns.saturating_sub(sent.start_ns),
@@ -245,8 +219,7 @@ impl Demo {
         self.progress.set(0, 0);
         self.shown_from = Instant::now() + Duration::from_secs(1);
         self.bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{msg:24} [{bar:30}] {bytes}/{total_bytes}")
-        {
+        if let Ok(style) = ProgressStyle::with_template("{msg:24} [{bar:30}] {bytes}/{total_bytes}") {
             self.bar.set_style(style.progress_chars("=> "));
         }
         self.bar.set_message(what.to_owned());
@@ -264,13 +237,7 @@ impl Demo {
     }
 
     fn answer_of(&mut self, sides: &[usize]) -> Result<(usize, Answer), Failure> {
-        let Demo {
-            pair,
-            progress,
-            bar,
-            shown_from,
-            ..
-        } = self;
+        let Demo { pair, progress, bar, shown_from, .. } = self;
         let visible = std::io::stderr().is_terminal();
         let result = pair.answer_of(sides, LookEvery { ms: 100 }, &mut || {
             if visible && Instant::now() >= *shown_from {

@@ -51,34 +51,18 @@ pub fn serve(control: &Wire, link: &Wire) -> Result<(), Fault> {
 fn load_file(control: &Wire) -> Result<Option<(Vec<u8>, Plan)>, Fault> {
     let (order, fds) = control.recv_with()?;
     let mut fds = fds.into_iter();
-    let (
-        Order::Load {
-            source,
-            message_bytes,
-            bytes_available,
-        },
-        Some(words),
-    ) = (order, fds.next())
-    else {
+    let (Order::Load { source, message_bytes, bytes_available }, Some(words)) = (order, fds.next()) else {
         return Err("the file must be loaded first".into());
     };
     let progress = Progress(SharedWords::open(words, Progress::LINES)?);
-    match load(&source, fds.next(), bytes_available, &|done, whole| {
-        progress.set(done, whole)
-    }) {
+    match load(&source, fds.next(), bytes_available, &|done, whole| progress.set(done, whole)) {
         Ok(data) => {
-            let plan = Plan {
-                bytes: data.len() as u64,
-                message_bytes,
-            };
+            let plan = Plan { bytes: data.len() as u64, message_bytes };
             let sum = Messages { data: &data, plan }
                 .iter()
                 .fold(0u64, |sum, message| sum.wrapping_add(word_sum(message)));
             let hash = halves(xxhash_rust::xxh3::xxh3_128(&data));
-            control.send(&Answer::Loaded {
-                bytes: plan.bytes,
-                digest: Digest { sum, hash },
-            })?;
+            control.send(&Answer::Loaded { bytes: plan.bytes, digest: Digest { sum, hash } })?;
             Ok(Some((data, plan)))
         }
         Err(bad) => {

@@ -121,35 +121,21 @@ pub fn load(
     bytes_available: u64,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Vec<u8>, BadInput> {
-    let file = source
-        .name()
-        .unwrap_or_else(|| "the data made for the purpose".into());
+    let file = source.name().unwrap_or_else(|| "the data made for the purpose".into());
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => BadInput::Missing { file: file.clone() },
         io::ErrorKind::IsADirectory => BadInput::Directory { file: file.clone() },
-        _ => BadInput::Unreadable {
-            file: file.clone(),
-            reason: error.to_string(),
-        },
+        _ => BadInput::Unreadable { file: file.clone(), reason: error.to_string() },
     };
     let bytes_max = bytes_available / HELD_TIMES;
-    let too_large = |bytes| BadInput::TooLarge {
-        file: file.clone(),
-        bytes,
-        bytes_max,
-        bytes_available,
-    };
+    let too_large = |bytes| BadInput::TooLarge { file: file.clone(), bytes, bytes_max, bytes_available };
     let opened = match (source, standard) {
         (Source::Made, _) => {
             if MADE_BYTES > bytes_max {
                 return Err(too_large(Some(MADE_BYTES)));
             }
             let mut data = room(Vec::new(), MADE_BYTES, &file)?;
-            data.extend(
-                made_words()
-                    .take(MADE_BYTES as usize / 8)
-                    .flat_map(u64::to_le_bytes),
-            );
+            data.extend(made_words().take(MADE_BYTES as usize / 8).flat_map(u64::to_le_bytes));
             return Ok(data);
         }
         (Source::File(path), _) => File::open(path).map_err(unreadable)?,
@@ -165,12 +151,11 @@ pub fn load(
     if said > bytes_max {
         return Err(too_large(Some(said)));
     }
-    let mut data =
-        read_to_end(opened, said, bytes_max, &file, progress).map_err(|stop| match stop {
-            Stop::Failed(error) => unreadable(error),
-            Stop::TooLong => too_large(None),
-            Stop::Bad(bad) => bad,
-        })?;
+    let mut data = read_to_end(opened, said, bytes_max, &file, progress).map_err(|stop| match stop {
+        Stop::Failed(error) => unreadable(error),
+        Stop::TooLong => too_large(None),
+        Stop::Bad(bad) => bad,
+    })?;
     if data.is_empty() {
         return Err(BadInput::Empty { file });
     }
@@ -196,10 +181,7 @@ fn read_to_end(
     loop {
         let before = data.len() as u64;
         data = room(data, STEP.min(said.saturating_sub(before).max(1)), file).map_err(Stop::Bad)?;
-        (&mut from)
-            .take(STEP)
-            .read_to_end(&mut data)
-            .map_err(Stop::Failed)?;
+        (&mut from).take(STEP).read_to_end(&mut data).map_err(Stop::Failed)?;
         let now = data.len() as u64;
         if now > bytes_max {
             return Err(Stop::TooLong);
@@ -215,10 +197,7 @@ fn read_to_end(
 fn room(mut data: Vec<u8>, more: u64, file: &str) -> Result<Vec<u8>, BadInput> {
     match data.try_reserve(more as usize) {
         Ok(()) => Ok(data),
-        Err(_) => Err(BadInput::NoMemory {
-            file: file.to_owned(),
-            bytes: data.len() as u64 + more,
-        }),
+        Err(_) => Err(BadInput::NoMemory { file: file.to_owned(), bytes: data.len() as u64 + more }),
     }
 }
 

@@ -9,19 +9,12 @@ const WIDTH: usize = 40;
 /// One group of bars on one scale: a title, and for each bar its label, value and the text of its value.
 pub fn group(title: &str, bars: &[(String, f64, String)], style: Style) -> Result<(), Failure> {
     let longest = bars.iter().map(|bar| bar.1).fold(0.0, f64::max);
-    let label_width = bars
-        .iter()
-        .map(|bar| bar.0.chars().count())
-        .max()
-        .unwrap_or(0);
+    let label_width = bars.iter().map(|bar| bar.0.chars().count()).max().unwrap_or(0);
     line("")?;
     line(&style.strong(title))?;
     for (label, value, text) in bars {
         let pad = " ".repeat(label_width - label.chars().count());
-        line(&format!(
-            "  {label}{pad}  {} {text}",
-            style.bar(&bar(*value, longest))
-        ))?;
+        line(&format!("  {label}{pad}  {} {text}", style.bar(&bar(*value, longest))))?;
     }
     Ok(())
 }

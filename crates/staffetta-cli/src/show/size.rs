@@ -2,9 +2,7 @@
 
 /// Parses `1048576`, `64KiB`, `64K`, `1MiB`, `2GiB`, `1MB` (10^6): a number of bytes.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let digits_end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits_end);
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -15,24 +13,14 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "kb" => 1_000,
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
-        _ => {
-            return Err(format!(
-                "unknown unit `{unit}`: write 64KiB, 1MiB, 2GiB or plain bytes"
-            ))
-        }
+        _ => return Err(format!("unknown unit `{unit}`: write 64KiB, 1MiB, 2GiB or plain bytes")),
     };
     let bytes = match number.parse::<u64>() {
         Ok(whole) => whole.checked_mul(factor),
         Err(_) => match number.parse::<f64>() {
-            Ok(part) if part * (factor as f64) < u64::MAX as f64 => {
-                Some((part * factor as f64) as u64)
-            }
+            Ok(part) if part * (factor as f64) < u64::MAX as f64 => Some((part * factor as f64) as u64),
             Ok(_) => None,
-            Err(_) => {
-                return Err(format!(
-                    "`{text}` is not a size: write 64KiB, 1MiB or plain bytes"
-                ))
-            }
+            Err(_) => return Err(format!("`{text}` is not a size: write 64KiB, 1MiB or plain bytes")),
         },
     };
     bytes.ok_or_else(|| format!("`{text}` is more than this machine can address"))

@@ -14,9 +14,7 @@ impl Style {
         // https://no-color.org: set and not empty means no colour.
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Style {
-            on: std::io::stdout().is_terminal() && !refused && !dumb,
-        }
+        Style { on: std::io::stdout().is_terminal() && !refused && !dumb }
     }
 
     fn paint(self, code: &str, text: &str) -> String {

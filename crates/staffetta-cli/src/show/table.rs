@@ -16,36 +16,23 @@ pub struct Column {
 
 /// A column of words.
 pub const fn words(title: &'static str, width: usize) -> Column {
-    Column {
-        title,
-        width,
-        number: false,
-    }
+    Column { title, width, number: false }
 }
 
 /// A column of numbers.
 pub const fn numbers(title: &'static str, width: usize) -> Column {
-    Column {
-        title,
-        width,
-        number: true,
-    }
+    Column { title, width, number: true }
 }
 
 /// Prints one line and pushes it out, so that a reader sees it at once.
 pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", text.trim_end())
-        .and_then(|()| out.flush())
-        .map_err(Failure::output)
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
 /// Prints the titles.
 pub fn head(columns: &[Column], style: Style) -> Result<(), Failure> {
-    let titles: Vec<String> = columns
-        .iter()
-        .map(|column| column.title.to_owned())
-        .collect();
+    let titles: Vec<String> = columns.iter().map(|column| column.title.to_owned()).collect();
     line(&style.strong(&fit(columns, &titles)))
 }
 

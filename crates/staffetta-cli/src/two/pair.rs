@@ -35,19 +35,12 @@ impl Pair {
             // The running program itself, even when the file has been replaced meanwhile.
             Command::new("/proc/self/exe")
                 .arg0("staffetta")
-                .args([
-                    "__side",
-                    role.word(),
-                    "--parent",
-                    &std::process::id().to_string(),
-                ])
+                .args(["__side", role.word(), "--parent", &std::process::id().to_string()])
                 .args(extra)
                 .stdin(std::process::Stdio::from(control))
                 .stdout(std::process::Stdio::from(link))
                 .spawn()
-                .map_err(|error| {
-                    Failure::os("cannot start a second process from /proc/self/exe", error)
-                })
+                .map_err(|error| Failure::os("cannot start a second process from /proc/self/exe", error))
         };
         let mut first = start(roles[0], side_first, link_first)?;
         let second = match start(roles[1], side_second, link_second) {
@@ -57,22 +50,12 @@ impl Pair {
                 return Err(failure);
             }
         };
-        Ok(Pair {
-            children: [first, second],
-            wires: [Wire::new(control_first), Wire::new(control_second)],
-        })
+        Ok(Pair { children: [first, second], wires: [Wire::new(control_first), Wire::new(control_second)] })
     }
 
     /// Gives an order to one process, with descriptors if it needs them.
-    pub fn order<T: Serialize>(
-        &mut self,
-        side: usize,
-        order: &T,
-        fds: &[BorrowedFd],
-    ) -> Result<(), Failure> {
-        self.wires[side]
-            .send_with(order, fds)
-            .map_err(|_| self.why_gone(side))
+    pub fn order<T: Serialize>(&mut self, side: usize, order: &T, fds: &[BorrowedFd]) -> Result<(), Failure> {
+        self.wires[side].send_with(order, fds).map_err(|_| self.why_gone(side))
     }
 
     /// Waits for the first answer of any of `sides`, and tells whose it is; meanwhile calls `look`.

@@ -55,8 +55,7 @@ pub struct SideArgs {
 pub fn run(args: SideArgs) -> Result<(), Failure> {
     die_with(args.parent)?;
     let own = |fd: std::os::fd::BorrowedFd| {
-        fd.try_clone_to_owned()
-            .map_err(|error| Failure::os("cannot take over the wires", error))
+        fd.try_clone_to_owned().map_err(|error| Failure::os("cannot take over the wires", error))
     };
     let control = Wire::new(own(std::io::stdin().as_fd())?);
     let link = Wire::new(own(std::io::stdout().as_fd())?);
@@ -65,10 +64,7 @@ pub fn run(args: SideArgs) -> Result<(), Failure> {
         Role::DemoSender => drop(crate::demo::sender::serve(&control, &link)),
         Role::DemoReceiver => drop(crate::demo::receiver::serve(&control, &link)),
         Role::BenchPing | Role::BenchPong => {
-            let plan = crate::bench::Plan {
-                quick: args.quick,
-                blocks: args.blocks,
-            };
+            let plan = crate::bench::Plan { quick: args.quick, blocks: args.blocks };
             let ping = matches!(args.role, Role::BenchPing);
             let core = args.cores.get(usize::from(!ping)).copied();
             if let Some(core) = core {
@@ -89,8 +85,6 @@ fn die_with(parent: u32) -> Result<(), Failure> {
         .map_err(|error| Failure::os("cannot tie this process to its parent", error))?;
     match getppid() {
         Some(pid) if pid.as_raw_nonzero().get() as u32 == parent => Ok(()),
-        _ => Err(Failure::Usage(
-            "`__side` is started by other commands, not by hand".into(),
-        )),
+        _ => Err(Failure::Usage("`__side` is started by other commands, not by hand".into())),
     }
 }

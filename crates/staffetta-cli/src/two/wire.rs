@@ -7,9 +7,8 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
-    recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
-    RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType,
+    recvmsg, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,12 +37,7 @@ pub struct PeerGone;
 impl Wire {
     /// Both ends of a new wire.
     pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-        Ok(socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?)
+        Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
     }
 
     /// A wire over one end of a [`Wire::pair`].
@@ -77,12 +71,7 @@ impl Wire {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         loop {
-            match sendmsg(
-                &self.0,
-                &[IoSlice::new(&text)],
-                &mut control,
-                SendFlags::NOSIGNAL,
-            ) {
+            match sendmsg(&self.0, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(PeerGone.into()),
@@ -160,14 +149,8 @@ impl AsFd for Wire {
 /// Waits until one of `wires` has something to say (or has been closed), at most `timeout_ms`.
 /// A signal ends the wait early. Gives the index of the first that is ready.
 pub fn wait_any(wires: &[&Wire], timeout_ms: i64) -> io::Result<Option<usize>> {
-    let mut fds: Vec<PollFd> = wires
-        .iter()
-        .map(|wire| PollFd::new(wire, PollFlags::IN))
-        .collect();
-    let timeout = Timespec {
-        tv_sec: timeout_ms / 1000,
-        tv_nsec: timeout_ms % 1000 * 1_000_000,
-    };
+    let mut fds: Vec<PollFd> = wires.iter().map(|wire| PollFd::new(wire, PollFlags::IN)).collect();
+    let timeout = Timespec { tv_sec: timeout_ms / 1000, tv_nsec: timeout_ms % 1000 * 1_000_000 };
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) => Ok(fds.iter().position(|fd| !fd.revents().is_empty())),
         Err(Errno::INTR) => Ok(None),

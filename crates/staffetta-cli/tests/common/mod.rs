@@ -29,10 +29,7 @@ pub fn shell(script: &str) -> Output {
 
 /// The exit code, or a panic that shows what was printed.
 pub fn code(output: &Output) -> i32 {
-    output
-        .status
-        .code()
-        .unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
+    output.status.code().unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
 }
 
 /// The standard error as text.
@@ -66,9 +63,7 @@ pub fn file(directory: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf 
 /// Whether a process with this id is running (a zombie is not).
 pub fn runs(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 /// The two processes that a command has started, as soon as both are there.
@@ -78,10 +73,7 @@ pub fn sides(command: &Child) -> Vec<i32> {
     let mut found = Vec::new();
     until("both processes run", || {
         let list = std::fs::read_to_string(&path).unwrap_or_default();
-        found = list
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect();
+        found = list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
         found.len() == 2
     });
     found

@@ -62,8 +62,7 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
             if let Some(unused) = made {
                 unmake(member, unused);
             }
-            let spec = read_spec(segment, index)
-                .ok_or_else(|| impossible(name, "its record is corrupt"))?;
+            let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
             check_wish(name, &spec, wish)?;
             check_method(member, name, spec.method)?;
             return Ok(Found { index, spec });
@@ -76,12 +75,8 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
         let record = segment.channel(index);
         record.next.store(head, Relaxed);
         // Release: publishes the record (C1).
-        if bucket
-            .compare_exchange(head, index as u64 + 1, Release, Relaxed)
-            .is_ok()
-        {
-            let spec = read_spec(segment, index)
-                .ok_or_else(|| impossible(name, "its record is corrupt"))?;
+        if bucket.compare_exchange(head, index as u64 + 1, Release, Relaxed).is_ok() {
+            let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
             return Ok(Found { index, spec });
         }
     }
@@ -91,19 +86,13 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
 pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
     let index = make(member, "", wish)?;
     let segment = member.segment();
-    segment
-        .channel(index)
-        .state
-        .store(Word::new(state::UNNAMED, member.slot, 0).0, Release);
+    segment.channel(index).state.store(Word::new(state::UNNAMED, member.slot, 0).0, Release);
     let spec = read_spec(segment, index).ok_or_else(|| impossible("", "its record is corrupt"))?;
     Ok(Found { index, spec })
 }
 
 fn impossible(name: &str, why: impl Into<String>) -> AttachError {
-    AttachError::Impossible {
-        name: name.to_owned(),
-        why: why.into(),
-    }
+    AttachError::Impossible { name: name.to_owned(), why: why.into() }
 }
 
 fn check_name(name: &str) -> Result<(), AttachError> {
@@ -116,25 +105,18 @@ fn check_name(name: &str) -> Result<(), AttachError> {
     } else {
         return Ok(());
     };
-    Err(AttachError::Name {
-        name: name.to_owned(),
-        why,
-    })
+    Err(AttachError::Name { name: name.to_owned(), why })
 }
 
 /// FNV-1a: the same in every process.
 fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn look_up(segment: &Segment, mut link: u64, name: &str) -> Option<usize> {
     // A list longer than all records is a wreck.
     for _ in 0..CHANNELS_MAX {
-        let index = usize::try_from(link.checked_sub(1)?)
-            .ok()
-            .filter(|i| *i < CHANNELS_MAX)?;
+        let index = usize::try_from(link.checked_sub(1)?).ok().filter(|i| *i < CHANNELS_MAX)?;
         let record = segment.channel(index);
         if record.name() == name {
             return Some(index);
@@ -167,10 +149,8 @@ fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> 
         message_bytes_max: wish.message_bytes_max.unwrap_or(there.message_bytes_max),
         schema: wish.schema.clone(),
     };
-    let difference = wish
-        .schema
-        .difference(&there.schema)
-        .map(|d| format!("\n  first difference (here, there): {d}"));
+    let difference =
+        wish.schema.difference(&there.schema).map(|d| format!("\n  first difference (here, there): {d}"));
     Err(AttachError::Mismatch {
         name: name.to_owned(),
         what,
@@ -182,9 +162,7 @@ fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> 
 
 fn check_method(member: &Member, name: &str, method: Method) -> Result<(), AttachError> {
     if method == Method::Coinciding && !member.refs.coincide() {
-        return Err(AttachError::AddressesDiffer {
-            name: name.to_owned(),
-        });
+        return Err(AttachError::AddressesDiffer { name: name.to_owned() });
     }
     Ok(())
 }
@@ -194,14 +172,8 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     let spec = spec_of_wish(member, name, wish)?;
     check_method(member, name, spec.method)?;
     let segment = member.segment();
-    let too_many = || AttachError::TooManyChannels {
-        channels: CHANNELS_MAX,
-    };
-    let ring = if spec.kind == Kind::Basic {
-        make_ring(member, name, &spec)?
-    } else {
-        0
-    };
+    let too_many = || AttachError::TooManyChannels { channels: CHANNELS_MAX };
+    let ring = if spec.kind == Kind::Basic { make_ring(member, name, &spec)? } else { 0 };
     let schema = intern(segment, &spec.schema).ok_or_else(too_many)?;
     let index = claim_record(member).ok_or_else(too_many)?;
     let record = segment.channel(index);
@@ -212,9 +184,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
         Relaxed,
     );
     record.degree.store(spec.degree, Relaxed);
-    record
-        .message_bytes_max
-        .store(spec.message_bytes_max, Relaxed);
+    record.message_bytes_max.store(spec.message_bytes_max, Relaxed);
     record.fingerprint.store(spec.schema.fingerprint(), Relaxed);
     record.schema.store(schema, Relaxed);
     record.ring.store(ring, Relaxed);
@@ -223,33 +193,22 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.name_len.store(name.len() as u64, Relaxed);
     write_text(&record.name, name);
     // Published by the push into the bucket.
-    record
-        .state
-        .store(Word::new(state::NAMED, member.slot, 0).0, Relaxed);
+    record.state.store(Word::new(state::NAMED, member.slot, 0).0, Relaxed);
     Ok(index)
 }
 
 fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, AttachError> {
     let kind = wish.kind.unwrap_or(Kind::Rendezvous);
-    let coincide = if member.refs.coincide() {
-        Method::Coinciding
-    } else {
-        Method::Distinct
-    };
+    let coincide = if member.refs.coincide() { Method::Coinciding } else { Method::Distinct };
     let degree = wish.degree.unwrap_or(0);
     if degree > DEGREE_MAX {
-        return Err(impossible(
-            name,
-            format!("a degree of {degree} is more than {DEGREE_MAX}"),
-        ));
+        return Err(impossible(name, format!("a degree of {degree} is more than {DEGREE_MAX}")));
     }
     let message_bytes_max = match (kind, wish.content, wish.schema.is_sized()) {
         (Kind::Rendezvous, ..) => 0,
         (Kind::Basic, Content::Parcel, _) => size_of::<super::line::Reference3>() as u64,
         (Kind::Basic, Content::Value, true) => wish.schema.size(),
-        (Kind::Basic, Content::Value, false) => {
-            wish.message_bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT)
-        }
+        (Kind::Basic, Content::Value, false) => wish.message_bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT),
     };
     Ok(Spec {
         kind,
@@ -280,32 +239,18 @@ fn claim_record(member: &Member) -> Option<usize> {
         let record = &segment.channel(index).state;
         record.compare_exchange(0, mine.0, AcqRel, Relaxed).is_ok()
     };
-    let used = segment
-        .header()
-        .channels
-        .load(Relaxed)
-        .min(CHANNELS_MAX as u64) as usize;
+    let used = segment.header().channels.load(Relaxed).min(CHANNELS_MAX as u64) as usize;
     // Records of unnamed channels come free; named ones stay with the domain.
-    (0..used)
-        .chain(used..CHANNELS_MAX)
-        .find(|&index| claim(index))
-        .inspect(|&index| {
-            segment
-                .header()
-                .channels
-                .fetch_max(index as u64 + 1, AcqRel);
-        })
+    (0..used).chain(used..CHANNELS_MAX).find(|&index| claim(index)).inspect(|&index| {
+        segment.header().channels.fetch_max(index as u64 + 1, AcqRel);
+    })
 }
 
 /// Takes back a record that was never published, or an unnamed one that both ends have left.
 pub fn unmake(member: &Member, index: usize) {
     let segment = member.segment();
     let record = segment.channel(index);
-    for offset in [
-        record.ring.swap(0, Relaxed),
-        record.sender.staging(0),
-        record.sender.staging(1),
-    ] {
+    for offset in [record.ring.swap(0, Relaxed), record.sender.staging(0), record.sender.staging(1)] {
         if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
             member.blocks.free(segment, id);
         }
@@ -347,12 +292,7 @@ fn intern(segment: &Segment, schema: &Schema) -> Option<u64> {
     let text = schema.to_string();
     let words = 2 + (text.len() as u64).div_ceil(8);
     let mut at = 0;
-    let used = segment
-        .header()
-        .schema_bytes
-        .load(Acquire)
-        .min(SCHEMAS_BYTES)
-        / 8;
+    let used = segment.header().schema_bytes.load(Acquire).min(SCHEMAS_BYTES) / 8;
     while at < used {
         // Acquire: pairs with the Release below; 0 means still being written: skipped by its reserved length.
         let head = segment.schema_word(at)?.load(Acquire);
@@ -373,15 +313,11 @@ fn intern(segment: &Segment, schema: &Schema) -> Option<u64> {
     }
     let head = segment.schema_word(at)?;
     head.store((text.len() as u64) << 1, Relaxed);
-    segment
-        .schema_word(at + 1)?
-        .store(schema.fingerprint(), Relaxed);
+    segment.schema_word(at + 1)?.store(schema.fingerprint(), Relaxed);
     for (i, eight) in text.as_bytes().chunks(8).enumerate() {
         let mut bytes = [0; 8];
         bytes[..eight.len()].copy_from_slice(eight);
-        segment
-            .schema_word(at + 2 + i as u64)?
-            .store(u64::from_le_bytes(bytes), Relaxed);
+        segment.schema_word(at + 2 + i as u64)?.store(u64::from_le_bytes(bytes), Relaxed);
     }
     head.store((text.len() as u64) << 1 | 1, Release);
     Some(at)

@@ -122,23 +122,13 @@ impl End {
     pub(crate) unsafe fn send(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
         self.check_over()?;
         let record = self.record();
-        let ground = EndGround {
-            member: &self.member,
-            method: self.found.spec.method,
-            sender: &record.sender,
-        };
+        let ground =
+            EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
         let memory = &mut *self.memory.borrow_mut();
         let (me, peer) = sides(record, self.is_sender);
         let tally = &record.sender_tally;
         let sent = if self.found.spec.kind == Kind::Rendezvous {
-            let mut party = Party {
-                line: &record.line,
-                me,
-                peer,
-                ground: &ground,
-                tally,
-                memory,
-            };
+            let mut party = Party { line: &record.line, me, peer, ground: &ground, tally, memory };
             // SAFETY: E1, E2; the bytes are the caller's promise.
             unsafe { party.send(message, patience) }
         } else {
@@ -192,30 +182,16 @@ impl End {
     /// # Safety
     /// `target` describes writable bytes, as `Party::receive` asks.
     #[inline]
-    pub(crate) unsafe fn receive(
-        &self,
-        target: Incoming,
-        patience: Patience,
-    ) -> Result<usize, Stop> {
+    pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
         self.check_over()?;
         let record = self.record();
-        let ground = EndGround {
-            member: &self.member,
-            method: self.found.spec.method,
-            sender: &record.sender,
-        };
+        let ground =
+            EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
         let memory = &mut *self.memory.borrow_mut();
         let (me, peer) = sides(record, self.is_sender);
         let tally = &record.receiver_tally;
         let received = if self.found.spec.kind == Kind::Rendezvous {
-            let mut party = Party {
-                line: &record.line,
-                me,
-                peer,
-                ground: &ground,
-                tally,
-                memory,
-            };
+            let mut party = Party { line: &record.line, me, peer, ground: &ground, tally, memory };
             // SAFETY: E1, E2; the target is the caller's promise.
             unsafe { party.receive(target, patience) }
         } else {
@@ -297,11 +273,8 @@ impl End {
         self.check_over()?;
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
-        let ground = EndGround {
-            member: &self.member,
-            method: self.found.spec.method,
-            sender: &record.sender,
-        };
+        let ground =
+            EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
         let memory = &mut *self.memory.borrow_mut();
         let now = peer.end();
         if memory.lost_partner(now) && now.state() != ATTACHED {
@@ -324,27 +297,14 @@ impl Drop for End {
         }
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
-        super::sweep::detach(
-            &self.member,
-            record,
-            &self.found.spec,
-            me,
-            peer,
-            self.held,
-            LEFT,
-        );
+        super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
         if self.is_unnamed() && peer.end().state() != ATTACHED {
             let unnamed = Word(record.state.load(Relaxed));
             let building = unnamed.with_state(state::BUILDING);
             // Both ends may be dropped at once: one of them takes the record back.
             if record
                 .state
-                .compare_exchange(
-                    unnamed.0,
-                    building.0,
-                    std::sync::atomic::Ordering::AcqRel,
-                    Relaxed,
-                )
+                .compare_exchange(unnamed.0, building.0, std::sync::atomic::Ordering::AcqRel, Relaxed)
                 .is_ok()
             {
                 super::attach::unmake(&self.member, self.found.index);

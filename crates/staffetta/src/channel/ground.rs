@@ -32,10 +32,7 @@ impl Ground<Native> for EndGround<'_> {
     }
 
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8> {
-        self.member
-            .refs
-            .resolve(self.method, reference, length)
-            .map(|p| p.as_ptr())
+        self.member.refs.resolve(self.method, reference, length).map(|p| p.as_ptr())
     }
 
     fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)> {
@@ -43,15 +40,9 @@ impl Ground<Native> for EndGround<'_> {
         let staged = self.sender.staging(parity);
         let old = segment.map().locate(staged).filter(|_| staged != 0);
         let id = match old {
-            Some(id) if id.bytes() >= length as u64 && enough_charged(self.member, id, length) => {
-                id
-            }
+            Some(id) if id.bytes() >= length as u64 && enough_charged(self.member, id, length) => id,
             old => {
-                let new = self
-                    .member
-                    .blocks
-                    .allocate(segment, length as u64, 64)
-                    .ok()?;
+                let new = self.member.blocks.allocate(segment, length as u64, 64).ok()?;
                 self.member.blocks.give_to_channel(segment, new);
                 self.sender.set_staging(parity, segment.map().block(new));
                 if let Some(old) = old {
@@ -67,10 +58,7 @@ impl Ground<Native> for EndGround<'_> {
 
     fn abandoned(&self, storage: *const u8) {
         let segment = self.member.segment();
-        if let Some(id) = segment
-            .offset(storage)
-            .and_then(|offset| segment.map().locate(offset))
-        {
+        if let Some(id) = segment.offset(storage).and_then(|offset| segment.map().locate(offset)) {
             self.member.blocks.free(segment, id);
         }
     }
@@ -78,18 +66,12 @@ impl Ground<Native> for EndGround<'_> {
 
 /// A staging block was charged for its first message; a longer one may need more of it.
 fn enough_charged(member: &Member, id: BlockId, length: usize) -> bool {
-    member
-        .blocks
-        .recharge(member.segment(), id, length as u64)
-        .is_ok()
+    member.blocks.recharge(member.segment(), id, length as u64).is_ok()
 }
 
 /// Wakes the PCB behind a reference.
 pub fn wake(member: &Member, method: Method, pcb_ref: u64) {
-    let pcb = member
-        .refs
-        .offset(method, pcb_ref)
-        .and_then(|offset| member.segment().pcb_at(offset));
+    let pcb = member.refs.offset(method, pcb_ref).and_then(|offset| member.segment().pcb_at(offset));
     if let Some(pcb) = pcb {
         pcb.wake_up(wait::now_ns());
     }

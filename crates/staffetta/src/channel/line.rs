@@ -119,11 +119,7 @@ pub enum Withdrawn {
 impl<P: Platform> Line<P> {
     /// A line where nobody has been.
     pub fn new() -> Self {
-        Line {
-            state: P::U64::new(0),
-            cells: [P::Hold::new(), P::Hold::new()],
-            reserved: 0,
-        }
+        Line { state: P::U64::new(0), cells: [P::Hold::new(), P::Hold::new()], reserved: 0 }
     }
 
     /// The state word now.
@@ -138,10 +134,7 @@ impl<P: Platform> Line<P> {
     /// what the other side published with the state that is left.
     #[inline(always)]
     fn change(&self, from: Word, to: Word) -> Result<(), Word> {
-        self.state
-            .compare_exchange(from.0, to.0, AcqRel, Acquire)
-            .map(drop)
-            .map_err(Word)
+        self.state.compare_exchange(from.0, to.0, AcqRel, Acquire).map(drop).map_err(Word)
     }
 
     /// Writes the cell of rendezvous `sequence`.
@@ -168,16 +161,14 @@ impl<P: Platform> Line<P> {
     #[inline(always)]
     pub fn offer(&self, sequence: u64, brings: u16) -> Result<Word, Word> {
         let offer = Word::new(OFFER, brings, sequence);
-        self.change(Word::new(IDLE, 0, sequence), offer)
-            .map(|()| offer)
+        self.change(Word::new(IDLE, 0, sequence), offer).map(|()| offer)
     }
 
     /// `IDLE(s) => WANT(s)`, by the receiver.
     #[inline(always)]
     pub fn want(&self, sequence: u64, brings: u16) -> Result<Word, Word> {
         let want = Word::new(WANT, brings, sequence);
-        self.change(Word::new(IDLE, 0, sequence), want)
-            .map(|()| want)
+        self.change(Word::new(IDLE, 0, sequence), want).map(|()| want)
     }
 
     /// `WANT(s) => IDLE(s+1)`, by the sender, with the cell written.
@@ -196,11 +187,7 @@ impl<P: Platform> Line<P> {
 
     /// `OFFER(s) => TAKING(s)` or `WANT(s) => GIVING(s)`: the second one starts to copy.
     pub fn begin(&self, first: Word) -> Result<Word, Word> {
-        let copying = first.with_state(if first.state() == OFFER {
-            TAKING
-        } else {
-            GIVING
-        });
+        let copying = first.with_state(if first.state() == OFFER { TAKING } else { GIVING });
         self.change(first, copying).map(|()| copying)
     }
 
@@ -211,22 +198,10 @@ impl<P: Platform> Line<P> {
         loop {
             let abandoned = now.state() == ABANDONED;
             // An abandoned TAKING did happen, an abandoned GIVING did not (L3).
-            let to = if abandoned && copying.state() == GIVING {
-                s + 2
-            } else {
-                s + 1
-            };
+            let to = if abandoned && copying.state() == GIVING { s + 2 } else { s + 1 };
             match self.change(now, Word::new(IDLE, 0, to)) {
-                Ok(()) if abandoned => {
-                    return Finished::Abandoned {
-                        wake: now.is_parked(),
-                    }
-                }
-                Ok(()) => {
-                    return Finished::Done {
-                        wake: now.is_parked(),
-                    }
-                }
+                Ok(()) if abandoned => return Finished::Abandoned { wake: now.is_parked() },
+                Ok(()) => return Finished::Done { wake: now.is_parked() },
                 // P was set, or the first one abandoned; or the word is a wreck that another
                 // process wrote: then there is nothing to finish.
                 Err(found) if found.sequence() == s && found.state() != IDLE => now = found,
@@ -240,16 +215,8 @@ impl<P: Platform> Line<P> {
         let mut now = copying;
         loop {
             match self.change(now, Word::new(IDLE, 0, copying.sequence() + 2)) {
-                Ok(()) if now.state() == ABANDONED => {
-                    return Finished::Abandoned {
-                        wake: now.is_parked(),
-                    }
-                }
-                Ok(()) => {
-                    return Finished::Done {
-                        wake: now.is_parked(),
-                    }
-                }
+                Ok(()) if now.state() == ABANDONED => return Finished::Abandoned { wake: now.is_parked() },
+                Ok(()) => return Finished::Done { wake: now.is_parked() },
                 Err(found) if found.sequence() == copying.sequence() && found.state() != IDLE => {
                     now = found;
                 }
@@ -302,11 +269,7 @@ impl<P: Platform> Line<P> {
             if now.sequence() != sequence || !matches!(now.state(), TAKING | GIVING) {
                 return Err(now);
             }
-            let was = if now.state() == TAKING {
-                brings::TAKING
-            } else {
-                brings::GIVING
-            };
+            let was = if now.state() == TAKING { brings::TAKING } else { brings::GIVING };
             match self.change(now, Word::new(ABANDONED, was, sequence)) {
                 Ok(()) => return Ok(()),
                 Err(found) => now = found,
@@ -318,10 +281,7 @@ impl<P: Platform> Line<P> {
     pub fn peek_reference(&self, sequence: u64) -> Reference3 {
         // SAFETY: the sender does not write this cell while `sequence + 1` is the word's sequence (L2); if that
         // changed meanwhile, what is read is garbage, which a hint may be. Volatile: not to be reasoned about.
-        unsafe {
-            self.cells[(sequence & 1) as usize]
-                .read(|cell| cell.cast::<Reference3>().read_volatile())
-        }
+        unsafe { self.cells[(sequence & 1) as usize].read(|cell| cell.cast::<Reference3>().read_volatile()) }
     }
 
     /// Reads the word by a read-modify-write: whoever changed something else first (its end, a death

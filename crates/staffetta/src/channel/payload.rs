@@ -18,10 +18,7 @@ impl<T: Message> Payload for T {
     #[inline]
     fn send_on(end: &End, value: T, patience: Patience) -> Result<(), SendError<T>> {
         if !end.member.here() {
-            return Err(SendError {
-                message: value,
-                why: SendFailure::Forked,
-            });
+            return Err(SendError { message: value, why: SendFailure::Forked });
         }
         // A message has no drop glue (message::Message, M2): it may be forgotten once its bytes are away.
         let value = ManuallyDrop::new(value);
@@ -50,10 +47,7 @@ impl<T: Message> Payload for T {
         let target = if length <= INLINE_BYTES {
             Incoming::Cell { bytes, length }
         } else {
-            Incoming::Private {
-                bytes,
-                capacity: length,
-            }
+            Incoming::Private { bytes, capacity: length }
         };
         // SAFETY: `value` lives until the call returns.
         match unsafe { end.receive(target, patience) } {
@@ -67,12 +61,7 @@ impl<T: Message> Payload for T {
 
 impl<T: Message + ?Sized> Payload for Parcel<T> {
     fn send_on(end: &End, parcel: Self, patience: Patience) -> Result<(), SendError<Self>> {
-        let fail = |parcel, why| {
-            Err(SendError {
-                message: parcel,
-                why,
-            })
-        };
+        let fail = |parcel, why| Err(SendError { message: parcel, why });
         if !end.member.here() {
             return fail(parcel, SendFailure::Forked);
         }
@@ -121,9 +110,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
 
 /// Puts a capability's descriptor into the hands of whoever holds the other end.
 fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailure> {
-    let peer = end
-        .await_peer(patience)
-        .map_err(|stop| end.send_failure(stop, patience))?;
+    let peer = end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?;
     if peer.slot() == end.member.slot {
         return Ok(()); // another thread of this process: one table
     }

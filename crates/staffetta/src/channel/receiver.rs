@@ -29,10 +29,7 @@ pub struct Receiver<T: Carried + ?Sized> {
 
 impl<T: Carried + ?Sized> Receiver<T> {
     pub(crate) fn new(end: End) -> Self {
-        Receiver {
-            end,
-            _messages: PhantomData,
-        }
+        Receiver { end, _messages: PhantomData }
     }
 
     /// How this end waits.
@@ -138,11 +135,7 @@ impl<T: Message + Copy> Receiver<[T]> {
     ///
     /// # Errors
     /// As [`recv_slice`](Self::recv_slice); `TimedOut`.
-    pub fn recv_slice_timeout(
-        &self,
-        into: &mut [T],
-        timeout: Duration,
-    ) -> Result<usize, RecvError> {
+    pub fn recv_slice_timeout(&self, into: &mut [T], timeout: Duration) -> Result<usize, RecvError> {
         self.recv_slice_within(into, Patience::Until(deadline_after(timeout)))
     }
 
@@ -150,10 +143,7 @@ impl<T: Message + Copy> Receiver<[T]> {
         if !self.end.member.here() {
             return Err(RecvError::Forked);
         }
-        let target = Incoming::Private {
-            bytes: into.as_mut_ptr().cast(),
-            capacity: size_of_val(into),
-        };
+        let target = Incoming::Private { bytes: into.as_mut_ptr().cast(), capacity: size_of_val(into) };
         // SAFETY: the slice is borrowed mutably until the call returns; both ends agreed on the type, so what is
         // written are elements.
         let length = unsafe { self.end.receive(target, patience) }
@@ -163,11 +153,7 @@ impl<T: Message + Copy> Receiver<[T]> {
 }
 
 impl<T: Message + ?Sized> Receiver<T> {
-    fn recv_variable_within(
-        &self,
-        variable: &mut Variable<T>,
-        patience: Patience,
-    ) -> Result<(), RecvError> {
+    fn recv_variable_within(&self, variable: &mut Variable<T>, patience: Patience) -> Result<(), RecvError> {
         if !self.end.member.here() {
             return Err(RecvError::Forked);
         }
@@ -181,11 +167,7 @@ impl<T: Message + ?Sized> Receiver<T> {
             return Err(RecvError::Corrupt);
         };
         let segment = self.end.member.segment();
-        let reference = self
-            .end
-            .member
-            .refs
-            .refer(self.end.spec().method, segment.map().block(block));
+        let reference = self.end.member.refs.refer(self.end.spec().method, segment.map().block(block));
         let schema = &self.end.spec().schema;
         let target = Incoming::Variable {
             bytes: variable.storage.raw().data().as_ptr(),
@@ -220,11 +202,7 @@ impl<T: Message + ?Sized> Receiver<T> {
     ///
     /// # Errors
     /// As [`recv_into`](Self::recv_into); `TimedOut`.
-    pub fn recv_into_timeout(
-        &self,
-        variable: &mut Variable<T>,
-        timeout: Duration,
-    ) -> Result<(), RecvError> {
+    pub fn recv_into_timeout(&self, variable: &mut Variable<T>, timeout: Duration) -> Result<(), RecvError> {
         self.recv_variable_within(variable, Patience::Until(deadline_after(timeout)))
     }
 

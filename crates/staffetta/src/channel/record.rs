@@ -89,10 +89,7 @@ impl Record {
             .iter()
             .flat_map(|w| w.load(std::sync::atomic::Ordering::Relaxed).to_le_bytes())
             .collect();
-        let len = self
-            .name_len
-            .load(std::sync::atomic::Ordering::Relaxed)
-            .min(NAME_BYTES_MAX as u64);
+        let len = self.name_len.load(std::sync::atomic::Ordering::Relaxed).min(NAME_BYTES_MAX as u64);
         String::from_utf8_lossy(&words[..len as usize]).into_owned()
     }
 }

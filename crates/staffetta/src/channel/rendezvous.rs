@@ -165,12 +165,7 @@ pub struct Memory {
 impl Memory {
     /// Of a side that has just attached.
     pub fn new<P: Platform>(line: &Line<P>, peer: &Side<P>, wait: Wait) -> Memory {
-        Memory {
-            expect: line.word().awake(),
-            peer: peer.end().awake(),
-            wait,
-            spinner: Spinner::default(),
-        }
+        Memory { expect: line.word().awake(), peer: peer.end().awake(), wait, spinner: Spinner::default() }
     }
 
     /// Accounts for the partner's end word `now`. True: the partner that was there is gone, and this
@@ -244,9 +239,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     filled = Some(what);
                     match self.line.offer(s, what) {
                         Ok(_) => {
-                            let Patience::Until(deadline) = patience else {
-                                unreachable!()
-                            };
+                            let Patience::Until(deadline) = patience else { unreachable!() };
                             return self.await_end(s, deadline, message.length(), true);
                         }
                         Err(found) => now = found,
@@ -264,9 +257,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 WANT => {
                     // A variable for a private target is staged.
                     let message = match message {
-                        Outgoing::Variable { bytes, length, .. } => {
-                            Outgoing::Private { bytes, length }
-                        }
+                        Outgoing::Variable { bytes, length, .. } => Outgoing::Private { bytes, length },
                         other => other,
                     };
                     if filled != Some(brings::CELL) {
@@ -299,25 +290,17 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         }
         let (reference, length, what) = match message {
             Outgoing::Private { bytes, length } => {
-                let (reference, to) = self
-                    .ground
-                    .stage((s & 1) as usize, length)
-                    .ok_or(Stop::Full)?;
+                let (reference, to) = self.ground.stage((s & 1) as usize, length).ok_or(Stop::Full)?;
                 // SAFETY: L2: nobody reads this staging block; it holds at least `length` bytes.
                 unsafe { self.tally.copy(bytes, to, length) };
                 (reference, length, brings::CELL)
             }
-            Outgoing::Variable {
-                length, reference, ..
-            } => (reference, length, brings::VARIABLE),
+            Outgoing::Variable { length, reference, .. } => (reference, length, brings::VARIABLE),
             Outgoing::Cell { .. } | Outgoing::Parcel(_) => unreachable!("filled above"),
         };
         let words: Reference3 = [reference, length as u64, 0];
         // SAFETY: passed on; a cell is as large as a `Reference3`.
-        unsafe {
-            self.line
-                .write_cell(s, |cell| cell.cast::<Reference3>().write(words))
-        };
+        unsafe { self.line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
         Ok(what)
     }
 
@@ -331,18 +314,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             Outgoing::Cell { bytes, length } => {
                 debug_assert!(length <= INLINE_BYTES);
                 // SAFETY: passed on; at most INLINE_BYTES.
-                unsafe {
-                    self.line
-                        .write_cell(s, |cell| self.tally.copy(bytes, cell.cast(), length))
-                };
+                unsafe { self.line.write_cell(s, |cell| self.tally.copy(bytes, cell.cast(), length)) };
                 true
             }
             Outgoing::Parcel(words) => {
                 // SAFETY: passed on.
-                unsafe {
-                    self.line
-                        .write_cell(s, |cell| cell.cast::<Reference3>().write(words))
-                };
+                unsafe { self.line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
                 true
             }
             Outgoing::Private { .. } | Outgoing::Variable { .. } => false,
@@ -362,11 +339,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             self.me.set_note(length);
             let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(giving);
             self.wake_if(wake);
-            return Some(Err(if fits {
-                Stop::Corrupt
-            } else {
-                Stop::TooLong { length, capacity }
-            }));
+            return Some(Err(if fits { Stop::Corrupt } else { Stop::TooLong { length, capacity } }));
         };
         // SAFETY: GIVING: the receiver does not touch its target; the range was checked.
         unsafe { self.tally.copy(message.bytes(), to, message.length()) };
@@ -398,9 +371,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         }
         let expect = self.memory.expect;
         // The fast path, mirror image of the sender's: guess, and do what the walk would do.
-        if let (Incoming::Cell { .. } | Incoming::Parcel(_), Patience::Until(deadline)) =
-            (target, patience)
-        {
+        if let (Incoming::Cell { .. } | Incoming::Parcel(_), Patience::Until(deadline)) = (target, patience) {
             let s = expect.sequence();
             if expect.state() == IDLE && self.line.want(s, brings::CELL).is_ok() {
                 self.await_end(s, deadline, target.capacity(), false)?;
@@ -425,11 +396,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 }
                 IDLE => {
                     let what = match target {
-                        Incoming::Variable {
-                            reference,
-                            capacity,
-                            ..
-                        } => {
+                        Incoming::Variable { reference, capacity, .. } => {
                             self.me.set_target(reference, capacity as u64);
                             brings::VARIABLE
                         }
@@ -437,9 +404,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     };
                     match self.line.want(s, what) {
                         Ok(_) => {
-                            let Patience::Until(deadline) = patience else {
-                                unreachable!()
-                            };
+                            let Patience::Until(deadline) = patience else { unreachable!() };
                             self.await_end(s, deadline, target.capacity(), false)?;
                             if what == brings::VARIABLE {
                                 // The sender copied, and left the length in its note.
@@ -478,39 +443,21 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
         match target {
             Incoming::Cell { bytes, length }
-            | Incoming::Variable {
-                bytes,
-                capacity: length,
-                small: true,
-                ..
-            } => {
+            | Incoming::Variable { bytes, capacity: length, small: true, .. } => {
                 // SAFETY: passed on; a small message is exactly `length` <= INLINE_BYTES.
-                unsafe {
-                    self.line
-                        .read_cell(s, |cell| self.tally.copy(cell.cast(), bytes, length))
-                };
+                unsafe { self.line.read_cell(s, |cell| self.tally.copy(cell.cast(), bytes, length)) };
                 Ok(length)
             }
             Incoming::Parcel(words) => {
                 // SAFETY: passed on.
-                unsafe {
-                    *words = self
-                        .line
-                        .read_cell(s, |cell| cell.cast::<Reference3>().read())
-                };
+                unsafe { *words = self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
                 Ok(0)
             }
-            Incoming::Private { bytes, capacity }
-            | Incoming::Variable {
-                bytes, capacity, ..
-            } => {
+            Incoming::Private { bytes, capacity } | Incoming::Variable { bytes, capacity, .. } => {
                 // SAFETY: passed on.
                 let (from, length) = unsafe { self.referred(s) }?;
                 if length > capacity {
-                    return Err(Stop::TooLong {
-                        length: length as u64,
-                        capacity: capacity as u64,
-                    });
+                    return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
                 }
                 // SAFETY: the staging block is stable like the cell (L2); ranges were checked.
                 unsafe { self.tally.copy(from, bytes, length) };
@@ -525,14 +472,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// As `Line::read_cell`.
     unsafe fn referred(&self, s: u64) -> Result<(*const u8, usize), Stop> {
         // SAFETY: passed on; the sender of a message that is not small wrote all three words.
-        let words = unsafe {
-            self.line
-                .read_cell(s, |cell| cell.cast::<Reference3>().read())
-        };
-        let from = self
-            .ground
-            .resolve(words[0], words[1])
-            .ok_or(Stop::Corrupt)?;
+        let words = unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+        let from = self.ground.resolve(words[0], words[1]).ok_or(Stop::Corrupt)?;
         Ok((from, usize::try_from(words[1]).map_err(|_| Stop::Corrupt)?))
     }
 
@@ -548,14 +489,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             Ok((from, length)) if length <= capacity => (from, length),
             other => {
                 self.me.set_note(capacity as u64);
-                let (Finished::Done { wake } | Finished::Abandoned { wake }) =
-                    self.line.refuse(taking);
+                let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(taking);
                 self.wake_if(wake);
                 let (_, length) = other?;
-                return Err(Stop::TooLong {
-                    length: length as u64,
-                    capacity: capacity as u64,
-                });
+                return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
             }
         };
         // SAFETY: TAKING: the sender does not touch its variable; the range was checked.
@@ -583,12 +520,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let mut waited = Waited::default();
         let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
         let end = loop {
-            let Memory {
-                peer: known,
-                wait: policy,
-                spinner,
-                ..
-            } = &mut *self.memory;
+            let Memory { peer: known, wait: policy, spinner, .. } = &mut *self.memory;
             let mut lost = None;
             let woken = wait(
                 *policy,
@@ -649,15 +581,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         // L3: it ended without happening: our message or target did not fit.
         let (mine, theirs) = (size as u64, self.peer.note());
         Err(if sender {
-            Stop::TooLong {
-                length: mine,
-                capacity: theirs,
-            }
+            Stop::TooLong { length: mine, capacity: theirs }
         } else {
-            Stop::TooLong {
-                length: theirs,
-                capacity: mine,
-            }
+            Stop::TooLong { length: theirs, capacity: mine }
         })
     }
 

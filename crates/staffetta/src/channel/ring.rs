@@ -43,9 +43,7 @@ const SLOT_BYTES: u64 = size_of::<Slot>() as u64;
 
 /// Bytes of one slot for messages of at most `message_bytes_max`.
 pub fn stride(message_bytes_max: u64) -> Option<u64> {
-    message_bytes_max
-        .checked_add(SLOT_BYTES)?
-        .checked_next_multiple_of(64)
+    message_bytes_max.checked_add(SLOT_BYTES)?.checked_next_multiple_of(64)
 }
 
 /// One party of a basic channel.
@@ -107,10 +105,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         counts: bool,
     ) -> Result<(), Stop> {
         if length as u64 > self.message_bytes_max {
-            return Err(Stop::TooLong {
-                length: length as u64,
-                capacity: self.message_bytes_max,
-            });
+            return Err(Stop::TooLong { length: length as u64, capacity: self.message_bytes_max });
         }
         let deadline = match patience {
             Patience::Try => Some(Instant::now()),
@@ -171,10 +166,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         let length = slot.length.load(Relaxed);
         if length > capacity as u64 || length > self.message_bytes_max {
             Self::change(slot, reading, FULL);
-            return Err(Stop::TooLong {
-                length,
-                capacity: capacity as u64,
-            });
+            return Err(Stop::TooLong { length, capacity: capacity as u64 });
         }
         // SAFETY: READING: the bytes are ours (N2); the length was checked.
         unsafe { self.copy(from, to, length as usize, counts) };
@@ -185,12 +177,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
     }
 
     /// Waits until the slot is in `state`.
-    fn await_slot(
-        &mut self,
-        place: u64,
-        state: u8,
-        deadline: Option<Instant>,
-    ) -> Result<Word, Stop> {
+    fn await_slot(&mut self, place: u64, state: u8, deadline: Option<Instant>) -> Result<Word, Stop> {
         let slot: *const Slot = self.slot(place).0;
         // SAFETY: the ring outlives `self` (it is part of the channel); a second borrow, since `self` is split below.
         let slot = unsafe { &*slot };
@@ -204,12 +191,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         }
         let mut waited = Waited::default();
         let (me, peer, ground) = (self.me, self.peer, self.ground);
-        let super::rendezvous::Memory {
-            peer: known,
-            wait: policy,
-            spinner,
-            ..
-        } = &mut *self.memory;
+        let super::rendezvous::Memory { peer: known, wait: policy, spinner, .. } = &mut *self.memory;
         let woken = wait(
             *policy,
             spinner,
@@ -232,10 +214,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
                 let now = Word(slot.word.load(Acquire));
                 now.state() != state
                     && (now.is_parked()
-                        || slot
-                            .word
-                            .compare_exchange(now.0, now.parked().0, AcqRel, Relaxed)
-                            .is_ok())
+                        || slot.word.compare_exchange(now.0, now.parked().0, AcqRel, Relaxed).is_ok())
             },
         );
         self.tally.waited(&waited);

@@ -29,10 +29,7 @@ pub struct Sender<T: Carried + ?Sized> {
 
 impl<T: Carried + ?Sized> Sender<T> {
     pub(crate) fn new(end: End) -> Self {
-        Sender {
-            end,
-            _messages: PhantomData,
-        }
+        Sender { end, _messages: PhantomData }
     }
 
     /// How this end waits.
@@ -129,20 +126,12 @@ impl<T: Message + Copy> Sender<[T]> {
 
     fn send_slice_within(&self, slice: &[T], patience: Patience) -> Result<(), SendError<()>> {
         if !self.end.member.here() {
-            return Err(SendError {
-                message: (),
-                why: SendFailure::Forked,
-            });
+            return Err(SendError { message: (), why: SendFailure::Forked });
         }
-        let message = Outgoing::Private {
-            bytes: slice.as_ptr().cast(),
-            length: size_of_val(slice),
-        };
+        let message = Outgoing::Private { bytes: slice.as_ptr().cast(), length: size_of_val(slice) };
         // SAFETY: the slice is borrowed until the call returns; T is Copy.
-        unsafe { self.end.send(message, patience) }.map_err(|stop| SendError {
-            message: (),
-            why: self.end.send_failure(stop, patience),
-        })
+        unsafe { self.end.send(message, patience) }
+            .map_err(|stop| SendError { message: (), why: self.end.send_failure(stop, patience) })
     }
 }
 
@@ -165,22 +154,13 @@ impl<T: Message + ?Sized> Sender<T> {
                 return fail(full.into());
             }
         }
-        let (Some(length), Some(block)) = (variable.length(), variable.storage.raw().block())
-        else {
+        let (Some(length), Some(block)) = (variable.length(), variable.storage.raw().block()) else {
             return fail(SendFailure::EmptyVariable);
         };
         let segment = self.end.member.segment();
-        let reference = self
-            .end
-            .member
-            .refs
-            .refer(self.end.spec().method, segment.map().block(block));
+        let reference = self.end.member.refs.refer(self.end.spec().method, segment.map().block(block));
         let bytes = variable.storage.raw().data().as_ptr();
-        let message = Outgoing::Variable {
-            bytes,
-            length,
-            reference,
-        };
+        let message = Outgoing::Variable { bytes, length, reference };
         // SAFETY: the variable is borrowed mutably: nobody writes it until this returns; if the storage is
         // abandoned it is replaced below.
         match unsafe { self.end.send(message, patience) } {

@@ -112,10 +112,7 @@ impl<P: Platform> Side<P> {
     }
 
     fn change_end(&self, from: Word, to: Word) -> Result<(), Word> {
-        self.end
-            .compare_exchange(from.0, to.0, AcqRel, Acquire)
-            .map(drop)
-            .map_err(Word)
+        self.end.compare_exchange(from.0, to.0, AcqRel, Acquire).map(drop).map_err(Word)
     }
 
     /// The PCB that sleeps for this side.
@@ -130,10 +127,7 @@ impl<P: Platform> Side<P> {
     }
     /// (reference, capacity) of the target variable.
     pub fn target(&self) -> (u64, u64) {
-        (
-            self.target_ref.load(Relaxed),
-            self.target_capacity.load(Relaxed),
-        )
+        (self.target_ref.load(Relaxed), self.target_capacity.load(Relaxed))
     }
     /// Published by the WANT that follows (S1).
     pub fn set_target(&self, reference: u64, capacity: u64) {

@@ -86,11 +86,7 @@ impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.kind)?;
         if self.kind == Kind::Basic {
-            write!(
-                f,
-                " of degree {}, messages of at most {} bytes",
-                self.degree, self.message_bytes_max
-            )?;
+            write!(f, " of degree {}, messages of at most {} bytes", self.degree, self.message_bytes_max)?;
         }
         write!(f, ", {} references, of ", self.method)?;
         if self.content == Content::Parcel {

@@ -26,17 +26,10 @@ pub struct InFlight {
 pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
     let segment = member.segment();
     let mut in_flight = InFlight::default();
-    let used = segment
-        .header()
-        .channels
-        .load(Acquire)
-        .min(CHANNELS_MAX as u64) as usize;
+    let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
     for index in 0..used {
         let record = segment.channel(index);
-        if !matches!(
-            Word(record.state.load(Acquire)).state(),
-            state::NAMED | state::UNNAMED
-        ) {
+        if !matches!(Word(record.state.load(Acquire)).state(), state::NAMED | state::UNNAMED) {
             continue;
         }
         let Some(spec) = read_spec(segment, index) else {
@@ -45,10 +38,9 @@ pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
         if spec.content == Content::Parcel {
             note_in_flight(member, record, &spec, &mut in_flight);
         }
-        for (dead, partner, is_sender) in [
-            (&record.sender, &record.receiver, true),
-            (&record.receiver, &record.sender, false),
-        ] {
+        for (dead, partner, is_sender) in
+            [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
+        {
             let end = dead.end();
             if end.state() != ATTACHED || end.slot() != slot {
                 continue;

@@ -51,19 +51,11 @@ pub struct Blocks {
 impl Blocks {
     /// For the process in `slot`.
     pub fn new(slot: u16) -> Blocks {
-        Blocks {
-            slot,
-            kept: std::array::from_fn(|_| Mutex::new(Vec::new())),
-        }
+        Blocks { slot, kept: std::array::from_fn(|_| Mutex::new(Vec::new())) }
     }
 
     /// A block of at least `bytes`, aligned to at least `align` (a power of two), owned by this process.
-    pub fn allocate(
-        &self,
-        segment: &Segment,
-        bytes: u64,
-        align: u64,
-    ) -> Result<BlockId, AllocateError> {
+    pub fn allocate(&self, segment: &Segment, bytes: u64, align: u64) -> Result<BlockId, AllocateError> {
         let map = segment.map();
         let page = segment.header().page_bytes.load(Relaxed);
         if align > page {
@@ -72,14 +64,8 @@ impl Blocks {
         // Parcels of 64 bytes and more lie on cache lines: their class does (map.rs, M1).
         let class = map
             .class_for(bytes.max(align))
-            .ok_or(AllocateError::TooLarge {
-                bytes,
-                bytes_max: 1 << map.class_max(),
-            })?;
-        let kept = self.kept[class as usize]
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .pop();
+            .ok_or(AllocateError::TooLarge { bytes, bytes_max: 1 << map.class_max() })?;
+        let kept = self.kept[class as usize].lock().unwrap_or_else(|e| e.into_inner()).pop();
         let id = match kept {
             Some(index) => BlockId { class, index },
             None => match self.take_free(segment, class) {
@@ -99,13 +85,9 @@ impl Blocks {
         let record = segment.block_record(id);
         let incarnation = Word(record.holder.load(Relaxed)).sequence() + 1;
         {
-            let mut kept = self.kept[id.class as usize]
-                .lock()
-                .unwrap_or_else(|e| e.into_inner());
+            let mut kept = self.kept[id.class as usize].lock().unwrap_or_else(|e| e.into_inner());
             if kept.len() < keep(id.class) {
-                record
-                    .holder
-                    .store(Word::new(OWNED, self.slot, incarnation).0, Release);
+                record.holder.store(Word::new(OWNED, self.slot, incarnation).0, Release);
                 kept.push(id.index);
                 return;
             }
@@ -118,13 +100,7 @@ impl Blocks {
         for (class, kept) in self.kept.iter().enumerate() {
             let indices = std::mem::take(&mut *kept.lock().unwrap_or_else(|e| e.into_inner()));
             for index in indices {
-                self.list(
-                    segment,
-                    BlockId {
-                        class: class as u32,
-                        index,
-                    },
-                );
+                self.list(segment, BlockId { class: class as u32, index });
             }
         }
     }
@@ -138,19 +114,14 @@ impl Blocks {
     /// process alone (the state word of the channel was acquired).
     #[inline]
     pub fn received(&self, segment: &Segment, id: BlockId, incarnation: u64) {
-        segment
-            .block_record(id)
-            .holder
-            .store(Word::new(OWNED, self.slot, incarnation).0, Relaxed);
+        segment.block_record(id).holder.store(Word::new(OWNED, self.slot, incarnation).0, Relaxed);
     }
 
     /// A block that the caller owns becomes part of a channel.
     pub fn give_to_channel(&self, segment: &Segment, id: BlockId) {
         let record = segment.block_record(id);
         let incarnation = Word(record.holder.load(Relaxed)).sequence();
-        record
-            .holder
-            .store(Word::new(CHANNEL, 0, incarnation).0, Release);
+        record.holder.store(Word::new(CHANNEL, 0, incarnation).0, Release);
     }
 
     fn take_free(&self, segment: &Segment, class: u32) -> Option<BlockId> {
@@ -166,8 +137,7 @@ impl Blocks {
             let record = segment.block_record(id);
             // The tag makes a list that changed meanwhile very unlikely to look the same; if it ever
             // does, B1 still holds: the claim below fails or is exclusive.
-            let next =
-                (record.next.load(Relaxed) & INDEX_MASK) | (tag(now).wrapping_add(1) << INDEX_BITS);
+            let next = (record.next.load(Relaxed) & INDEX_MASK) | (tag(now).wrapping_add(1) << INDEX_BITS);
             // AcqRel: acquires what the pusher released with the block.
             if let Err(found) = head.compare_exchange(now, next, AcqRel, Acquire) {
                 now = found;
@@ -187,11 +157,7 @@ impl Blocks {
     fn claim(&self, record: &BlockRecord, from: u8) -> bool {
         let now = Word(record.holder.load(Acquire));
         let mine = Word::new(OWNED, self.slot, now.sequence());
-        now.state() == from
-            && record
-                .holder
-                .compare_exchange(now.0, mine.0, AcqRel, Relaxed)
-                .is_ok()
+        now.state() == from && record.holder.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()
     }
 
     fn take_new(&self, segment: &Segment, class: u32) -> Result<BlockId, AllocateError> {
@@ -200,15 +166,9 @@ impl Blocks {
         loop {
             let index = used.load(Relaxed);
             if index >= limit {
-                return Err(AllocateError::ClassFull {
-                    bytes: 1 << class,
-                    blocks: limit,
-                });
+                return Err(AllocateError::ClassFull { bytes: 1 << class, blocks: limit });
             }
-            if used
-                .compare_exchange(index, index + 1, AcqRel, Relaxed)
-                .is_err()
-            {
+            if used.compare_exchange(index, index + 1, AcqRel, Relaxed).is_err() {
                 continue;
             }
             let id = BlockId { class, index };
@@ -219,12 +179,7 @@ impl Blocks {
     }
 
     /// A block that the caller holds is to hold `bytes` from now on.
-    pub fn recharge(
-        &self,
-        segment: &Segment,
-        id: BlockId,
-        bytes: u64,
-    ) -> Result<(), AllocateError> {
+    pub fn recharge(&self, segment: &Segment, id: BlockId, bytes: u64) -> Result<(), AllocateError> {
         let page = segment.header().page_bytes.load(Relaxed);
         self.charge_block(segment, id, bytes, page)
     }
@@ -264,11 +219,7 @@ impl Blocks {
             }
             header.charged_bytes.fetch_sub(more, Relaxed);
             if trimmed || self.trim(segment, 0) == 0 {
-                return Err(AllocateError::Full {
-                    bytes: asked,
-                    budget,
-                    charged: before,
-                });
+                return Err(AllocateError::Full { bytes: asked, budget, charged: before });
             }
             trimmed = true;
         }
@@ -285,12 +236,7 @@ impl Blocks {
         let header = segment.header();
         let page = header.page_bytes.load(Relaxed);
         let mut returned = 0;
-        for class in segment
-            .map()
-            .classes()
-            .rev()
-            .take_while(|class| 1 << class >= page)
-        {
+        for class in segment.map().classes().rev().take_while(|class| 1 << class >= page) {
             // Taken out of the list first: while it is punched it is ours, and nobody else's.
             let mut taken = Vec::new();
             while header.retained_bytes.load(Relaxed) > retain {
@@ -298,10 +244,7 @@ impl Blocks {
                     break;
                 };
                 let record = segment.block_record(id);
-                let given = record
-                    .charged
-                    .load(Relaxed)
-                    .saturating_sub(BLOCK_RECORD_BYTES);
+                let given = record.charged.load(Relaxed).saturating_sub(BLOCK_RECORD_BYTES);
                 if given != 0 && segment.punch(segment.map().block(id), id.bytes()).is_ok() {
                     record.charged.store(BLOCK_RECORD_BYTES, Relaxed);
                     Self::uncharge(segment, given);
@@ -320,13 +263,8 @@ impl Blocks {
     fn list(&self, segment: &Segment, id: BlockId) {
         let record = segment.block_record(id);
         let incarnation = Word(record.holder.load(Relaxed)).sequence() + 1;
-        record
-            .holder
-            .store(Word::new(FREE, 0, incarnation).0, Release);
-        segment
-            .header()
-            .retained_bytes
-            .fetch_add(record.charged.load(Relaxed), Relaxed);
+        record.holder.store(Word::new(FREE, 0, incarnation).0, Release);
+        segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
         push(segment, id);
     }
 
@@ -362,9 +300,7 @@ fn push(segment: &Segment, id: BlockId) {
 pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bool) -> u64 {
     let mut blocks = 0;
     for class in segment.map().classes() {
-        let used = segment.header().used[class as usize]
-            .load(Acquire)
-            .min(segment.map().count(class));
+        let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
         for index in 0..used {
             let id = BlockId { class, index };
             let record = segment.block_record(id);
@@ -374,15 +310,8 @@ pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> b
                 continue;
             }
             let free = Word::new(FREE, 0, now.sequence() + 1);
-            if record
-                .holder
-                .compare_exchange(now.0, free.0, AcqRel, Relaxed)
-                .is_ok()
-            {
-                segment
-                    .header()
-                    .retained_bytes
-                    .fetch_add(record.charged.load(Relaxed), Relaxed);
+            if record.holder.compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
+                segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
                 push(segment, id);
                 blocks += 1;
             }

@@ -101,13 +101,10 @@ impl BlockId {
 impl Map {
     /// None unless `window_bytes` is a power of two from [`WINDOW_MIN`] to [`WINDOW_MAX`].
     pub const fn new(window_bytes: u64) -> Option<Map> {
-        if !window_bytes.is_power_of_two() || window_bytes < WINDOW_MIN || window_bytes > WINDOW_MAX
-        {
+        if !window_bytes.is_power_of_two() || window_bytes < WINDOW_MIN || window_bytes > WINDOW_MAX {
             return None;
         }
-        Some(Map {
-            window_log2: window_bytes.trailing_zeros(),
-        })
+        Some(Map { window_log2: window_bytes.trailing_zeros() })
     }
 
     /// W.
@@ -127,11 +124,7 @@ impl Map {
 
     /// The class for `bytes` (0 counts as 1); None: larger than the largest block.
     pub const fn class_for(self, bytes: u64) -> Option<u32> {
-        let log2 = if bytes <= 1 {
-            0
-        } else {
-            64 - (bytes - 1).leading_zeros()
-        };
+        let log2 = if bytes <= 1 { 0 } else { 64 - (bytes - 1).leading_zeros() };
         let class = if log2 < CLASS_MIN { CLASS_MIN } else { log2 };
         if class > self.class_max() {
             return None;
@@ -149,11 +142,7 @@ impl Map {
 
     /// How many blocks of a class there are at most.
     pub const fn count(self, class: u32) -> u64 {
-        let region_log2 = if class < CLASS_LARGE {
-            self.window_log2 - 8
-        } else {
-            self.window_log2 - 5
-        };
+        let region_log2 = if class < CLASS_LARGE { self.window_log2 - 8 } else { self.window_log2 - 5 };
         1 << (region_log2 - class)
     }
 
@@ -196,10 +185,7 @@ impl Map {
             }
             (at as u32 - 20 + CLASS_MIN, region_log2)
         };
-        Some(BlockId {
-            class,
-            index: (offset & ((1 << region_log2) - 1)) >> class,
-        })
+        Some(BlockId { class, index: (offset & ((1 << region_log2) - 1)) >> class })
     }
 
     /// All classes of this window.
@@ -218,22 +204,13 @@ mod tests {
             let map = Map::new(1 << log2).unwrap();
             let mut end = FIXED_END;
             // Records first, then regions, each after the one before.
-            let first = map.block_record(BlockId {
-                class: CLASS_MIN,
-                index: 0,
-            });
+            let first = map.block_record(BlockId { class: CLASS_MIN, index: 0 });
             assert!(first >= end);
-            let last = BlockId {
-                class: map.class_max(),
-                index: map.count(map.class_max()) - 1,
-            };
+            let last = BlockId { class: map.class_max(), index: map.count(map.class_max()) - 1 };
             end = map.block_record(last) + BLOCK_RECORD_BYTES;
             for class in map.classes() {
                 let first = BlockId { class, index: 0 };
-                let last = BlockId {
-                    class,
-                    index: map.count(class) - 1,
-                };
+                let last = BlockId { class, index: map.count(class) - 1 };
                 assert!(map.block(first) >= end, "class {class} of 2^{log2}");
                 assert_eq!(map.block(first) % (1 << class), 0, "M1");
                 end = map.block(last) + last.bytes();

@@ -75,14 +75,7 @@ impl Segment {
         debug_assert!(offset + size_of::<T>() as u64 <= self.map.window_bytes());
         debug_assert!(offset % align_of::<T>() as u64 == 0);
         // SAFETY: G1: callers below give offsets of the map only, each aligned for its type; G2.
-        unsafe {
-            &*self
-                .mapping
-                .base()
-                .as_ptr()
-                .add(offset as usize)
-                .cast::<T>()
-        }
+        unsafe { &*self.mapping.base().as_ptr().add(offset as usize).cast::<T>() }
     }
 
     /// The header.
@@ -176,6 +169,5 @@ impl Segment {
 /// The header of a file whose first pages are mapped; None if they are too few.
 pub fn header_of(first: &Mapping) -> Option<&Header> {
     // SAFETY: long enough, page-aligned, and G2.
-    (first.len() >= size_of::<Header>())
-        .then(|| unsafe { &*first.base().as_ptr().cast::<Header>() })
+    (first.len() >= size_of::<Header>()).then(|| unsafe { &*first.base().as_ptr().cast::<Header>() })
 }

@@ -40,9 +40,7 @@ impl Word {
     /// State, slot and sequence in one word, nobody asleep.
     #[inline(always)]
     pub const fn new(state: u8, slot: u16, sequence: u64) -> Word {
-        Word(
-            (sequence << SEQUENCE_SHIFT) | ((slot as u64 & SLOT_MASK) << SLOT_SHIFT) | state as u64,
-        )
+        Word((sequence << SEQUENCE_SHIFT) | ((slot as u64 & SLOT_MASK) << SLOT_SHIFT) | state as u64)
     }
     /// The state, without P.
     #[inline(always)]
@@ -102,10 +100,7 @@ mod tests {
     #[test]
     fn fields_do_not_overlap() {
         let w = Word::new(5, 0xabc, (1 << 48) - 1);
-        assert_eq!(
-            (w.state(), w.slot(), w.sequence()),
-            (5, 0xabc, (1 << 48) - 1)
-        );
+        assert_eq!((w.state(), w.slot(), w.sequence()), (5, 0xabc, (1 << 48) - 1));
         assert!(!w.is_parked() && w.parked().is_parked());
         assert_eq!(w.parked().awake(), w);
         assert_eq!(w.parked().with_state(2).state(), 2);

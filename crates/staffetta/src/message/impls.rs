@@ -196,11 +196,7 @@ unsafe impl<T: Message> Message for Option<T> {
     sized!();
 
     fn schema() -> Schema {
-        let tag = if T::NONE_IS_ZERO {
-            Tag::Zero
-        } else {
-            Tag::Compiler(COMPILER.to_owned())
-        };
+        let tag = if T::NONE_IS_ZERO { Tag::Zero } else { Tag::Compiler(COMPILER.to_owned()) };
         Schema::option(T::schema(), size_of::<Self>(), align_of::<Self>(), tag)
     }
 }
@@ -259,23 +255,14 @@ mod tests {
         assert_eq!(text::<[f32; 3]>(), "12/4 [4/4 f32; 3]");
         assert_eq!(text::<[[u8; 2]]>(), "0/1 [2/1 [1/1 u8; 2]]");
         assert_eq!(text::<NonZero<u32>>(), "4/4 nonzero u32");
-        assert_eq!(
-            text::<Option<NonZero<u32>>>(),
-            "4/4 option zero 4/4 nonzero u32"
-        );
-        assert_eq!(
-            text::<Option<bool>>(),
-            format!("1/1 option by \"{COMPILER}\" 1/1 bool")
-        );
+        assert_eq!(text::<Option<NonZero<u32>>>(), "4/4 option zero 4/4 nonzero u32");
+        assert_eq!(text::<Option<bool>>(), format!("1/1 option by \"{COMPILER}\" 1/1 bool"));
         assert_eq!(text::<PhantomData<String>>(), "\"PhantomData\" 0/1 {}");
         assert_eq!(text::<Wrapping<u8>>(), "\"Wrapping<u8>\" 1/1 {0@0 1/1 u8}");
         #[cfg(target_pointer_width = "64")]
         assert_eq!(text::<usize>(), "\"usize\" 8/8 u64");
         #[cfg(target_pointer_width = "64")]
-        assert_eq!(
-            text::<NonZero<isize>>(),
-            "\"NonZero<isize>\" 8/8 nonzero i64"
-        );
+        assert_eq!(text::<NonZero<isize>>(), "\"NonZero<isize>\" 8/8 nonzero i64");
     }
 
     #[test]
@@ -364,9 +351,7 @@ mod tests {
         // SAFETY: M3: zero is valid.
         assert_eq!(unsafe { shape.read() }, Shape::Nothing);
         let schema = Shape::schema();
-        let crate::message::Kind::Enum { variants, .. } = schema.kind() else {
-            panic!("{schema}")
-        };
+        let crate::message::Kind::Enum { variants, .. } = schema.kind() else { panic!("{schema}") };
         let line = &variants[2];
         let mut bytes = [0u8; 8];
         bytes[0] = line.discriminant() as u8;

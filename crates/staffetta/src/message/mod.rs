@@ -68,9 +68,7 @@ pub mod schema;
 pub(crate) mod variable;
 
 #[doc(inline)]
-pub use schema::{
-    Field, Kind, Leaf, Schema, SchemaError, Tag, Variant, SCHEMA_DEPTH_MAX, SCHEMA_LENGTH_MAX,
-};
+pub use schema::{Field, Kind, Leaf, Schema, SchemaError, Tag, Variant, SCHEMA_DEPTH_MAX, SCHEMA_LENGTH_MAX};
 
 /// A type whose values can be handed to another process.
 ///
@@ -179,10 +177,7 @@ pub mod derive_support {
 
     /// The facts about `M`.
     pub const fn part<M: Message + ?Sized>() -> Part {
-        Part {
-            zero_valid: M::ZERO_VALID,
-            schema: M::schema,
-        }
+        Part { zero_valid: M::ZERO_VALID, schema: M::schema }
     }
 
     /// The declared identity: path, version, generic arguments.

@@ -43,48 +43,29 @@ pub(crate) struct Raw {
 
 impl Raw {
     /// `bytes` of fresh memory for `method`, not initialised.
-    fn allocate(
-        domain: &Domain,
-        method: Method,
-        bytes: u64,
-        align: u64,
-    ) -> Result<Raw, AllocateError> {
+    fn allocate(domain: &Domain, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
         let member = domain.member();
         if !member.here() {
             return Err(AllocateError::Forked);
         }
         let segment = member.segment();
         if method == Method::Capability {
-            let page = segment
-                .header()
-                .page_bytes
-                .load(std::sync::atomic::Ordering::Relaxed);
+            let page = segment.header().page_bytes.load(std::sync::atomic::Ordering::Relaxed);
             if align > page {
                 return Err(AllocateError::Alignment { align, page });
             }
             let table = member.refs.capabilities();
             let (id, data) = table.create(segment, &member.blocks, member.slot, bytes)?;
-            return Ok(Raw {
-                member: member.clone(),
-                memory: Memory::Capability(id),
-                data,
-            });
+            return Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data });
         }
         // Parcels of 64 bytes and more lie on cache lines.
         let id = member.blocks.allocate(segment, bytes, align)?;
         let offset = segment.map().block(id);
         let data = segment
             .pointer(offset, bytes)
-            .ok_or(AllocateError::TooLarge {
-                bytes,
-                bytes_max: segment.map().window_bytes(),
-            })?;
+            .ok_or(AllocateError::TooLarge { bytes, bytes_max: segment.map().window_bytes() })?;
         let incarnation = crate::memory::blocks::Blocks::incarnation(segment, id);
-        Ok(Raw {
-            member: member.clone(),
-            memory: Memory::Block(id, incarnation),
-            data,
-        })
+        Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data })
     }
 
     /// Takes over what a peer sent; `None` if its reference makes no sense.
@@ -104,11 +85,7 @@ impl Raw {
                 return Err(None);
             }
             member.blocks.received(segment, id, incarnation + 1);
-            return Ok(Raw {
-                member: member.clone(),
-                memory: Memory::Block(id, incarnation + 1),
-                data,
-            });
+            return Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data });
         }
         let index = member.refs.capability_index(reference).ok_or(None)?;
         let id = CapabilityId { index, incarnation };
@@ -119,11 +96,7 @@ impl Raw {
             table.unpin(id);
             return Err(None);
         }
-        Ok(Raw {
-            member: member.clone(),
-            memory: Memory::Capability(id),
-            data,
-        })
+        Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data })
     }
 
     /// The words by which a channel of `method` refers to it.
@@ -134,11 +107,9 @@ impl Raw {
                 let offset = refs.segment().map().block(id);
                 Ok([refs.refer(method, offset), length as u64, incarnation])
             }
-            (Memory::Capability(id), Method::Capability) => Ok([
-                refs.refer_capability(id.index),
-                length as u64,
-                id.incarnation,
-            ]),
+            (Memory::Capability(id), Method::Capability) => {
+                Ok([refs.refer_capability(id.index), length as u64, id.incarnation])
+            }
             (Memory::Block(..), Method::Capability) => Err(SendFailure::WrongMemory {
                 channel: method,
                 lies: "the domain's window",
@@ -254,39 +225,18 @@ impl Parcels<'_> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn uninit<T: Message>(&self) -> Result<Parcel<MaybeUninit<T>>, AllocateError> {
-        let raw = Raw::allocate(
-            self.domain,
-            self.method,
-            size_of::<T>() as u64,
-            align_of::<T>() as u64,
-        )?;
-        Ok(Parcel {
-            raw,
-            tail: 0,
-            _owns: PhantomData,
-        })
+        let raw = Raw::allocate(self.domain, self.method, size_of::<T>() as u64, align_of::<T>() as u64)?;
+        Ok(Parcel { raw, tail: 0, _owns: PhantomData })
     }
 
     /// A slice to be written in place.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn uninit_slice<T: Message>(
-        &self,
-        n: usize,
-    ) -> Result<Parcel<[MaybeUninit<T>]>, AllocateError> {
+    pub fn uninit_slice<T: Message>(&self, n: usize) -> Result<Parcel<[MaybeUninit<T>]>, AllocateError> {
         let bytes = <[T] as Message>::length(n).ok_or(AllocateError::Length { tail: n })?;
-        let raw = Raw::allocate(
-            self.domain,
-            self.method,
-            bytes as u64,
-            align_of::<T>() as u64,
-        )?;
-        Ok(Parcel {
-            raw,
-            tail: n,
-            _owns: PhantomData,
-        })
+        let raw = Raw::allocate(self.domain, self.method, bytes as u64, align_of::<T>() as u64)?;
+        Ok(Parcel { raw, tail: n, _owns: PhantomData })
     }
 
     /// Raw storage, for variables.
@@ -296,11 +246,7 @@ impl Parcels<'_> {
         align: usize,
     ) -> Result<Parcel<[MaybeUninit<u8>]>, AllocateError> {
         let raw = Raw::allocate(self.domain, self.method, bytes as u64, align as u64)?;
-        Ok(Parcel {
-            raw,
-            tail: bytes,
-            _owns: PhantomData,
-        })
+        Ok(Parcel { raw, tail: bytes, _owns: PhantomData })
     }
 
     /// A parcel of zeroes with `tail` elements in its trailing slice (0 for a sized type). Does not compile for types of
@@ -309,22 +255,13 @@ impl Parcels<'_> {
     /// # Errors
     /// As [`new`](Self::new), and if no message of this type is that long.
     pub fn zeroed<T: Message + ?Sized>(&self, tail: usize) -> Result<Parcel<T>, AllocateError> {
-        const {
-            assert!(
-                T::ZERO_VALID,
-                "all zeroes is not a value of this type: use Parcel::new or uninit"
-            )
-        };
+        const { assert!(T::ZERO_VALID, "all zeroes is not a value of this type: use Parcel::new or uninit") };
         let length = T::length(tail).ok_or(AllocateError::Length { tail })?;
         let bytes = length.next_multiple_of(T::ALIGN);
         let raw = Raw::allocate(self.domain, self.method, bytes as u64, T::ALIGN as u64)?;
         // SAFETY: Q1, Q2: fresh memory of at least `bytes`.
         unsafe { raw.data.as_ptr().write_bytes(0, bytes) };
-        Ok(Parcel {
-            raw,
-            tail,
-            _owns: PhantomData,
-        })
+        Ok(Parcel { raw, tail, _owns: PhantomData })
     }
 }
 
@@ -381,11 +318,7 @@ impl<T: Message + ?Sized> Parcel<T> {
             Memory::Block(id, _) => id.bytes(),
             Memory::Capability(_) => u64::MAX, // a whole number of pages, checked when it was acquired
         };
-        (whole as u64 <= room).then_some(Parcel {
-            raw,
-            tail,
-            _owns: PhantomData,
-        })
+        (whole as u64 <= room).then_some(Parcel { raw, tail, _owns: PhantomData })
     }
 
     fn pointer(&self) -> *mut T {
@@ -416,12 +349,7 @@ impl<T: Message + ?Sized> Parcel<T> {
         // SAFETY: `raw` is never used again, and never dropped.
         let member = unsafe { std::ptr::read(&raw.member) };
         member.refs.capabilities().release(id);
-        Ok(Capability {
-            member,
-            id,
-            length,
-            _owns: PhantomData,
-        })
+        Ok(Capability { member, id, length, _owns: PhantomData })
     }
 }
 
@@ -441,11 +369,7 @@ impl<T: Message> Parcel<MaybeUninit<T>> {
     /// # Safety
     /// It has.
     pub unsafe fn assume_init(self) -> Parcel<T> {
-        Parcel {
-            raw: self.raw,
-            tail: self.tail,
-            _owns: PhantomData,
-        }
+        Parcel { raw: self.raw, tail: self.tail, _owns: PhantomData }
     }
 
     /// Writes `value` in place.
@@ -465,11 +389,7 @@ impl<T: Message> Parcel<[MaybeUninit<T>]> {
     /// # Safety
     /// They have.
     pub unsafe fn assume_init_slice(self) -> Parcel<[T]> {
-        Parcel {
-            raw: self.raw,
-            tail: self.tail,
-            _owns: PhantomData,
-        }
+        Parcel { raw: self.raw, tail: self.tail, _owns: PhantomData }
     }
 
     /// The elements, to be written.
@@ -541,27 +461,14 @@ impl<T: Message + ?Sized> Capability<T> {
         if !self.member.here() {
             return Err((self, AcquireError::Forked));
         }
-        match self
-            .member
-            .refs
-            .capabilities()
-            .acquire(self.id, Access::ReadWrite)
-        {
+        match self.member.refs.capabilities().acquire(self.id, Access::ReadWrite) {
             Ok(data) => {
                 let this = std::mem::ManuallyDrop::new(self);
                 // SAFETY: `this` is never used again, and never dropped.
                 let member = unsafe { std::ptr::read(&this.member) };
-                let raw = Raw {
-                    member,
-                    memory: Memory::Capability(this.id),
-                    data,
-                };
+                let raw = Raw { member, memory: Memory::Capability(this.id), data };
                 let tail = T::tail(this.length).unwrap_or(0);
-                Ok(Parcel {
-                    raw,
-                    tail,
-                    _owns: PhantomData,
-                })
+                Ok(Parcel { raw, tail, _owns: PhantomData })
             }
             Err(why) => Err((self, why)),
         }
@@ -579,11 +486,7 @@ impl<T: Message + ?Sized> Capability<T> {
         if (mapping.len()) < self.length {
             return Err(AcquireError::NotHeld);
         }
-        Ok(ReadOnly {
-            mapping,
-            tail: T::tail(self.length).unwrap_or(0),
-            _capability: PhantomData,
-        })
+        Ok(ReadOnly { mapping, tail: T::tail(self.length).unwrap_or(0), _capability: PhantomData })
     }
 
     /// Seals it against writing, for ever and for everybody.
@@ -603,10 +506,7 @@ impl<T: Message + ?Sized> Capability<T> {
 impl<T: Message + ?Sized> Drop for Capability<T> {
     fn drop(&mut self) {
         if self.member.here() {
-            self.member
-                .refs
-                .capabilities()
-                .free(self.member.segment(), self.id);
+            self.member.refs.capabilities().free(self.member.segment(), self.id);
         }
     }
 }
@@ -633,13 +533,7 @@ impl<T: Message + ?Sized> Deref for ReadOnly<'_, T> {
 impl Table {
     fn map_read(&self, id: CapabilityId) -> Result<Mapping, AcquireError> {
         self.with_file(id, |file, bytes| {
-            Ok(Mapping::map(
-                file,
-                0,
-                bytes as usize,
-                Placement::Anywhere,
-                Access::Read,
-            )?)
+            Ok(Mapping::map(file, 0, bytes as usize, Placement::Anywhere, Access::Read)?)
         })
     }
 }

@@ -261,11 +261,7 @@ pub enum SchemaError {
 impl Field {
     /// A field at `offset` bytes from the start of its struct or enum.
     pub fn new(name: impl Into<String>, offset: usize, schema: Schema) -> Field {
-        Field {
-            name: name.into(),
-            offset: offset as u64,
-            schema,
-        }
+        Field { name: name.into(), offset: offset as u64, schema }
     }
 
     /// The name; a number in a tuple.
@@ -286,16 +282,8 @@ impl Field {
 
 impl Variant {
     /// A variant; its fields' offsets count from the start of the enum.
-    pub fn new(
-        name: impl Into<String>,
-        discriminant: i128,
-        fields: impl Into<Vec<Field>>,
-    ) -> Variant {
-        Variant {
-            name: name.into(),
-            discriminant,
-            fields: fields.into(),
-        }
+    pub fn new(name: impl Into<String>, discriminant: i128, fields: impl Into<Vec<Field>>) -> Variant {
+        Variant { name: name.into(), discriminant, fields: fields.into() }
     }
 
     /// The name.
@@ -333,10 +321,7 @@ impl Schema {
             identity: String::new(),
             size: element.size.saturating_mul(len),
             align: element.align,
-            kind: Kind::Array {
-                element: Box::new(element),
-                len,
-            },
+            kind: Kind::Array { element: Box::new(element), len },
         }
     }
 
@@ -346,9 +331,7 @@ impl Schema {
             identity: String::new(),
             size: 0,
             align: element.align,
-            kind: Kind::Slice {
-                element: Box::new(element),
-            },
+            kind: Kind::Slice { element: Box::new(element) },
         }
     }
 
@@ -389,12 +372,7 @@ impl Schema {
     }
 
     fn new(size: u64, align: usize, kind: Kind) -> Schema {
-        Schema {
-            identity: String::new(),
-            size,
-            align: align as u64,
-            kind,
-        }
+        Schema { identity: String::new(), size, align: align as u64, kind }
     }
 }
 
@@ -539,12 +517,7 @@ impl Schema {
     /// ```
     pub fn pretty(&self) -> String {
         let mut text = String::new();
-        text.push_str(&format!(
-            "{}: {}, align {}",
-            self.identity(),
-            self.extent(),
-            self.align
-        ));
+        text.push_str(&format!("{}: {}, align {}", self.identity(), self.extent(), self.align));
         self.write_pretty_parts(&mut text, 1);
         text
     }
@@ -679,58 +652,28 @@ impl Schema {
             | (Kind::Slice { element: a }, Kind::Slice { element: b }) => {
                 a.difference_part(&format!("{path}[]"), b)
             }
-            (Kind::Option { inner: a, tag: t }, Kind::Option { inner: b, tag: u }) => a
-                .difference_part(&format!("{path}?"), b)
-                .or_else(|| difference_of_tags(path, t, u)),
-            (Kind::Struct { fields: a }, Kind::Struct { fields: b }) => {
-                difference_of_fields(path, a, b)
+            (Kind::Option { inner: a, tag: t }, Kind::Option { inner: b, tag: u }) => {
+                a.difference_part(&format!("{path}?"), b).or_else(|| difference_of_tags(path, t, u))
             }
-            (
-                Kind::Enum {
-                    repr: r,
-                    variants: a,
-                },
-                Kind::Enum {
-                    repr: s,
-                    variants: b,
-                },
-            ) => {
+            (Kind::Struct { fields: a }, Kind::Struct { fields: b }) => difference_of_fields(path, a, b),
+            (Kind::Enum { repr: r, variants: a }, Kind::Enum { repr: s, variants: b }) => {
                 if r != s {
-                    Some(format!(
-                        "{}: the discriminant is {r} here, {s} there",
-                        subject(path)
-                    ))
+                    Some(format!("{}: the discriminant is {r} here, {s} there", subject(path)))
                 } else {
                     difference_of_variants(path, a, b)
                 }
             }
-            (a, b) if a != b => Some(format!(
-                "{}: {} here, {} there",
-                subject(path),
-                a.noun(),
-                b.noun()
-            )),
+            (a, b) if a != b => Some(format!("{}: {} here, {} there", subject(path), a.noun(), b.noun())),
             _ => None,
         };
         inside
             .or_else(|| {
-                (self.size != other.size).then(|| {
-                    format!(
-                        "{}: {} here, {} there",
-                        subject(path),
-                        self.extent(),
-                        other.extent()
-                    )
-                })
+                (self.size != other.size)
+                    .then(|| format!("{}: {} here, {} there", subject(path), self.extent(), other.extent()))
             })
             .or_else(|| {
                 (self.align != other.align).then(|| {
-                    format!(
-                        "{}: aligned to {} here, to {} there",
-                        subject(path),
-                        self.align,
-                        other.align
-                    )
+                    format!("{}: aligned to {} here, to {} there", subject(path), self.align, other.align)
                 })
             })
             .or_else(|| {
@@ -739,11 +682,7 @@ impl Schema {
                     "{}: the identity {} is declared {} only",
                     subject(path),
                     self.identity(),
-                    if self.identity.is_empty() {
-                        "there"
-                    } else {
-                        "here"
-                    }
+                    if self.identity.is_empty() { "there" } else { "here" }
                 ))
             })
     }
@@ -796,14 +735,8 @@ fn difference_of_tags(path: &str, here: &Tag, there: &Tag) -> Option<String> {
             Tag::Compiler(compiler) => format!("laid out by {}", compiler.escape_debug()),
         }
     }
-    (here != there).then(|| {
-        format!(
-            "{}: `None` is {} here, {} there",
-            subject(path),
-            noun(here),
-            noun(there)
-        )
-    })
+    (here != there)
+        .then(|| format!("{}: `None` is {} here, {} there", subject(path), noun(here), noun(there)))
 }
 
 fn difference_of_fields(path: &str, here: &[Field], there: &[Field]) -> Option<String> {
@@ -859,9 +792,7 @@ fn difference_of_variants(path: &str, here: &[Variant], there: &[Variant]) -> Op
         return difference_of_fields(&p, &a.fields, &b.fields);
     }
     let lone = |variants: &[Variant], common: usize, place: &str| {
-        variants
-            .get(common)
-            .map(|variant| format!("variant `{}` {place} only", below(path, &variant.name)))
+        variants.get(common).map(|variant| format!("variant `{}` {place} only", below(path, &variant.name)))
     };
     lone(here, there.len(), "here").or_else(|| lone(there, here.len(), "there"))
 }
@@ -911,12 +842,7 @@ impl Schema {
 
     /// S1 for this node; its parts have been checked.
     fn check_this(&self) -> Result<(), SchemaError> {
-        let wrong = |reason| {
-            Err(SchemaError::Layout {
-                part: self.identity().into_owned(),
-                reason,
-            })
-        };
+        let wrong = |reason| Err(SchemaError::Layout { part: self.identity().into_owned(), reason });
         if !self.align.is_power_of_two() || self.align > 1 << 29 {
             return wrong("the alignment is not a power of two up to 2^29");
         }
@@ -1186,10 +1112,7 @@ struct Parser<'t> {
 
 impl<'t> Parser<'t> {
     fn expected(&self, expected: &'static str) -> SchemaError {
-        SchemaError::Syntax {
-            at: self.at,
-            expected,
-        }
+        SchemaError::Syntax { at: self.at, expected }
     }
 
     fn rest(&self) -> &'t str {
@@ -1328,12 +1251,7 @@ impl<'t> Parser<'t> {
         let align = self.number()?;
         self.token(" ")?;
         let kind = self.kind(depth)?;
-        let schema = Schema {
-            identity,
-            size,
-            align,
-            kind,
-        };
+        let schema = Schema { identity, size, align, kind };
         // Parts first, as they are parsed: each node is checked once.
         schema.check_this()?;
         Ok(schema)
@@ -1352,9 +1270,7 @@ impl<'t> Parser<'t> {
             return Ok(kind);
         }
         if self.rest().starts_with('{') {
-            return Ok(Kind::Struct {
-                fields: self.fields(depth)?,
-            });
+            return Ok(Kind::Struct { fields: self.fields(depth)? });
         }
         let start = self.at;
         match self.word() {
@@ -1373,11 +1289,7 @@ impl<'t> Parser<'t> {
                     let discriminant = self.discriminant()?;
                     self.token(" ")?;
                     let fields = self.fields(depth)?;
-                    variants.push(Variant {
-                        name,
-                        discriminant,
-                        fields,
-                    });
+                    variants.push(Variant { name, discriminant, fields });
                     if self.eat("}") {
                         return Ok(Kind::Enum { repr, variants });
                     }
@@ -1418,11 +1330,7 @@ impl<'t> Parser<'t> {
             let offset = self.number()?;
             self.token(" ")?;
             let schema = self.schema(depth + 1)?;
-            fields.push(Field {
-                name,
-                offset,
-                schema,
-            });
+            fields.push(Field { name, offset, schema });
             if self.eat("}") {
                 return Ok(fields);
             }
@@ -1469,11 +1377,7 @@ mod tests {
             let offset = at;
             at += schema.size;
             align = align.max(schema.align);
-            fields.push(Field {
-                name,
-                offset,
-                schema,
-            });
+            fields.push(Field { name, offset, schema });
         }
         (fields, at, align)
     }
@@ -1492,12 +1396,7 @@ mod tests {
 
     fn structure(identity: String, schemas: Vec<Schema>) -> Schema {
         let (fields, end, align) = laid_out(named(schemas), 0);
-        Schema {
-            identity,
-            size: end.next_multiple_of(align),
-            align,
-            kind: Kind::Struct { fields },
-        }
+        Schema { identity, size: end.next_multiple_of(align), align, kind: Kind::Struct { fields } }
     }
 
     fn enumeration(identity: String, bodies: Vec<Vec<Schema>>) -> Schema {
@@ -1507,37 +1406,20 @@ mod tests {
             let (fields, end, fields_align) = laid_out(named(body), 2);
             size = size.max(end);
             align = align.max(fields_align);
-            variants.push(Variant {
-                name: format!("V{index}"),
-                discriminant: index as i128 * 7 - 3,
-                fields,
-            });
+            variants.push(Variant { name: format!("V{index}"), discriminant: index as i128 * 7 - 3, fields });
         }
-        let kind = Kind::Enum {
-            repr: Leaf::I16,
-            variants,
-        };
-        Schema {
-            identity,
-            size: size.next_multiple_of(align),
-            align,
-            kind,
-        }
+        let kind = Kind::Enum { repr: Leaf::I16, variants };
+        Schema { identity, size: size.next_multiple_of(align), align, kind }
     }
 
     fn identity() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just(String::new()),
-            "[a-z]{1,6}::[A-Z]@[1-9]<[a-z]>",
-            "\\PC{0,4}\n?\\\\?\"?"
-        ]
+        prop_oneof![Just(String::new()), "[a-z]{1,6}::[A-Z]@[1-9]<[a-z]>", "\\PC{0,4}\n?\\\\?\"?"]
     }
 
     /// Consistent sized schemas.
     fn sized() -> impl Strategy<Value = Schema> {
         let leaf = prop_oneof![
-            prop::sample::select(Leaf::ALL)
-                .prop_map(|leaf| Schema::leaf(leaf, leaf.size() as usize)),
+            prop::sample::select(Leaf::ALL).prop_map(|leaf| Schema::leaf(leaf, leaf.size() as usize)),
             Just(Schema::non_zero(Leaf::U32, 4)),
             Just(usize::schema()),
         ];
@@ -1546,19 +1428,12 @@ mod tests {
                 (inner.clone(), 0usize..4).prop_map(|(element, len)| Schema::array(element, len)),
                 (inner.clone(), any::<bool>()).prop_map(|(value, zero)| {
                     let (size, align) = (value.size as usize, value.align as usize);
-                    let tag = if zero {
-                        Tag::Zero
-                    } else {
-                        Tag::Compiler(String::from("rustc \"1\""))
-                    };
+                    let tag = if zero { Tag::Zero } else { Tag::Compiler(String::from("rustc \"1\"")) };
                     Schema::option(value, size, align, tag)
                 }),
                 (identity(), prop::collection::vec(inner.clone(), 0..5))
                     .prop_map(|(identity, fields)| structure(identity, fields)),
-                (
-                    identity(),
-                    prop::collection::vec(prop::collection::vec(inner, 0..3), 1..4)
-                )
+                (identity(), prop::collection::vec(prop::collection::vec(inner, 0..3), 1..4))
                     .prop_map(|(identity, bodies)| enumeration(identity, bodies)),
             ]
         })
@@ -1572,23 +1447,14 @@ mod tests {
             }
             let slice = Schema::slice(element);
             let (fields, size, align) = laid_out(named(vec![head, slice]), 0);
-            Schema {
-                identity: String::new(),
-                size,
-                align,
-                kind: Kind::Struct { fields },
-            }
+            Schema { identity: String::new(), size, align, kind: Kind::Struct { fields } }
         })
     }
 
     const CASES: u32 = if cfg!(miri) { 4 } else { 512 };
 
     fn config() -> ProptestConfig {
-        ProptestConfig {
-            cases: CASES,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        }
+        ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() }
     }
 
     proptest! {
@@ -1687,10 +1553,7 @@ mod tests {
             "4/4 {é@0 4/4 u32}",
         ] {
             let error = Schema::parse(text).unwrap_err();
-            assert!(
-                matches!(error, SchemaError::Syntax { .. }),
-                "{text}: {error}"
-            );
+            assert!(matches!(error, SchemaError::Syntax { .. }), "{text}: {error}");
         }
         for text in [
             "\"\\u{7}\\\\\\\"é\" 4/4 u32",
@@ -1739,10 +1602,7 @@ mod tests {
             "0/2147483648 {}",
         ] {
             let error = Schema::parse(text).unwrap_err();
-            assert!(
-                matches!(error, SchemaError::Layout { .. }),
-                "{text}: {error}"
-            );
+            assert!(matches!(error, SchemaError::Layout { .. }), "{text}: {error}");
         }
     }
 
@@ -1753,18 +1613,9 @@ mod tests {
             format!("{open}1/1 u8{close}")
         };
         assert!(Schema::parse(&nested(SCHEMA_DEPTH_MAX)).is_ok());
-        assert_eq!(
-            Schema::parse(&nested(SCHEMA_DEPTH_MAX + 1)),
-            Err(SchemaError::TooDeep)
-        );
-        assert_eq!(
-            Schema::parse(&"0/1 [".repeat(10_000)),
-            Err(SchemaError::TooDeep)
-        );
-        assert_eq!(
-            Schema::parse(&"0/1 {a@0 ".repeat(7_000)),
-            Err(SchemaError::TooDeep)
-        );
+        assert_eq!(Schema::parse(&nested(SCHEMA_DEPTH_MAX + 1)), Err(SchemaError::TooDeep));
+        assert_eq!(Schema::parse(&"0/1 [".repeat(10_000)), Err(SchemaError::TooDeep));
+        assert_eq!(Schema::parse(&"0/1 {a@0 ".repeat(7_000)), Err(SchemaError::TooDeep));
 
         let named = |length| format!("\"{}\" 1/1 u8", "x".repeat(length - 9));
         assert!(Schema::parse(&named(SCHEMA_LENGTH_MAX)).is_ok());
@@ -1792,31 +1643,11 @@ mod tests {
     fn each_kind_of_difference_is_a_sentence() {
         for (here, there, sentence) in [
             ("1/1 u8", "2/2 u16", "the type is u8 here, u16 there"),
-            (
-                "\"u8\" 1/1 u8",
-                "1/1 u8",
-                "the type: the identity u8 is declared here only",
-            ),
-            (
-                "\"a\" 4/4 u32",
-                "\"a\" 4/2 u32",
-                "the type: aligned to 4 here, to 2 there",
-            ),
-            (
-                "\"a\" 4/4 u32",
-                "\"a\" 4/4 f32",
-                "the type: u32 here, f32 there",
-            ),
-            (
-                "\"a\" 4/4 {}",
-                "\"a\" 8/4 {}",
-                "the type: 4 bytes here, 8 bytes there",
-            ),
-            (
-                "\"a\" 4/4 {}",
-                "\"a\" 4/4 [4/4 u32; 1]",
-                "the type: a struct here, an array there",
-            ),
+            ("\"u8\" 1/1 u8", "1/1 u8", "the type: the identity u8 is declared here only"),
+            ("\"a\" 4/4 u32", "\"a\" 4/2 u32", "the type: aligned to 4 here, to 2 there"),
+            ("\"a\" 4/4 u32", "\"a\" 4/4 f32", "the type: u32 here, f32 there"),
+            ("\"a\" 4/4 {}", "\"a\" 8/4 {}", "the type: 4 bytes here, 8 bytes there"),
+            ("\"a\" 4/4 {}", "\"a\" 4/4 [4/4 u32; 1]", "the type: a struct here, an array there"),
             (
                 "\"a\" 1/1 enum u8 {A = 1 {}}",
                 "\"a\" 1/1 enum u8 {A = 2 {}}",

@@ -42,13 +42,7 @@ impl<T: Message + ?Sized> Variable<T> {
     pub(crate) fn allocate(domain: &Domain, tail_max: usize) -> Result<Self, AllocateError> {
         let capacity = T::length(tail_max).ok_or(AllocateError::Length { tail: tail_max })?;
         let storage = Self::storage(domain, capacity)?;
-        Ok(Variable {
-            storage,
-            spare: None,
-            capacity,
-            tail: None,
-            _owns: PhantomData,
-        })
+        Ok(Variable { storage, spare: None, capacity, tail: None, _owns: PhantomData })
     }
 
     fn storage(
@@ -57,9 +51,7 @@ impl<T: Message + ?Sized> Variable<T> {
     ) -> Result<Parcel<[std::mem::MaybeUninit<u8>]>, AllocateError> {
         // A block is aligned to its size, so rounding up to ALIGN also aligns; small ones are rounded to ALIGN itself.
         let bytes = capacity.max(1).next_multiple_of(T::ALIGN);
-        domain
-            .parcels(crate::Method::default())
-            .uninit_aligned(bytes, T::ALIGN)
+        domain.parcels(crate::Method::default()).uninit_aligned(bytes, T::ALIGN)
     }
 
     /// Sees to it that there is a spare for a timed operation.
@@ -114,23 +106,14 @@ impl<T: Message + ?Sized> Variable<T> {
     /// Makes it a message of zeroes with `tail` elements (0 for a sized type); None if there is no room.
     /// Does not compile for types of which zeroes are no value.
     pub fn zero(&mut self, tail: usize) -> Option<&mut T> {
-        const {
-            assert!(
-                T::ZERO_VALID,
-                "all zeroes is not a value of this type: use set"
-            )
-        };
+        const { assert!(T::ZERO_VALID, "all zeroes is not a value of this type: use set") };
         let length = T::length(tail).filter(|l| *l <= self.capacity)?;
         if !self.storage.raw().member().here() {
             return None;
         }
         // SAFETY: V1; `length <= capacity`, rounded up to ALIGN the storage is still large enough.
         unsafe {
-            self.storage
-                .raw()
-                .data()
-                .as_ptr()
-                .write_bytes(0, length.next_multiple_of(T::ALIGN));
+            self.storage.raw().data().as_ptr().write_bytes(0, length.next_multiple_of(T::ALIGN));
         }
         self.tail = Some(tail);
         self.get_mut()

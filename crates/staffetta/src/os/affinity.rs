@@ -12,9 +12,7 @@ use rustix::thread::{sched_getaffinity, sched_setaffinity, CpuSet};
 /// `EINVAL` in [`Error::Failed`] on machines with more than 1,024 cores.
 pub(crate) fn usable_cores() -> Result<Vec<usize>> {
     let set = sched_getaffinity(None).map_err(Error::when("list the usable cores"))?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|&core| set.is_set(core))
-        .collect())
+    Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
 }
 
 /// Keeps the calling thread, and the threads it starts from now on, on one core.

@@ -41,8 +41,7 @@ impl Epoll {
 
     /// `EPOLL_CTL_ADD`: from now on, reports `interest` in `fd` under `key`.
     pub(crate) fn add(&self, fd: impl AsFd, key: u64, interest: Interest) -> Result<()> {
-        epoll::add(&self.0, fd, EventData::new_u64(key), interest)
-            .map_err(Error::when("watch a descriptor"))
+        epoll::add(&self.0, fd, EventData::new_u64(key), interest).map_err(Error::when("watch a descriptor"))
     }
 
     /// `EPOLL_CTL_MOD`: changes what is reported, and under which key.
@@ -74,10 +73,8 @@ impl Epoll {
         let mut room = [MaybeUninit::<epoll::Event>::uninit(); Self::BATCH];
         match epoll::wait(&self.0, &mut room, limit) {
             Ok((happened, _)) => {
-                events.extend(happened.iter().map(|event| Event {
-                    key: event.data.u64(),
-                    what: event.flags,
-                }));
+                events
+                    .extend(happened.iter().map(|event| Event { key: event.data.u64(), what: event.flags }));
                 Ok(())
             }
             Err(Errno::INTR) => Ok(()),

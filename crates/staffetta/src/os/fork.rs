@@ -95,12 +95,7 @@ fn page() -> Result<&'static AtomicU64> {
     let len = rustix::param::page_size();
     // SAFETY: a new anonymous mapping at an address of the kernel's choice replaces nothing.
     let fresh = unsafe {
-        mm::mmap_anonymous(
-            ptr::null_mut(),
-            len,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
+        mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
     }
     .map_err(Error::when(DOING))?;
     // SAFETY: the range was mapped by the line above and is not shared with anyone yet.
@@ -110,15 +105,14 @@ fn page() -> Result<&'static AtomicU64> {
         return Err(Error::new(DOING, errno));
     }
     let fresh = fresh.cast::<AtomicU64>();
-    let page =
-        match PAGE.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
-            Ok(_) => fresh,
-            Err(winner) => {
-                // SAFETY: another thread published its page first; ours was never seen by anyone.
-                let _ = unsafe { mm::munmap(fresh.cast(), len) };
-                winner
-            }
-        };
+    let page = match PAGE.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire) {
+        Ok(_) => fresh,
+        Err(winner) => {
+            // SAFETY: another thread published its page first; ours was never seen by anyone.
+            let _ = unsafe { mm::munmap(fresh.cast(), len) };
+            winner
+        }
+    };
     // SAFETY: published, hence mapped for ever (invariant 2), aligned to a page.
     Ok(unsafe { &*page })
 }
@@ -180,18 +174,12 @@ impl NotInherited {
             let index = (start + step) % OPEN_MAX;
             // Relaxed: the table is read by the handler in a child only, after a fork, which
             // orders everything.
-            let free = OPEN[index]
-                .compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
+            let free = OPEN[index].compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok();
             if free {
                 let next = index as u32 + 1;
                 HIGH.fetch_max(next, Ordering::Relaxed);
                 NEXT.store(next % OPEN_MAX as u32, Ordering::Relaxed);
-                return Ok(Self {
-                    fd: Some(fd),
-                    index,
-                    word,
-                });
+                return Ok(Self { fd: Some(fd), index, word });
             }
         }
         Err(Errno::MFILE)
@@ -211,9 +199,8 @@ impl Drop for NotInherited {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
         // Relaxed: see `register`.
-        let ours = OPEN[self.index]
-            .compare_exchange(self.word, 0, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
+        let ours =
+            OPEN[self.index].compare_exchange(self.word, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if ours {
             NEXT.store(self.index as u32, Ordering::Relaxed);
             drop(fd);
@@ -245,9 +232,7 @@ pub(crate) fn without_fork<T>(section: impl FnOnce() -> T) -> T {
     // Acquire and Release: what a section does is complete before a fork copies it, and the other
     // way round.
     while GATE
-        .fetch_update(Ordering::Acquire, Ordering::Relaxed, |gate| {
-            (gate < FORK).then_some(gate + SECTION)
-        })
+        .fetch_update(Ordering::Acquire, Ordering::Relaxed, |gate| (gate < FORK).then_some(gate + SECTION))
         .is_err()
     {
         rustix::thread::sched_yield();

@@ -86,10 +86,7 @@ mod tests {
         let soon = Deadline::at(start + Duration::from_millis(20));
         assert_eq!(wait(&word, 1, soon), Waited::TimedOut);
         assert!(start.elapsed() >= Duration::from_millis(20));
-        assert_eq!(
-            wait(&word, 1, Deadline::after(Duration::ZERO)),
-            Waited::TimedOut
-        );
+        assert_eq!(wait(&word, 1, Deadline::after(Duration::ZERO)), Waited::TimedOut);
         assert_eq!(wake(&word, u32::MAX), 0);
     }
 

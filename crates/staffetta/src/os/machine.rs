@@ -25,10 +25,7 @@ pub(crate) fn memory_bytes() -> u64 {
 pub(crate) fn cgroup_memory_limit_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    hierarchies(&groups, &mounts)
-        .into_iter()
-        .filter_map(|place| place.limit_bytes())
-        .min()
+    hierarchies(&groups, &mounts).into_iter().filter_map(|place| place.limit_bytes()).min()
 }
 
 /// One control group that limits memory: where its files are, and where their tree ends.
@@ -58,9 +55,7 @@ fn hierarchies(groups: &str, mounts: &str) -> Vec<Group> {
     for line in groups.lines() {
         // `id:controllers:path`; v2 has id 0 and no controllers.
         let mut fields = line.splitn(3, ':');
-        let (Some(id), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
+        let (Some(id), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
             continue;
         };
         let unified = id == "0" && controllers.is_empty();
@@ -73,21 +68,11 @@ fn hierarchies(groups: &str, mounts: &str) -> Vec<Group> {
             };
             // Inside a container the mount may show only a part of the tree, and the path may
             // lead out of it; then the top of what is visible is the best there is.
-            let below = Path::new(path)
-                .strip_prefix(tree_root)
-                .unwrap_or(Path::new(""));
+            let below = Path::new(path).strip_prefix(tree_root).unwrap_or(Path::new(""));
             let root = PathBuf::from(mount_point);
             let directory = root.join(below);
-            let file = if unified {
-                "memory.max"
-            } else {
-                "memory.limit_in_bytes"
-            };
-            found.push(Group {
-                root,
-                directory,
-                file,
-            });
+            let file = if unified { "memory.max" } else { "memory.limit_in_bytes" };
+            found.push(Group { root, directory, file });
         }
     }
     found
@@ -122,10 +107,7 @@ pub(crate) enum Overcommit {
 
 /// `vm.overcommit_memory`.
 pub(crate) fn overcommit() -> Option<Overcommit> {
-    match fs::read_to_string("/proc/sys/vm/overcommit_memory")
-        .ok()?
-        .trim()
-    {
+    match fs::read_to_string("/proc/sys/vm/overcommit_memory").ok()?.trim() {
         "0" => Some(Overcommit::Heuristic),
         "1" => Some(Overcommit::Always),
         "2" => Some(Overcommit::Never),
@@ -148,9 +130,7 @@ pub(crate) fn available_bytes() -> Option<u64> {
 }
 
 fn meminfo_bytes(text: &str, key: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -184,8 +164,7 @@ pub(crate) fn usage() -> Usage {
     let count = |number: libc::c_long| u64::try_from(number).unwrap_or(0);
     let time = |value: libc::timeval| {
         let micros = u64::try_from(value.tv_usec).unwrap_or(0);
-        Duration::from_secs(u64::try_from(value.tv_sec).unwrap_or(0))
-            + Duration::from_micros(micros)
+        Duration::from_secs(u64::try_from(value.tv_sec).unwrap_or(0)) + Duration::from_micros(micros)
     };
     Usage {
         minor_faults: count(raw.ru_minflt),
@@ -203,9 +182,7 @@ pub(crate) fn kernel_version() -> (u32, u32) {
 }
 
 fn parse_version(release: &str) -> (u32, u32) {
-    let mut numbers = release
-        .split(|letter: char| !letter.is_ascii_digit())
-        .map(str::parse);
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
         _ => (0, 0),
@@ -214,10 +191,7 @@ fn parse_version(release: &str) -> (u32, u32) {
 
 /// The kernel's full release text.
 pub(crate) fn kernel_release() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// A number that changes with every start of the machine.
@@ -305,11 +279,7 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         fs::write(root.join("outer/memory.max"), "1000000\n").unwrap();
         fs::write(directory.join("memory.max"), "max\n").unwrap();
-        let group = Group {
-            root: root.clone(),
-            directory,
-            file: "memory.max",
-        };
+        let group = Group { root: root.clone(), directory, file: "memory.max" };
         assert_eq!(group.limit_bytes(), Some(1_000_000));
         fs::remove_dir_all(root).unwrap();
     }

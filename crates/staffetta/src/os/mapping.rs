@@ -91,23 +91,12 @@ impl Mapping {
         let map = |flags| {
             // SAFETY: the kernel picks a free range, or takes exactly `hint` if it is free
             // (FIXED_NOREPLACE), so no memory of the program is replaced.
-            unsafe {
-                mm::mmap(
-                    hint as *mut c_void,
-                    len,
-                    ProtFlags::empty(),
-                    flags,
-                    file,
-                    offset_bytes,
-                )
-            }
+            unsafe { mm::mmap(hint as *mut c_void, len, ProtFlags::empty(), flags, file, offset_bytes) }
         };
         let base = match map(flags) {
             // Before Linux 6.7 a file sealed against writing could not be mapped shared at all.
             // It cannot change, so a private mapping that is only read shows the same bytes.
-            Err(Errno::PERM) if access == Access::Read => {
-                map((flags - MapFlags::SHARED) | MapFlags::PRIVATE)
-            }
+            Err(Errno::PERM) if access == Access::Read => map((flags - MapFlags::SHARED) | MapFlags::PRIVATE),
             other => other,
         }
         .map_err(|errno| explain(errno, placement, len))?;
@@ -185,25 +174,17 @@ pub(crate) fn populate(start: NonNull<u8>, len: usize) -> Result<()> {
     let first = start.as_ptr() as usize / page * page;
     let end = (start.as_ptr() as usize + len).next_multiple_of(page);
     // SAFETY: the advice changes no byte of the range, whatever lies there.
-    unsafe {
-        mm::madvise(
-            first as *mut c_void,
-            end - first,
-            Advice::LinuxPopulateWrite,
-        )
-    }
-    .map_err(Error::when("make memory present"))
+    unsafe { mm::madvise(first as *mut c_void, end - first, Advice::LinuxPopulateWrite) }
+        .map_err(Error::when("make memory present"))
 }
 
 /// What a refused `mmap` means.
 #[cold]
 fn explain(errno: Errno, placement: Placement, len: usize) -> Error {
     match (errno, placement) {
-        (Errno::EXIST, Placement::At(base)) => Error::AddressOccupied {
-            base,
-            len,
-            occupant: occupant(base, len),
-        },
+        (Errno::EXIST, Placement::At(base)) => {
+            Error::AddressOccupied { base, len, occupant: occupant(base, len) }
+        }
         (Errno::AGAIN, _) => {
             let limit_bytes = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
             Error::LockedMemoryLimit { len, limit_bytes }
@@ -216,10 +197,7 @@ fn explain(errno: Errno, placement: Placement, len: usize) -> Error {
                 // With a fixed address nothing has to be searched for: only the end of the
                 // address space, or the number of mappings, can be in the way.
                 Placement::At(base) => Error::AddressOutOfRange { base, len },
-                Placement::Anywhere => Error::NoAddressSpace {
-                    len,
-                    source: errno.into(),
-                },
+                Placement::Anywhere => Error::NoAddressSpace { len, source: errno.into() },
             }
         }
         _ => Error::new("map memory", errno),
@@ -242,11 +220,7 @@ fn occupant(base: usize, len: usize) -> String {
         if from < end && base < to {
             // Four more columns come before the name: rights, offset, device, inode.
             let name = fields.skip(4).collect::<Vec<_>>().join(" ");
-            let name = if name.is_empty() {
-                "memory without a name"
-            } else {
-                &name
-            };
+            let name = if name.is_empty() { "memory without a name" } else { &name };
             return format!("{name} ({from:#x}-{to:#x})");
         }
     }
@@ -261,14 +235,8 @@ pub(crate) fn is_free(base: usize, len: usize) -> bool {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
     // SAFETY: FIXED_NOREPLACE takes the range only if it is free; what is mapped here is unmapped
     // below, before anyone can know its address.
-    let probe = unsafe {
-        mm::mmap_anonymous(
-            ptr::without_provenance_mut(base),
-            len,
-            ProtFlags::empty(),
-            flags,
-        )
-    };
+    let probe =
+        unsafe { mm::mmap_anonymous(ptr::without_provenance_mut(base), len, ProtFlags::empty(), flags) };
     match probe {
         Ok(at) => {
             // SAFETY: the range just mapped, see above.
@@ -298,17 +266,11 @@ mod tests {
         let last = mapping.base().as_ptr().wrapping_add(WINDOW - 1);
         // SAFETY: inside the mapping, which is writable, and nobody else has the file.
         unsafe { last.write_volatile(7) };
-        assert_eq!(
-            memfd::allocated_bytes(file.as_fd()).unwrap() as usize,
-            page_size()
-        );
+        assert_eq!(memfd::allocated_bytes(file.as_fd()).unwrap() as usize, page_size());
 
         let error = Mapping::map(file.as_fd(), 0, WINDOW, here, Access::Read).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("memfd:test") && text.contains("0x200000000000"),
-            "{text}"
-        );
+        assert!(text.contains("memfd:test") && text.contains("0x200000000000"), "{text}");
         drop(mapping);
         assert!(is_free(BASE, WINDOW));
     }

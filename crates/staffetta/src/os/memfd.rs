@@ -32,10 +32,7 @@ pub(crate) fn create(name: &CStr, len_bytes: u64, sealable: bool) -> Result<Owne
     const DOING: &str = "create a memory file";
     let limit = getrlimit(Resource::Fsize).current;
     if let Some(limit_bytes) = limit.filter(|&limit| len_bytes > limit) {
-        return Err(Error::FileTooLarge {
-            wanted_bytes: len_bytes,
-            limit_bytes,
-        });
+        return Err(Error::FileTooLarge { wanted_bytes: len_bytes, limit_bytes });
     }
 
     let plain = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -130,10 +127,7 @@ mod tests {
         let mode = fs::fstat(&file).unwrap().st_mode & 0o777;
         assert_eq!(mode, 0o600);
         assert!(seals(file.as_fd()).unwrap().contains(Seals::SEAL));
-        assert!(matches!(
-            add_seals(file.as_fd(), Seals::WRITE),
-            Err(Error::Forbidden { .. })
-        ));
+        assert!(matches!(add_seals(file.as_fd(), Seals::WRITE), Err(Error::Forbidden { .. })));
     }
 
     #[test]
@@ -144,8 +138,6 @@ mod tests {
         punch(file.as_fd(), 0, 1 << 20).unwrap();
         assert_eq!(allocated_bytes(file.as_fd()).unwrap(), 0);
         add_seals(file.as_fd(), Seals::SHRINK | Seals::GROW).unwrap();
-        assert!(seals(file.as_fd())
-            .unwrap()
-            .contains(Seals::SHRINK | Seals::GROW));
+        assert!(seals(file.as_fd()).unwrap().contains(Seals::SHRINK | Seals::GROW));
     }
 }

@@ -33,6 +33,8 @@ mod error;
 pub(crate) mod eventfd;
 pub(crate) mod fork;
 pub(crate) mod futex;
+#[cfg(test)]
+mod limits_test;
 pub(crate) mod machine;
 pub(crate) mod mapping;
 pub(crate) mod memfd;

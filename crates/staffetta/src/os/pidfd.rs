@@ -58,10 +58,7 @@ mod tests {
     fn a_pidfd_is_told_from_other_descriptors() {
         let me = of_self().unwrap();
         assert!(is_pidfd(me.as_fd()));
-        assert_eq!(
-            inode(me.as_fd()).unwrap(),
-            inode(of_self().unwrap().as_fd()).unwrap()
-        );
+        assert_eq!(inode(me.as_fd()).unwrap(), inode(of_self().unwrap().as_fd()).unwrap());
         let other = std::fs::File::open("/dev/null").unwrap();
         assert!(!is_pidfd(other.as_fd()));
     }

@@ -126,11 +126,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// `SO_PEERCRED`: who made the other end, or who called listen on what we connected to.
 pub(crate) fn peer(socket: impl AsFd) -> Result<Credentials, Errno> {
-    let mut raw = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
+    let mut raw = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes to `raw`, for which any bytes are valid.
     let code = unsafe {
@@ -143,10 +139,7 @@ pub(crate) fn peer(socket: impl AsFd) -> Result<Credentials, Errno> {
         )
     };
     if code == 0 {
-        Ok(Credentials {
-            pid: raw.pid,
-            uid: raw.uid,
-        })
+        Ok(Credentials { pid: raw.pid, uid: raw.uid })
     } else {
         Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
     }
@@ -163,11 +156,7 @@ pub(crate) fn peer(socket: impl AsFd) -> Result<Credentials, Errno> {
 /// flight, which is back-pressure as well; `EPIPE` or `ECONNRESET` if the other end is closed;
 /// `EMSGSIZE` if the message can never fit; `EINVAL` if it is empty or has more than
 /// [`DESCRIPTORS_MAX`] descriptors.
-pub(crate) fn send(
-    socket: impl AsFd,
-    message: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+pub(crate) fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut room);
     let fits = descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors));
@@ -224,10 +213,7 @@ pub(crate) fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, Err
     if seen.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Errno::MFILE);
     }
-    Ok(Received::Message {
-        len: seen.bytes,
-        descriptors,
-    })
+    Ok(Received::Message { len: seen.bytes, descriptors })
 }
 
 /// `recv`: removes the message that [`peek`] saw. Its own copies of the descriptors are closed by
@@ -254,26 +240,17 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Received, 
 /// `poll`: blocks until one of the sockets has a message or an end to tell, or the time is over.
 ///
 /// Says which, by position. A signal ends the wait early, with nothing.
-pub(crate) fn wait_readable(
-    sockets: &[NotInherited],
-    limit: std::time::Duration,
-) -> Result<Vec<usize>, Errno> {
+pub(crate) fn wait_readable(sockets: &[impl AsFd], limit: std::time::Duration) -> Result<Vec<usize>, Errno> {
     use rustix::event::{PollFd, PollFlags};
     let limit = rustix::time::Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
-    let mut polled: Vec<_> = sockets
-        .iter()
-        .map(|socket| PollFd::new(socket, PollFlags::IN))
-        .collect();
+    let mut polled: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
     match rustix::event::poll(&mut polled, Some(&limit)) {
         Ok(_) => {}
         Err(Errno::INTR) => return Ok(Vec::new()),
         Err(errno) => return Err(errno),
     }
     let ready = polled.iter().enumerate();
-    Ok(ready
-        .filter(|(_, polled)| !polled.revents().is_empty())
-        .map(|(position, _)| position)
-        .collect())
+    Ok(ready.filter(|(_, polled)| !polled.revents().is_empty()).map(|(position, _)| position).collect())
 }
 
 #[cfg(test)]
@@ -311,11 +288,7 @@ mod tests {
         drop(left);
         let mut buffer = [0; 16];
         let received = receive(&right, &mut buffer).unwrap();
-        let Received::Message {
-            len: 10,
-            descriptors,
-        } = received
-        else {
+        let Received::Message { len: 10, descriptors } = received else {
             panic!("the message came before the end: {received:?}");
         };
         drop(descriptors);
@@ -329,10 +302,7 @@ mod tests {
         send(&left, b"next", &[]).unwrap();
         let mut buffer = [0; 16];
         assert_eq!(receive(&right, &mut buffer).unwrap_err(), Errno::MSGSIZE);
-        assert!(matches!(
-            receive(&right, &mut buffer),
-            Ok(Received::Message { len: 4, .. })
-        ));
+        assert!(matches!(receive(&right, &mut buffer), Ok(Received::Message { len: 4, .. })));
         assert_eq!(receive(&right, &mut buffer).unwrap_err(), Errno::AGAIN);
         assert_eq!(send(&left, b"", &[]), Err(Errno::INVAL));
     }
@@ -346,10 +316,7 @@ mod tests {
         assert_eq!(listen(&address, 4).unwrap_err(), Errno::ADDRINUSE);
         let client = connect(&address).unwrap();
         let server = accept(&listener).unwrap();
-        let me = Credentials {
-            pid: std::process::id() as i32,
-            uid: rustix::process::geteuid().as_raw(),
-        };
+        let me = Credentials { pid: std::process::id() as i32, uid: rustix::process::geteuid().as_raw() };
         assert_eq!(peer(&client), Ok(me));
         assert_eq!(peer(&server), Ok(me));
     }

@@ -151,13 +151,7 @@ pub(crate) fn open(
 ) -> Result<Opened, OpenError> {
     let deadline = Instant::now() + patience;
     let address = site.domain(name)?;
-    let knocker = Knocker {
-        name,
-        address: &address,
-        format,
-        patience,
-        deadline,
-    };
+    let knocker = Knocker { name, address: &address, format, patience, deadline };
     loop {
         if wanted != Wanted::New {
             if let Some(welcome) = knocker.knock()? {
@@ -165,16 +159,12 @@ pub(crate) fn open(
             }
         }
         if wanted == Wanted::Existing {
-            return Err(OpenError::NoSuchDomain {
-                name: name.to_string(),
-            });
+            return Err(OpenError::NoSuchDomain { name: name.to_string() });
         }
         match site.claim(name, deadline)? {
             Some(listener) => return Ok(Opened::Created(listener)),
             None if wanted == Wanted::New => {
-                return Err(OpenError::NameTaken {
-                    name: name.to_string(),
-                });
+                return Err(OpenError::NameTaken { name: name.to_string() });
             }
             // Taken between our two looks; whoever took it may not listen yet.
             None if Instant::now() < deadline => std::thread::sleep(BREATH),
@@ -257,11 +247,7 @@ impl Knocker<'_> {
         let holder = socket::peer(&socket).map_err(os::Error::when(DOING))?;
         let own_uid = rustix::process::geteuid().as_raw();
         if holder.uid != own_uid {
-            return Err(OpenError::ForeignUser {
-                name: self.name.to_string(),
-                uid: holder.uid,
-                own_uid,
-            });
+            return Err(OpenError::ForeignUser { name: self.name.to_string(), uid: holder.uid, own_uid });
         }
         // If it was closed meanwhile, reading will say so.
         let _ = socket::send(&socket, &encode::join(self.format), &[]);
@@ -276,9 +262,7 @@ impl Knocker<'_> {
         let received = without_fork(|| {
             Ok(match socket::receive(&open[position], &mut buffer)? {
                 Received::End => None,
-                Received::Message { len, descriptors } => {
-                    Some(wire::decode(&buffer[..len], descriptors))
-                }
+                Received::Message { len, descriptors } => Some(wire::decode(&buffer[..len], descriptors)),
             })
         });
         let message = match received {
@@ -292,37 +276,25 @@ impl Knocker<'_> {
             Err(errno) => return Err(os::Error::new(DOING, errno).into()),
         };
         match message {
-            Ok(Message::Welcome {
-                host,
-                memory,
-                listener,
-                payload,
-            }) => Ok(Answer::Welcome(Welcome {
+            Ok(Message::Welcome { host, memory, listener, payload }) => Ok(Answer::Welcome(Welcome {
                 memory,
                 listener,
                 payload,
                 door: open.swap_remove(position),
                 host,
             })),
-            Ok(Message::WrongFormat { format }) => Err(OpenError::WrongFormat {
-                name: self.name.to_string(),
-                theirs: format,
-                ours: self.format,
-            }),
+            Ok(Message::WrongFormat { format }) => {
+                Err(OpenError::WrongFormat { name: self.name.to_string(), theirs: format, ours: self.format })
+            }
             _ => Err(self.not_staffetta()),
         }
     }
 
     fn not_staffetta(&self) -> OpenError {
-        OpenError::NotStaffetta {
-            name: self.name.to_string(),
-        }
+        OpenError::NotStaffetta { name: self.name.to_string() }
     }
 
     fn silence(&self) -> OpenError {
-        OpenError::NoAnswer {
-            name: self.name.to_string(),
-            waited: self.patience,
-        }
+        OpenError::NoAnswer { name: self.name.to_string(), waited: self.patience }
     }
 }

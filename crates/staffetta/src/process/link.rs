@@ -65,9 +65,7 @@ pub(crate) struct Peers {
 impl Peers {
     /// Whether a member has been reported gone, or a later one of its slot has.
     pub(crate) fn is_gone(&self, who: Member) -> bool {
-        self.gone
-            .get(&who.slot)
-            .is_some_and(|&last| who.generation <= last)
+        self.gone.get(&who.slot).is_some_and(|&last| who.generation <= last)
     }
 
     /// Whether there is a link to a member.
@@ -82,17 +80,12 @@ impl Peers {
 
     /// Every link to anybody.
     pub(crate) fn all_links(&self) -> impl Iterator<Item = Key> + '_ {
-        self.living
-            .values()
-            .flat_map(|peer| peer.links.iter().copied())
+        self.living.values().flat_map(|peer| peer.links.iter().copied())
     }
 
     /// Who is linked.
     pub(crate) fn linked(&self) -> impl Iterator<Item = Member> + '_ {
-        let linked = self
-            .living
-            .iter()
-            .filter(|(_, peer)| !peer.links.is_empty());
+        let linked = self.living.iter().filter(|(_, peer)| !peer.links.is_empty());
         linked.map(|(who, _)| *who)
     }
 
@@ -162,10 +155,7 @@ impl Peers {
 mod tests {
     use super::*;
 
-    const ANNA: Member = Member {
-        slot: 1,
-        generation: 5,
-    };
+    const ANNA: Member = Member { slot: 1, generation: 5 };
 
     #[test]
     fn the_end_of_an_answered_link_is_a_death_told_once() {
@@ -182,10 +172,7 @@ mod tests {
     fn the_next_of_the_slot_is_somebody_else() {
         let mut peers = Peers::default();
         assert_eq!(peers.gone(ANNA), Verdict::Died);
-        let next = Member {
-            generation: 6,
-            ..ANNA
-        };
+        let next = Member { generation: 6, ..ANNA };
         peers.link(next, 12, false);
         assert!(peers.is_linked(next));
     }

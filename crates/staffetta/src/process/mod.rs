@@ -29,3 +29,4 @@ pub(crate) mod wire;
 pub use door::OpenError;
 pub use name::{Name, NameError};
 pub use place::{Place, PlaceError};
+pub use service::{PassError, StartError, TakeError};

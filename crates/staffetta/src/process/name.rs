@@ -76,9 +76,7 @@ impl Name {
             return Err(NameError::Empty);
         }
         if text.len() > Self::MAX_BYTES {
-            return Err(NameError::TooLong {
-                len_bytes: text.len(),
-            });
+            return Err(NameError::TooLong { len_bytes: text.len() });
         }
         if text.starts_with('.') {
             return Err(NameError::LeadingDot);
@@ -102,9 +100,8 @@ impl Name {
     ///
     /// [`NameError::NotUtf8`], or as for [`Name::new`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NameError> {
-        let text = std::str::from_utf8(bytes).map_err(|error| NameError::NotUtf8 {
-            valid_bytes: error.valid_up_to(),
-        })?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| NameError::NotUtf8 { valid_bytes: error.valid_up_to() })?;
         Self::new(text)
     }
 
@@ -146,10 +143,7 @@ mod tests {
         ] {
             assert_eq!(Name::new(text), Err(error));
         }
-        assert_eq!(
-            Name::from_bytes(b"ab\xff"),
-            Err(NameError::NotUtf8 { valid_bytes: 2 })
-        );
+        assert_eq!(Name::from_bytes(b"ab\xff"), Err(NameError::NotUtf8 { valid_bytes: 2 }));
         for text in ["a", "staffetta è bella", &"x".repeat(64)] {
             assert_eq!(Name::new(text).unwrap().as_str(), text);
         }

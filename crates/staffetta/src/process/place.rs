@@ -132,30 +132,19 @@ impl Site {
             }
             Place::Directory(path) => path,
         };
-        let failed = |source| PlaceError::NoDirectory {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| PlaceError::NoDirectory { path: path.clone(), source };
         match fs::mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(failed(errno.into())),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory =
-            fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let directory = fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
         let stat = fs::fstat(&directory).map_err(|errno| failed(errno.into()))?;
         if stat.st_uid != uid {
-            return Err(PlaceError::ForeignDirectory {
-                path: path.clone(),
-                uid: stat.st_uid,
-                own_uid: uid,
-            });
+            return Err(PlaceError::ForeignDirectory { path: path.clone(), uid: stat.st_uid, own_uid: uid });
         }
         if stat.st_mode & 0o077 != 0 {
-            return Err(PlaceError::OpenToOthers {
-                path: path.clone(),
-                mode: stat.st_mode & 0o7777,
-            });
+            return Err(PlaceError::OpenToOthers { path: path.clone(), mode: stat.st_mode & 0o7777 });
         }
         let path = path.canonicalize().map_err(failed)?;
         Ok(Self::Directory { path, directory })
@@ -164,9 +153,7 @@ impl Site {
     /// The address of a domain's socket.
     pub(crate) fn domain(&self, name: &Name) -> Result<Address, os::Error> {
         match self {
-            Self::Abstract { uid, .. } => {
-                abstract_address(format!("staffetta/{uid}/{name}").as_bytes())
-            }
+            Self::Abstract { uid, .. } => abstract_address(format!("staffetta/{uid}/{name}").as_bytes()),
             Self::Directory { .. } => self.file(name.as_str()),
         }
     }
@@ -179,11 +166,7 @@ impl Site {
     ///
     /// `EAGAIN` in [`os::Error::Failed`] if the lock on the directory cannot be had until
     /// `deadline`; otherwise what the kernel says.
-    pub(crate) fn claim(
-        &self,
-        name: &Name,
-        deadline: Instant,
-    ) -> Result<Option<NotInherited>, os::Error> {
+    pub(crate) fn claim(&self, name: &Name, deadline: Instant) -> Result<Option<NotInherited>, os::Error> {
         const DOING: &str = "take the name of a domain";
         let address = self.domain(name)?;
         let bind = || match socket::listen(&address, BACKLOG) {
@@ -235,8 +218,7 @@ impl Site {
                 (self.file(&file)?, file.into_bytes())
             }
         };
-        let socket =
-            socket::listen(&address, BACKLOG).map_err(os::Error::when("open a mailbox"))?;
+        let socket = socket::listen(&address, BACKLOG).map_err(os::Error::when("open a mailbox"))?;
         Ok((socket, published))
     }
 
@@ -246,8 +228,7 @@ impl Site {
             (Self::Abstract { uid, network }, [0, text @ ..]) => {
                 let here = format!("staffetta/{uid}/{}/", network.unwrap_or(0));
                 // A thread may have moved to another namespace since (setns, unshare).
-                let seen =
-                    text.starts_with(here.as_bytes()) && machine::network_namespace() == *network;
+                let seen = text.starts_with(here.as_bytes()) && machine::network_namespace() == *network;
                 seen.then(|| abstract_address(text).ok())?
             }
             (Self::Directory { .. }, [b'.', ..]) if !published.contains(&b'/') => {
@@ -272,9 +253,7 @@ impl Site {
 
     /// Removes the socket file of a member that is gone.
     pub(crate) fn remove_mailbox(&self, published: &[u8]) {
-        if let (Self::Directory { directory, .. }, Ok(file)) =
-            (self, std::str::from_utf8(published))
-        {
+        if let (Self::Directory { directory, .. }, Ok(file)) = (self, std::str::from_utf8(published)) {
             if file.starts_with('.') && !file.contains('/') {
                 unlink(directory, file);
             }
@@ -411,14 +390,9 @@ mod tests {
             again.replace(site.claim(&name, soon()).unwrap());
             again.borrow().is_some()
         });
-        assert!(
-            matches!(site.reach(&published), Reached::Later),
-            "cleared with the name"
-        );
+        assert!(matches!(site.reach(&published), Reached::Later), "cleared with the name");
         drop(again);
-        let Place::Directory(path) = place else {
-            unreachable!("made above")
-        };
+        let Place::Directory(path) = place else { unreachable!("made above") };
         patient(&|| {
             site.tidy(&name);
             std::fs::remove_dir(&path).is_ok() // nothing is left in it
@@ -445,10 +419,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let error = Site::new(&Place::Directory(path.clone())).unwrap_err();
-        assert!(
-            matches!(error, PlaceError::OpenToOthers { mode: 0o755, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, PlaceError::OpenToOthers { mode: 0o755, .. }), "{error}");
         std::fs::remove_dir(path).unwrap();
     }
 

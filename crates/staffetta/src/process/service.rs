@@ -41,7 +41,7 @@ use super::place::{Reached, Site};
 use super::wire::{self, encode, Member, Message};
 use crate::os::epoll::{Epoll, Event, Interest};
 use crate::os::eventfd::Bell;
-use crate::os::fork::{ForkGuard, NotInherited};
+use crate::os::fork::{without_fork, ForkGuard, NotInherited};
 use crate::os::socket::{self, Received};
 use crate::os::{self, pidfd, signal};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -118,13 +118,7 @@ pub(crate) struct Entrance {
 impl Entrance {
     /// For the first member.
     pub(crate) fn created(site: Site, name: Name, listener: NotInherited, format: u64) -> Self {
-        Self {
-            site,
-            name: Some(name),
-            listener: Some(listener),
-            host: None,
-            format,
-        }
+        Self { site, name: Some(name), listener: Some(listener), host: None, format }
     }
 
     /// For one that was let in. Gives the memory and the payload, too.
@@ -134,20 +128,8 @@ impl Entrance {
         welcome: Welcome,
         format: u64,
     ) -> (Self, OwnedFd, Vec<u8>) {
-        let Welcome {
-            memory,
-            listener,
-            payload,
-            door,
-            host,
-        } = welcome;
-        let entrance = Self {
-            site,
-            name,
-            listener,
-            host: Some((host, door)),
-            format,
-        };
+        let Welcome { memory, listener, payload, door, host } = welcome;
+        let entrance = Self { site, name, listener, host: Some((host, door)), format };
         (entrance, memory, payload)
     }
 }
@@ -304,17 +286,10 @@ impl Service {
     /// After any of them the roster's slot is to be given back.
     pub(crate) fn start(entrance: Entrance, roster: Arc<dyn Roster>) -> Result<Self, StartError> {
         let guard = ForkGuard::new()?;
-        let Entrance {
-            site,
-            name,
-            listener,
-            host,
-            format,
-        } = entrance;
+        let Entrance { site, name, listener, host, format } = entrance;
         let me = roster.me();
         let others = roster.others();
-        let hidden =
-            |(who, address): &&(Member, Vec<u8>)| *who != me && site.sight(address).is_none();
+        let hidden = |(who, address): &&(Member, Vec<u8>)| *who != me && site.sight(address).is_none();
         if let Some((who, _)) = others.iter().find(hidden) {
             return Err(StartError::OtherNetwork { slot: who.slot });
         }
@@ -360,17 +335,10 @@ impl Service {
             let core = Arc::clone(&core);
             move || core.run()
         };
-        let thread = signal::with_all_blocked(|| {
-            thread::Builder::new()
-                .name("staffetta".to_owned())
-                .spawn(run)
-        })
-        .map_err(StartError::Thread)?;
-        Ok(Self {
-            core,
-            thread: Some(thread),
-            guard,
-        })
+        let thread =
+            signal::with_all_blocked(|| thread::Builder::new().name("staffetta".to_owned()).spawn(run))
+                .map_err(StartError::Thread)?;
+        Ok(Self { core, thread: Some(thread), guard })
     }
 
     /// Puts a descriptor into a peer's queue, under a number the peer will ask for.
@@ -387,8 +355,8 @@ impl Service {
             if !state.passed.has_room() {
                 return Err(PassError::WouldBlock);
             }
-            let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)
-                .map_err(os::Error::when("duplicate a descriptor"))?;
+            let copy =
+                rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(os::Error::when("duplicate a descriptor"))?;
             state.passed.put(id, copy);
             return Ok(());
         }
@@ -461,19 +429,29 @@ impl Service {
         if starved {
             return Err(os::Error::new(DOING, Errno::MFILE).into());
         }
-        Err(if full {
-            TakeError::Full
-        } else {
-            TakeError::Unknown { id }
-        })
+        Err(if full { TakeError::Full } else { TakeError::Unknown { id } })
     }
 
-    /// Takes in a connection whose other end was given to a process that is about to become a
-    /// member, together with the payload that goes with it: the way of a launcher.
-    pub(crate) fn admit(&self, door: NotInherited, payload: Vec<u8>) -> Result<(), os::Error> {
+    /// A socket with a welcome in it, for a process that is about to become a member without
+    /// knocking: the way of a launcher.
+    ///
+    /// Closing it unused gives up the place ([`Roster::forsaken`]).
+    pub(crate) fn invite(&self) -> Result<OwnedFd, os::Error> {
+        const DOING: &str = "invite a process into the domain";
+        let core = &self.core;
+        let (ours, theirs) = without_fork(|| {
+            let (ours, theirs) = socket::pair()?;
+            Ok((NotInherited::register(ours)?, theirs))
+        })
+        .map_err(os::Error::when(DOING))?;
+        let payload = core.send_welcome(&ours).map_err(|(errno, payload)| {
+            core.lock().news.push(News::Forsaken(payload));
+            core.bell.ring();
+            os::Error::new(DOING, errno)
+        })?;
         let stage = Stage::Guest(Some(payload));
-        self.core.watch(&mut self.core.lock(), door, stage)?;
-        Ok(())
+        core.watch(&mut core.lock(), ours, stage)?;
+        Ok(theirs)
     }
 
     /// Which members are linked at this moment.
@@ -724,20 +702,29 @@ impl Core {
         }
     }
 
+    /// Lets somebody in; says what was promised to it, also if that could not be sent.
+    fn send_welcome(&self, socket: &NotInherited) -> Result<Vec<u8>, (Errno, Vec<u8>)> {
+        let (memory, payload) = self.roster.welcome();
+        debug_assert!(payload.len() <= wire::PAYLOAD_MAX, "a welcome has to fit");
+        let message = encode::welcome(self.me, &payload);
+        let descriptors = match &self.door {
+            Some(door) => vec![memory, door.as_fd()],
+            None => vec![memory],
+        };
+        match socket::send(socket, &message, &descriptors) {
+            Ok(()) => Ok(payload),
+            Err(errno) => Err((errno, payload)),
+        }
+    }
+
     fn say_hello(&self, socket: &NotInherited) -> Result<(), Errno> {
         socket::send(socket, &encode::hello(self.me), &[self.pidfd.as_fd()])
     }
 
     /// Adds a connection.
-    fn watch(
-        &self,
-        state: &mut State,
-        socket: NotInherited,
-        stage: Stage,
-    ) -> Result<Key, os::Error> {
+    fn watch(&self, state: &mut State, socket: NotInherited, stage: Stage) -> Result<Key, os::Error> {
         let key = state.new_key();
-        self.epoll
-            .add(&socket, key, Interest::IN | Interest::RDHUP)?;
+        self.epoll.add(&socket, key, Interest::IN | Interest::RDHUP)?;
         state.connections.insert(key, Connection { socket, stage });
         Ok(key)
     }
@@ -835,19 +822,14 @@ impl Core {
                     let _ = socket::send(&connection.socket, &answer, &[]);
                     return;
                 }
-                let (memory, payload) = self.roster.welcome();
-                debug_assert!(payload.len() <= wire::PAYLOAD_MAX, "a welcome has to fit");
-                let answer = encode::welcome(self.me, &payload);
-                let descriptors = match &self.door {
-                    Some(door) => vec![memory, door.as_fd()],
-                    None => vec![memory],
-                };
-                let sent = socket::send(&connection.socket, &answer, &descriptors);
-                *given = Some(payload);
-                if sent.is_err() {
-                    // It is gone, or too many descriptors are in flight: closing the connection
-                    // sends it to another member, or back to us later.
-                    self.forget(state, key);
+                match self.send_welcome(&connection.socket) {
+                    Ok(payload) => *given = Some(payload),
+                    Err((_, payload)) => {
+                        // It is gone, or too many descriptors are in flight: closing the
+                        // connection sends it to another member, or back to us later.
+                        *given = Some(payload);
+                        self.forget(state, key);
+                    }
                 }
             }
             (Message::Hello { me: who, pidfd }, Stage::Guest(_)) => {

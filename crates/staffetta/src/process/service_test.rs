@@ -48,6 +48,7 @@ struct Table {
     mapping: Mapping,
     memory: OwnedFd,
     me: Member,
+    forsaken: AtomicU32,
 }
 
 #[allow(unsafe_code)] // the table of a test, in shared memory
@@ -57,20 +58,9 @@ impl Table {
         let len = size_of::<[Slot; SLOTS]>();
         let place = Placement::Anywhere;
         let mapping = Mapping::map(memory.as_fd(), 0, len, place, Access::ReadWrite).unwrap();
-        let me = Member {
-            slot: 0,
-            generation: 7,
-        };
-        let mut table = Self {
-            mapping,
-            memory,
-            me,
-        };
-        let free = |slot: &Slot| {
-            slot.word
-                .compare_exchange(0, 7 << 2, SeqCst, SeqCst)
-                .is_ok()
-        };
+        let me = Member { slot: 0, generation: 7 };
+        let mut table = Self { mapping, memory, me, forsaken: AtomicU32::new(0) };
+        let free = |slot: &Slot| slot.word.compare_exchange(0, 7 << 2, SeqCst, SeqCst).is_ok();
         table.me.slot = table.slots().iter().position(free).expect("a free slot") as u16;
         table
     }
@@ -114,10 +104,7 @@ impl Roster for Table {
                 let len = slot.address_len.load(SeqCst) as usize;
                 let address = slot.address[..len].iter().map(|byte| byte.load(SeqCst));
                 let generation = slot.word.load(SeqCst) >> 2;
-                let who = Member {
-                    slot: number,
-                    generation,
-                };
+                let who = Member { slot: number, generation };
                 (who, address.collect())
             })
             .collect()
@@ -140,6 +127,11 @@ impl Roster for Table {
 
     fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
         (self.memory.as_fd(), b"payload".to_vec())
+    }
+
+    fn forsaken(&self, payload: &[u8]) {
+        assert_eq!(payload, b"payload");
+        self.forsaken.fetch_add(1, SeqCst);
     }
 }
 
@@ -191,10 +183,7 @@ fn member() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| words[at].parse::<u64>().unwrap();
-        let who = |at: usize| Member {
-            slot: number(at) as u16,
-            generation: 7,
-        };
+        let who = |at: usize| Member { slot: number(at) as u16, generation: 7 };
         let mine = table.slot(table.me.slot);
         let answer = match (words[0], &service) {
             ("linked", Some(service)) => service.linked().len().to_string(),
@@ -265,11 +254,7 @@ fn limit_descriptors(plenty: bool) {
     let current = if plenty { maximum } else { Some(64) };
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
     // Fills the gaps below the limit, for good.
-    while !plenty
-        && std::fs::File::open("/dev/null")
-            .map(std::mem::forget)
-            .is_ok()
-    {}
+    while !plenty && std::fs::File::open("/dev/null").map(std::mem::forget).is_ok() {}
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -305,12 +290,7 @@ impl Process {
     fn joined(mut child: Child) -> Self {
         let orders = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
-        let mut process = Self {
-            child,
-            orders,
-            answers,
-            slot: 0,
-        };
+        let mut process = Self { child, orders, answers, slot: 0 };
         process.slot = process.answer().parse().unwrap();
         process
     }
@@ -525,16 +505,7 @@ fn another_format_is_refused_with_both_numbers() {
     let site = Site::new(&Place::Abstract).unwrap();
     let name = Name::new(name).unwrap();
     let error = door::open(&site, &name, Wanted::Existing, 99, PATIENCE).unwrap_err();
-    let expected = |error: &_| {
-        matches!(
-            error,
-            OpenError::WrongFormat {
-                theirs: FORMAT,
-                ours: 99,
-                ..
-            }
-        )
-    };
+    let expected = |error: &_| matches!(error, OpenError::WrongFormat { theirs: FORMAT, ours: 99, .. });
     assert!(expected(&error), "{error}");
     let nobody = Name::new(unique("nobody")).unwrap();
     let error = door::open(&site, &nobody, Wanted::Existing, FORMAT, PATIENCE).unwrap_err();
@@ -658,17 +629,7 @@ fn another_user_is_refused_on_both_sides() {
     let squatter = as_stranger(&|| socket::listen(&address, 4).unwrap());
     let site = Site::new(&Place::Abstract).unwrap();
     let error = door::open(&site, &name, Wanted::Either, FORMAT, PATIENCE).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            OpenError::ForeignUser {
-                uid: 54_321,
-                own_uid: 0,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::ForeignUser { uid: 54_321, own_uid: 0, .. }), "{error}");
     drop(squatter);
     // A process that another test is starting holds a copy of it until it execs.
     while socket::connect(&address).is_ok() {
@@ -705,8 +666,101 @@ fn a_forked_child_is_told_and_disturbs_nothing() {
     last.kill();
     let site = Site::new(&Place::Abstract).unwrap();
     let free = Name::new(name).unwrap();
-    let opened = door::open(&site, &free, Wanted::New, FORMAT, PATIENCE);
-    assert!(matches!(opened, Ok(Opened::Created(_))), "{opened:?}");
+    let start = Instant::now();
+    // It closes what it must not hold when it first runs, which may be later than the deaths.
+    while door::open(&site, &free, Wanted::New, FORMAT, PATIENCE).is_err() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
     let child = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(child, Signal::KILL).unwrap();
+}
+
+/// Waits for something that another thread is about to do.
+#[track_caller]
+fn eventually(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_invitation_is_a_way_in_and_can_be_forsaken() {
+    let (table, service) = enter(&Place::Abstract, &unique("invited"));
+    let invitation = service.invite().unwrap();
+    drop(invitation);
+    eventually(|| table.forsaken.load(SeqCst) == 1);
+
+    // Another member in the same process: nothing forbids that.
+    let door = NotInherited::register(service.invite().unwrap()).unwrap();
+    let mut buffer = [0; 1024];
+    let received = crate::os::socket::receive(&door, &mut buffer).unwrap();
+    let crate::os::socket::Received::Message { len, descriptors } = received else {
+        panic!("a welcome is in it");
+    };
+    let message = super::wire::decode(&buffer[..len], descriptors).unwrap();
+    let super::wire::Message::Welcome { host, memory, listener, payload } = message else {
+        panic!("{message:?}");
+    };
+    assert_eq!(host, table.me);
+    let welcome = super::door::Welcome { memory, listener, payload, door, host };
+    let site = Site::new(&Place::Abstract).unwrap();
+    let (entrance, memory, _) = Entrance::joined(site, None, welcome, FORMAT);
+    let guest_table = Arc::new(Table::enter(memory));
+    let roster: Arc<dyn Roster> = guest_table.clone();
+    let guest = Service::start(entrance, roster).unwrap();
+    eventually(|| service.linked() == [guest_table.me]);
+    guest_table.mark(guest_table.me, LEFT);
+    drop(guest);
+    let slot = usize::from(guest_table.me.slot);
+    let mine = table.slot(table.me.slot);
+    eventually(|| mine.departures[slot].load(SeqCst) == 1);
+    assert_eq!(mine.deaths[slot].load(SeqCst), 0);
+    assert_eq!(table.forsaken.load(SeqCst), 1);
+}
+
+#[test]
+fn a_joiner_that_dies_before_it_says_who_it_is_gives_its_place_back() {
+    let name = unique("abandoned");
+    let (table, _service) = enter(&Place::Abstract, &name);
+    let site = Site::new(&Place::Abstract).unwrap();
+    let name = Name::new(name).unwrap();
+    let opened = door::open(&site, &name, Wanted::Existing, FORMAT, PATIENCE).unwrap();
+    let Opened::Joined(welcome) = opened else {
+        panic!("{opened:?}");
+    };
+    assert_eq!(welcome.host, table.me);
+    drop(welcome);
+    eventually(|| table.forsaken.load(SeqCst) == 1);
+}
+
+#[test]
+fn victims_killed_while_they_join_leave_nobody_behind() {
+    let name = unique("victims");
+    let (table, service) = enter(&Place::Abstract, &name);
+    let mut witness = Process::start("", &name);
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut random = seed | 1;
+    for _ in 0..SLOTS - 2 {
+        let mut victim = Process::launch(&[], "", &name);
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(Duration::from_micros((random >> 33) % 4_000));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+    }
+    // Whoever had published itself has been found dead; nobody waits for it.
+    eventually(|| table.others().len() == 2);
+    eventually(|| service.linked().len() == 1);
+    witness.expect("linked", "1");
+    for slot in 0..SLOTS {
+        let told = table.slot(table.me.slot).deaths[slot].load(SeqCst);
+        assert!(told <= 1, "slot {slot}: {told}");
+        assert_eq!(table.slot(table.me.slot).departures[slot].load(SeqCst), 0);
+    }
+    let dead = table.slots().iter();
+    let dead = dead.filter(|slot| slot.word.load(SeqCst) & 3 == DEAD).count();
+    println!("{dead} of {} were killed after they had joined", SLOTS - 2);
 }

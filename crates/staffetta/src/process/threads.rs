@@ -44,10 +44,7 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
             }
             held.retain(|h| h.member.strong_count() != 0);
             let index = take(member.segment(), member.slot)?;
-            held.push(Held {
-                member: Arc::downgrade(member),
-                index,
-            });
+            held.push(Held { member: Arc::downgrade(member), index });
             Some(index)
         })
         .ok()??;
@@ -59,10 +56,7 @@ fn take(segment: &Segment, slot: u16) -> Option<usize> {
     (0..PCBS_MAX).find(|&i| {
         let pcb = segment.pcb(i);
         let free = pcb.holder.load(Acquire) == 0
-            && pcb
-                .holder
-                .compare_exchange(0, u64::from(slot) + 1, AcqRel, Relaxed)
-                .is_ok();
+            && pcb.holder.compare_exchange(0, u64::from(slot) + 1, AcqRel, Relaxed).is_ok();
         if free {
             segment.header().pcbs.fetch_max(i as u64 + 1, Relaxed);
         }

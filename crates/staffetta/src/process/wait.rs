@@ -82,11 +82,7 @@ fn spin_override_ns() -> Option<u64> {
     use std::sync::OnceLock;
     static OVERRIDE: OnceLock<Option<u64>> = OnceLock::new();
     *OVERRIDE.get_or_init(|| {
-        let us: u64 = std::env::var("STAFFETTA_SPIN_US")
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
+        let us: u64 = std::env::var("STAFFETTA_SPIN_US").ok()?.trim().parse().ok()?;
         us.checked_mul(1_000)
     })
 }
@@ -165,17 +161,14 @@ pub fn wait<'p, P: Platform, R>(
             }
             P::relax(steps);
             steps += 1;
-            if steps % STEPS_PER_CLOCK == 0 && (deadline.is_some() || policy == Wait::SpinThenPark)
-            {
+            if steps % STEPS_PER_CLOCK == 0 && (deadline.is_some() || policy == Wait::SpinThenPark) {
                 let now = Instant::now();
                 if deadline.is_some_and(|d| now >= d) {
                     waited.spins += steps;
                     return last_look(poll);
                 }
                 if policy == Wait::SpinThenPark
-                    && now
-                        >= *until
-                            .get_or_insert_with(|| now + Duration::from_nanos(spinner.limit_ns()))
+                    && now >= *until.get_or_insert_with(|| now + Duration::from_nanos(spinner.limit_ns()))
                 {
                     waited.spins += steps;
                     spinner.missed();

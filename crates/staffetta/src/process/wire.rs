@@ -134,10 +134,7 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
     let mut descriptors = descriptors.into_iter();
     let member = || {
         let slot = u16::try_from(first).map_err(|_| Malformed)?;
-        Ok(Member {
-            slot,
-            generation: second,
-        })
+        Ok(Member { slot, generation: second })
     };
     Ok(match kind {
         JOIN => Message::Join { format: first },
@@ -151,15 +148,9 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
             payload: payload.to_vec(),
         },
         WRONG_FORMAT => Message::WrongFormat { format: first },
-        HELLO => Message::Hello {
-            me: member()?,
-            pidfd: descriptors.next(),
-        },
+        HELLO => Message::Hello { me: member()?, pidfd: descriptors.next() },
         GOODBYE => Message::Goodbye,
-        PASS => Message::Pass {
-            id: first,
-            descriptor: descriptors.next().ok_or(Malformed)?,
-        },
+        PASS => Message::Pass { id: first, descriptor: descriptors.next().ok_or(Malformed)? },
         _ => return Err(Malformed),
     })
 }
@@ -167,8 +158,7 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
 /// Takes the bytes apart: kind, two numbers, payload.
 fn parse(bytes: &[u8]) -> Result<(u32, u64, u64, &[u8]), Malformed> {
     let (head, payload) = bytes.split_first_chunk::<HEAD>().ok_or(Malformed)?;
-    let short =
-        |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let short = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let long = |at: usize| {
         let mut number = [0; 8];
         number.copy_from_slice(&head[at..at + 8]);
@@ -190,42 +180,27 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back_as_it_was_sent() {
-        let me = Member {
-            slot: 7,
-            generation: 1 << 40,
-        };
+        let me = Member { slot: 7, generation: 1 << 40 };
         let welcome = encode::welcome(me, b"words");
         match decode(&welcome, vec![descriptor(), descriptor()]).unwrap() {
-            Message::Welcome {
-                host,
-                listener: Some(_),
-                payload,
-                ..
-            } => assert_eq!((host, &payload[..]), (me, &b"words"[..])),
+            Message::Welcome { host, listener: Some(_), payload, .. } => {
+                assert_eq!((host, &payload[..]), (me, &b"words"[..]))
+            }
             other => panic!("{other:?}"),
         }
-        assert!(matches!(
-            decode(&encode::join(3), vec![]),
-            Ok(Message::Join { format: 3 })
-        ));
+        assert!(matches!(decode(&encode::join(3), vec![]), Ok(Message::Join { format: 3 })));
         assert!(matches!(
             decode(&encode::hello(me), vec![]),
             Ok(Message::Hello { me: who, pidfd: None }) if who == me
         ));
-        assert!(matches!(
-            decode(&encode::goodbye(), vec![]),
-            Ok(Message::Goodbye)
-        ));
+        assert!(matches!(decode(&encode::goodbye(), vec![]), Ok(Message::Goodbye)));
         assert_eq!(passed_id(&encode::pass(9)), Some(9));
         assert_eq!(passed_id(&encode::join(9)), None);
     }
 
     #[test]
     fn foreign_bytes_are_malformed() {
-        let good = encode::hello(Member {
-            slot: 1,
-            generation: 1,
-        });
+        let good = encode::hello(Member { slot: 1, generation: 1 });
         for len in 0..good.len() {
             assert_eq!(decode(&good[..len], vec![]).unwrap_err(), Malformed);
         }
@@ -235,20 +210,7 @@ mod tests {
         let mut bad_kind = good;
         bad_kind[4] = 99;
         assert!(decode(&bad_kind, vec![]).is_err());
-        assert!(
-            decode(&encode::pass(1), vec![]).is_err(),
-            "nothing is passed"
-        );
-        assert!(decode(
-            &encode::welcome(
-                Member {
-                    slot: 1,
-                    generation: 1
-                },
-                b""
-            ),
-            vec![]
-        )
-        .is_err());
+        assert!(decode(&encode::pass(1), vec![]).is_err(), "nothing is passed");
+        assert!(decode(&encode::welcome(Member { slot: 1, generation: 1 }, b""), vec![]).is_err());
     }
 }

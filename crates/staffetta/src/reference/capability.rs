@@ -83,9 +83,7 @@ impl CapabilityId {
 impl Table {
     /// Empty.
     pub fn new() -> Table {
-        Table {
-            entries: Mutex::new(Entries::default()),
-        }
+        Table { entries: Mutex::new(Entries::default()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -104,10 +102,7 @@ impl Table {
         let bytes = bytes
             .max(1)
             .checked_next_multiple_of(page)
-            .ok_or(AllocateError::TooLarge {
-                bytes,
-                bytes_max: u64::MAX - page,
-            })?;
+            .ok_or(AllocateError::TooLarge { bytes, bytes_max: u64::MAX - page })?;
         if let Some(again) = self.take_again(segment, slot, bytes) {
             return again;
         }
@@ -127,27 +122,16 @@ impl Table {
         bytes: u64,
     ) -> Option<Result<(CapabilityId, NonNull<u8>), AllocateError>> {
         let mut entries = self.lock();
-        let fits =
-            |entry: &Entry| entry.bytes >= bytes && entry.bytes / 2 <= bytes && entry.pins == 0;
+        let fits = |entry: &Entry| entry.bytes >= bytes && entry.bytes / 2 <= bytes && entry.pins == 0;
         let (&index, entry) = entries.by_index.iter().find(|(&index, entry)| {
             let now = Word(holder(segment, index).load(Acquire));
             fits(entry) && now == Word::new(FREE, 0, entry.incarnation)
         })?;
         let free = Word::new(FREE, 0, entry.incarnation);
         let mine = Word::new(OWNED, slot, entry.incarnation);
-        holder(segment, index)
-            .compare_exchange(free.0, mine.0, AcqRel, Relaxed)
-            .ok()?;
-        let id = CapabilityId {
-            index,
-            incarnation: entry.incarnation,
-        };
-        Some(
-            entries
-                .pin(id, Access::ReadWrite)
-                .map(|p| (id, p))
-                .map_err(AllocateError::from),
-        )
+        holder(segment, index).compare_exchange(free.0, mine.0, AcqRel, Relaxed).ok()?;
+        let id = CapabilityId { index, incarnation: entry.incarnation };
+        Some(entries.pin(id, Access::ReadWrite).map(|p| (id, p)).map_err(AllocateError::from))
     }
 
     fn create_new(
@@ -158,19 +142,10 @@ impl Table {
     ) -> Result<(CapabilityId, NonNull<u8>), AllocateError> {
         let file = memfd::create_here(c"staffetta-capability", bytes, true)?;
         memfd::add_seals(file.as_fd(), Seals::SHRINK | Seals::GROW)?;
-        let mapping = Mapping::map(
-            file.as_fd(),
-            0,
-            bytes as usize,
-            Placement::Anywhere,
-            Access::ReadWrite,
-        )?;
-        let id = claim_record(segment, slot).ok_or(AllocateError::NoCapability {
-            capabilities: CAPABILITIES_MAX as u64,
-        })?;
-        segment
-            .capability_word(id.index as usize, word::BYTES)
-            .store(bytes, Relaxed);
+        let mapping = Mapping::map(file.as_fd(), 0, bytes as usize, Placement::Anywhere, Access::ReadWrite)?;
+        let id = claim_record(segment, slot)
+            .ok_or(AllocateError::NoCapability { capabilities: CAPABILITIES_MAX as u64 })?;
+        segment.capability_word(id.index as usize, word::BYTES).store(bytes, Relaxed);
         let base = mapping.base();
         let mut entries = self.lock();
         entries.drop_stale(segment);
@@ -180,10 +155,7 @@ impl Table {
 
     /// Has this process the descriptor of `id`?
     pub fn has(&self, id: CapabilityId) -> bool {
-        self.lock()
-            .by_index
-            .get(&id.index)
-            .is_some_and(|e| e.incarnation == id.incarnation)
+        self.lock().by_index.get(&id.index).is_some_and(|e| e.incarnation == id.incarnation)
     }
 
     /// A descriptor arrived; `from` has it as well. Checks that the file is as long as the record says.
@@ -196,15 +168,9 @@ impl Table {
     ) -> Result<(), AcquireError> {
         let bytes = memfd::size_bytes(file.as_fd())?;
         let sealed = memfd::seals(file.as_fd())?.contains(Seals::SHRINK);
-        let recorded = segment
-            .capability_word(id.index as usize, word::BYTES)
-            .load(Relaxed);
+        let recorded = segment.capability_word(id.index as usize, word::BYTES).load(Relaxed);
         if !sealed || bytes < recorded {
-            return Err(AcquireError::Unsafe {
-                bytes,
-                recorded,
-                sealed,
-            });
+            return Err(AcquireError::Unsafe { bytes, recorded, sealed });
         }
         let file = memfd::keep_here(file)?;
         let mut entries = self.lock();
@@ -256,10 +222,7 @@ impl Table {
         pass: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> Result<(), E>,
     ) -> Option<Result<(), E>> {
         let mut entries = self.lock();
-        let entry = entries
-            .by_index
-            .get_mut(&id.index)
-            .filter(|e| e.incarnation == id.incarnation)?;
+        let entry = entries.by_index.get_mut(&id.index).filter(|e| e.incarnation == id.incarnation)?;
         if entry.known_by.contains(&to) {
             return Some(Ok(()));
         }
@@ -292,8 +255,7 @@ impl Table {
     pub fn pointer(&self, index: u32, length: u64) -> Option<NonNull<u8>> {
         let entries = self.lock();
         let entry = entries.by_index.get(&index)?;
-        (entry.pins != 0 && length <= entry.bytes)
-            .then(|| entry.mapping.as_ref().map(Mapping::base))?
+        (entry.pins != 0 && length <= entry.bytes).then(|| entry.mapping.as_ref().map(Mapping::base))?
     }
 }
 
@@ -338,21 +300,11 @@ impl Entries {
         let entry = self.entry(id)?;
         if entry.mapping.is_none() {
             let bytes = entry.bytes as usize;
-            entry.mapping = Some(Mapping::map(
-                entry.file.as_fd(),
-                0,
-                bytes,
-                Placement::Anywhere,
-                access,
-            )?);
+            entry.mapping = Some(Mapping::map(entry.file.as_fd(), 0, bytes, Placement::Anywhere, access)?);
         }
         entry.used = clock;
         entry.pins += 1;
-        entry
-            .mapping
-            .as_ref()
-            .map(Mapping::base)
-            .ok_or(AcquireError::NotHeld)
+        entry.mapping.as_ref().map(Mapping::base).ok_or(AcquireError::NotHeld)
     }
 
     fn unpin(&mut self, id: CapabilityId) {
@@ -380,8 +332,7 @@ impl Entries {
     /// Drops entries whose capability has another file by now (K1).
     fn drop_stale(&mut self, segment: &Segment) {
         self.by_index.retain(|&index, entry| {
-            entry.pins != 0
-                || Word(holder(segment, index).load(Acquire)).sequence() == entry.incarnation
+            entry.pins != 0 || Word(holder(segment, index).load(Acquire)).sequence() == entry.incarnation
         });
     }
 }
@@ -398,22 +349,13 @@ fn claim_record(segment: &Segment, slot: u16) -> Option<CapabilityId> {
         if index >= CAPABILITIES_MAX as u64 {
             return reuse_record(segment, slot);
         }
-        if used
-            .compare_exchange(index, index + 1, AcqRel, Relaxed)
-            .is_err()
-        {
+        if used.compare_exchange(index, index + 1, AcqRel, Relaxed).is_err() {
             continue;
         }
-        let id = CapabilityId {
-            index: index as u32,
-            incarnation: 1,
-        };
+        let id = CapabilityId { index: index as u32, incarnation: 1 };
         let never = Word::new(NEVER, 0, 0);
         let mine = Word::new(OWNED, slot, id.incarnation);
-        if holder(segment, id.index)
-            .compare_exchange(never.0, mine.0, AcqRel, Relaxed)
-            .is_ok()
-        {
+        if holder(segment, id.index).compare_exchange(never.0, mine.0, AcqRel, Relaxed).is_ok() {
             return Some(id);
         }
     }
@@ -424,19 +366,12 @@ fn claim_record(segment: &Segment, slot: u16) -> Option<CapabilityId> {
 fn reuse_record(segment: &Segment, slot: u16) -> Option<CapabilityId> {
     (0..CAPABILITIES_MAX as u32).find_map(|index| {
         let now = Word(holder(segment, index).load(Acquire));
-        let id = CapabilityId {
-            index,
-            incarnation: now.sequence() + 1,
-        };
+        let id = CapabilityId { index, incarnation: now.sequence() + 1 };
         let mine = Word::new(OWNED, slot, id.incarnation);
         let free = now.state() == FREE
-            && holder(segment, index)
-                .compare_exchange(now.0, mine.0, AcqRel, Relaxed)
-                .is_ok();
+            && holder(segment, index).compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok();
         if free {
-            let old = segment
-                .capability_word(index as usize, word::BYTES)
-                .load(Relaxed);
+            let old = segment.capability_word(index as usize, word::BYTES).load(Relaxed);
             Blocks::uncharge(segment, old);
         }
         free.then_some(id)
@@ -451,16 +386,11 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
     for (&index, entry) in entries.by_index.iter().filter(|(_, e)| e.pins == 0) {
         let free = Word::new(FREE, 0, entry.incarnation);
         let next = Word::new(FREE, 0, entry.incarnation + 1);
-        if holder(segment, index)
-            .compare_exchange(free.0, next.0, AcqRel, Relaxed)
-            .is_ok()
-        {
+        if holder(segment, index).compare_exchange(free.0, next.0, AcqRel, Relaxed).is_ok() {
             // Punched, so that mappings others keep of it hold no memory.
             let _ = memfd::punch(entry.file.as_fd(), 0, entry.bytes);
             Blocks::uncharge(segment, entry.bytes);
-            segment
-                .capability_word(index as usize, word::BYTES)
-                .store(0, Relaxed);
+            segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
             given += entry.bytes;
         }
     }
@@ -470,19 +400,12 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
 
 /// Frees what dead process `slot` held, except `spared`.
 pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u32) -> bool) {
-    let used = segment
-        .header()
-        .capabilities
-        .load(Acquire)
-        .min(CAPABILITIES_MAX as u64) as u32;
+    let used = segment.header().capabilities.load(Acquire).min(CAPABILITIES_MAX as u64) as u32;
     for index in 0..used {
         let now = Word(holder(segment, index).load(Acquire));
         if now.state() == OWNED && now.slot() == slot && !spared(index) {
             let free = Word::new(FREE, 0, now.sequence() + 1);
-            if holder(segment, index)
-                .compare_exchange(now.0, free.0, AcqRel, Relaxed)
-                .is_ok()
-            {
+            if holder(segment, index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
                 let bytes = segment.capability_word(index as usize, word::BYTES);
                 Blocks::uncharge(segment, bytes.swap(0, AcqRel));
             }

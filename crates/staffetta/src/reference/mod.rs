@@ -82,11 +82,7 @@ pub struct References {
 impl References {
     /// For a process that maps `segment`; `window_base` is the one recorded in the domain.
     pub fn new(segment: Segment, window_base: u64) -> References {
-        References {
-            segment,
-            window_base,
-            capabilities: capability::Table::new(),
-        }
+        References { segment, window_base, capabilities: capability::Table::new() }
     }
 
     /// The window.
@@ -98,6 +94,11 @@ impl References {
     /// Acquired capabilities.
     pub fn capabilities(&self) -> &capability::Table {
         &self.capabilities
+    }
+
+    /// Where processes with coinciding addresses map the window.
+    pub fn window_base(&self) -> u64 {
+        self.window_base
     }
 
     /// Does this process map the window where the addresses coincide?
@@ -122,9 +123,7 @@ impl References {
     /// The capability that a reference names, if it names one.
     pub fn capability_index(&self, reference: u64) -> Option<u32> {
         let index = (reference >> OFFSET_BITS).checked_sub(CAPABILITIES)?;
-        u32::try_from(index)
-            .ok()
-            .filter(|i| (*i as usize) < crate::memory::map::CAPABILITIES_MAX)
+        u32::try_from(index).ok().filter(|i| (*i as usize) < crate::memory::map::CAPABILITIES_MAX)
     }
 
     /// The offset in the window that a reference names.
@@ -144,9 +143,9 @@ impl References {
         match self.offset(method, reference) {
             // Coinciding: the same number as the reference itself, by way of the range check.
             Some(offset) => self.segment.pointer(offset, length),
-            None if method == Method::Capability => self
-                .capabilities
-                .pointer(self.capability_index(reference)?, length),
+            None if method == Method::Capability => {
+                self.capabilities.pointer(self.capability_index(reference)?, length)
+            }
             None => None,
         }
     }

@@ -93,9 +93,7 @@ impl<const TWO: bool, const EXCHANGE: bool, const PAUSE: bool> Line<TWO, EXCHANG
     }
 }
 
-impl<const TWO: bool, const EXCHANGE: bool, const PAUSE: bool> Subject
-    for Line<TWO, EXCHANGE, PAUSE>
-{
+impl<const TWO: bool, const EXCHANGE: bool, const PAUSE: bool> Subject for Line<TWO, EXCHANGE, PAUSE> {
     fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
         let theirs = usize::from(TWO);
         for _ in 0..rounds {

@@ -24,11 +24,7 @@ pub fn specs() -> Vec<Spec> {
         limit: None,
         open: vec![Box::new(|side, wire| {
             let words = share(side, wire, 2)?;
-            Ok(Box::new(Sleepers {
-                words,
-                side,
-                value: 0,
-            }))
+            Ok(Box::new(Sleepers { words, side, value: 0 }))
         })],
     }]
 }

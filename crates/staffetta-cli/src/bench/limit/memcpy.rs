@@ -18,11 +18,7 @@ pub fn specs(quick: bool) -> Vec<Spec> {
         wait: None,
         bytes,
         touch: Some(Touch::All),
-        batch: if bytes < 64 << 10 {
-            BATCH_SHORT
-        } else {
-            BATCH_LONG
-        },
+        batch: if bytes < 64 << 10 { BATCH_SHORT } else { BATCH_LONG },
         alone: true,
         limit: None,
         open: vec![Box::new(move |side, _| match side {
@@ -53,9 +49,7 @@ struct Copy {
 impl Subject for Copy {
     fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
         for _ in 0..rounds * 2 {
-            self.to
-                .bytes_mut()
-                .copy_from_slice(black_box(self.from.bytes()));
+            self.to.bytes_mut().copy_from_slice(black_box(self.from.bytes()));
             black_box(self.to.bytes());
         }
         Ok(())

@@ -32,11 +32,7 @@ pub fn specs() -> Vec<Spec> {
                 touch,
                 true,
                 Box::new(move |side, _| match side {
-                    Side::Ping => Ok(Box::new(Local {
-                        fd: filled(bytes)?,
-                        bytes,
-                        touch,
-                    })),
+                    Side::Ping => Ok(Box::new(Local { fd: filled(bytes)?, bytes, touch })),
                     Side::Pong => Ok(Box::new(Idle)),
                 }),
             ));
@@ -49,13 +45,7 @@ pub fn specs() -> Vec<Spec> {
     specs
 }
 
-fn spec(
-    reference: Option<&'static str>,
-    bytes: usize,
-    touch: Touch,
-    alone: bool,
-    open: Open,
-) -> Spec {
+fn spec(reference: Option<&'static str>, bytes: usize, touch: Touch, alone: bool, open: Open) -> Spec {
     Spec {
         what: "limit.mmap",
         reference,
@@ -117,11 +107,7 @@ fn passed(side: Side, wire: &Wire, bytes: usize) -> Result<Box<dyn Subject>, Fau
         }
         Side::Pong => wire.recv_fd::<()>()?.1,
     };
-    Ok(Box::new(Passed {
-        socket,
-        fd: filled(bytes)?,
-        bytes,
-    }))
+    Ok(Box::new(Passed { socket, fd: filled(bytes)?, bytes }))
 }
 
 impl Passed {
@@ -130,12 +116,7 @@ impl Passed {
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds = [self.fd.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(
-            &self.socket,
-            &[IoSlice::new(&[0; 8])],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+        sendmsg(&self.socket, &[IoSlice::new(&[0; 8])], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -144,12 +125,7 @@ impl Passed {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut text)];
-        recvmsg(
-            &self.socket,
-            &mut parts,
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(mut fds) = part {
                 let fd = fds.next().ok_or("the descriptor did not arrive")?;

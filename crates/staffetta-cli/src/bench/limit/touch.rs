@@ -20,23 +20,14 @@ pub fn specs(quick: bool) -> Vec<Spec> {
         wait: None,
         bytes,
         touch: Some(Touch::All),
-        batch: if bytes < 64 << 10 {
-            BATCH_SHORT
-        } else {
-            BATCH_LONG
-        },
+        batch: if bytes < 64 << 10 { BATCH_SHORT } else { BATCH_LONG },
         alone: true,
         limit: None,
         open: vec![Box::new(move |side, _| match side {
             Side::Ping => {
                 let count = rotation(bytes);
                 let memory = Buffer::create(count * bytes as usize)?;
-                Ok(Box::new(Rotating {
-                    memory,
-                    bytes: bytes as usize,
-                    next: 0,
-                    count,
-                }))
+                Ok(Box::new(Rotating { memory, bytes: bytes as usize, next: 0, count }))
             }
             Side::Pong => Ok(Box::new(Idle)),
         })],
