@@ -211,15 +211,49 @@ impl DomainOptions {
 
     fn meet(&self, name: &str, wanted: Wanted) -> Result<Domain, DomainError> {
         let name = Name::new(name)?;
-        let site = Site::new(&self.place)?;
-        let format = FORMAT_VERSION.into();
-        match door::open(&site, &name, wanted, format, self.patience)? {
-            Opened::Created(listener) => self.create_with(Entrance::created(site, name, listener, format)),
-            Opened::Joined(welcome) => {
-                let (entrance, file, _) = Entrance::joined(site, Some(name), welcome, format);
-                self.join_with(entrance, file)
+        // A process is one member of a domain, however often it opens it.
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|known| known.member.strong_count() != 0);
+        if wanted != Wanted::New {
+            let same = |known: &&Opened| {
+                (known.addresses, known.name.as_str()) == (self.addresses, name.as_str())
+                    && known.place == self.place
+            };
+            let member = opened.iter().find(same).and_then(|known| known.member.upgrade());
+            if let Some(member) = member.filter(|member| member.here()) {
+                return Ok(Domain { member, wait: self.wait });
             }
         }
+        let site = Site::new(&self.place)?;
+        let format = FORMAT_VERSION.into();
+        let known_as = name.as_str().to_owned();
+        let domain = match door::open(&site, &name, wanted, format, self.patience)? {
+            door::Opened::Created(listener) => {
+                self.create_with(Entrance::created(site, name, listener, format))?
+            }
+            door::Opened::Joined(welcome) => {
+                let (entrance, file, payload) = Entrance::joined(site, Some(name), welcome, format);
+                self.join_with(entrance, file, Some(&payload))?
+            }
+        };
+        opened.push(Opened {
+            place: self.place.clone(),
+            name: known_as,
+            addresses: self.addresses,
+            member: Arc::downgrade(&domain.member),
+        });
+        Ok(domain)
+    }
+
+    /// Joins what `launched!()` has mapped before `main`.
+    fn join_inherited(&self) -> Result<Domain, DomainError> {
+        let Inherited { mapping, welcome } = launch::inherited()?;
+        let format = FORMAT_VERSION.into();
+        let (entrance, file, payload) = Entrance::joined(Site::new(&self.place)?, None, welcome, format);
+        let file = memfd::keep_here(file)?;
+        let (map, base) = check_file(file.as_fd())?;
+        let segment = Segment::new(mapping, file, map).ok_or_else(|| foreign("it is too short"))?;
+        self.enter(entrance, References::new(segment, base), Some(&payload))
     }
 
     /// Builds the domain in a file that nobody else knows, and publishes it last.

@@ -60,6 +60,6 @@ pub use message::variable::Variable;
 pub use message::Message;
 pub use os::Error as OsError;
 pub use process::wait::{park_ns, Wait};
-pub use process::{Name, NameError, OpenError, Place, PlaceError};
+pub use process::{Name, NameError, OpenError, PassError, Place, PlaceError, StartError, TakeError};
 pub use reference::Method;
 pub use staffetta_derive::Message;
