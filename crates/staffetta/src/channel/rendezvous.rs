@@ -168,15 +168,15 @@ impl Memory {
         Memory { expect: line.word().awake(), peer: peer.end().awake(), wait, spinner: Spinner::default() }
     }
 
-    /// Accounts for the partner's end word `now`. True: the partner that was there is gone, and this
-    /// is the first time it is said.
+    /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time
+    /// that it is said. One that came and went between two looks counts: it may have sent something.
     pub fn lost_partner(&mut self, now: Word) -> bool {
         let now = now.awake();
         if now == self.peer {
             return false;
         }
         let before = std::mem::replace(&mut self.peer, now);
-        before.state() == ATTACHED
+        before.state() == ATTACHED || now.state() != ATTACHED
     }
 }
 
@@ -520,11 +520,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let mut waited = Waited::default();
         let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
         let end = loop {
-            let Memory { peer: known, wait: policy, spinner, .. } = &mut *self.memory;
+            let memory = &mut *self.memory;
+            let (policy, mut spinner) = (memory.wait, memory.spinner.clone());
             let mut lost = None;
             let woken = wait(
-                *policy,
-                spinner,
+                policy,
+                &mut spinner,
                 deadline,
                 &mut waited,
                 || ground.own_pcb(),
@@ -533,18 +534,18 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     if now.sequence() != s {
                         return Some(now);
                     }
-                    let end = peer.end().awake();
-                    if end != *known && std::mem::replace(known, end).state() == ATTACHED {
+                    let end = peer.end();
+                    memory.lost_partner(end).then(|| {
                         lost = Some(end);
-                        return Some(now);
-                    }
-                    None
+                        now
+                    })
                 },
                 |pcb_ref| {
                     me.set_pcb_ref(pcb_ref);
                     line.announce(s)
                 },
             );
+            self.memory.spinner = spinner;
             let stop = match (&woken, lost) {
                 (Woken::Ready(now), None) => break *now,
                 (_, Some(end)) => Stop::Gone(end),

@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::Instant;
 
 use super::rendezvous::{Ground, Memory, Patience, Stop};
-use super::side::{Side, ATTACHED};
+use super::side::Side;
 use super::tally::Tally;
 use crate::memory::platform::Native;
 use crate::memory::word::Word;
@@ -191,10 +191,11 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         }
         let mut waited = Waited::default();
         let (me, peer, ground) = (self.me, self.peer, self.ground);
-        let super::rendezvous::Memory { peer: known, wait: policy, spinner, .. } = &mut *self.memory;
+        let memory = &mut *self.memory;
+        let (policy, mut spinner) = (memory.wait, memory.spinner.clone());
         let woken = wait(
-            *policy,
-            spinner,
+            policy,
+            &mut spinner,
             deadline,
             &mut waited,
             || ground.own_pcb(),
@@ -202,12 +203,9 @@ impl<G: Ground<Native>> RingParty<'_, G> {
                 if let Some(now) = look() {
                     return Some(Ok(now));
                 }
-                let end = peer.end().awake();
-                if end != *known && std::mem::replace(known, end).state() == ATTACHED {
-                    // It may have put its last message before it left.
-                    return Some(look().ok_or(Stop::Gone(end)));
-                }
-                None
+                let end = peer.end();
+                // It may have put its last message before it left.
+                memory.lost_partner(end).then(|| look().ok_or(Stop::Gone(end)))
             },
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);
@@ -217,6 +215,7 @@ impl<G: Ground<Native>> RingParty<'_, G> {
                         || slot.word.compare_exchange(now.0, now.parked().0, AcqRel, Relaxed).is_ok())
             },
         );
+        self.memory.spinner = spinner;
         self.tally.waited(&waited);
         match woken {
             Woken::Ready(result) => result,

@@ -1,5 +1,5 @@
 //! Real processes for tests: a test starts its own binary again, in a role.
-#![allow(dead_code)]
+#![allow(dead_code, unsafe_code)]
 
 use std::process::{Child, Command, Stdio};
 
@@ -12,7 +12,9 @@ pub fn name(test: &str) -> String {
 
 /// Starts this test binary again to play `role`; `arguments` reach it through [`arguments`].
 pub fn start(role: &str, arguments: &[&str]) -> Child {
-    Command::new(std::env::current_exe().expect("own path"))
+    let mut command = Command::new(std::env::current_exe().expect("own path"));
+    die_with_parent(&mut command);
+    command
         .args(["--exact", "roles", "--nocapture", "--test-threads=1"])
         .env("STAFFETTA_TEST_ROLE", role)
         .env("STAFFETTA_TEST_ARGUMENTS", arguments.join("\u{1f}"))
@@ -33,4 +35,16 @@ pub fn role() -> Option<(String, Vec<String>)> {
 pub fn finish(mut child: Child) {
     let status = child.wait().expect("wait");
     assert!(status.success(), "a process in a role failed: {status}");
+}
+
+/// A test that fails or is killed leaves no process behind.
+fn die_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: one async-signal-safe system call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            Ok(())
+        });
+    }
 }
