@@ -155,10 +155,6 @@ impl Hold for NativeHold {
     }
 }
 
-/// A spinning process gives its core away once in so many steps: the partner may be waiting for
-/// exactly this core.
-const STEPS_PER_YIELD: u64 = 1 << 12;
-
 impl Platform for Native {
     type U64 = AtomicU64;
     type U32 = AtomicU32;
@@ -167,7 +163,9 @@ impl Platform for Native {
     #[inline(always)]
     fn relax(steps: u64) {
         std::hint::spin_loop();
-        if steps % STEPS_PER_YIELD == STEPS_PER_YIELD - 1 || os::affinity::single_core() {
+        // A spinning process gives its core away now and then: its partner may be waiting for exactly this one.
+        let per_yield = os::affinity::steps_per_yield();
+        if steps % per_yield == per_yield - 1 {
             os::affinity::yield_now();
         }
     }

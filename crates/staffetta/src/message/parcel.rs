@@ -84,8 +84,11 @@ impl Raw {
             if !whole || data.as_ptr() as usize % align != 0 {
                 return Err(None);
             }
+            // The count first: it is a locked instruction, and would wait for the line of the holder word, which
+            // the sender had last. As a plain store behind it, that line travels while the parcel is first touched.
+            let raw = Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data };
             member.blocks.received(segment, id, incarnation + 1);
-            return Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data });
+            return Ok(raw);
         }
         let index = member.refs.capability_index(reference).ok_or(None)?;
         let id = CapabilityId { index, incarnation };
