@@ -77,6 +77,11 @@ impl Blocks {
             self.free(segment, id);
             return Err(full);
         }
+        // Memory goes back to the kernel here, and never inside send, receive or drop.
+        let retain = segment.header().retain_bytes.load(Relaxed);
+        if kept.is_none() && segment.header().retained_bytes.load(Relaxed) > retain {
+            self.trim(segment, retain);
+        }
         Ok(id)
     }
 
@@ -266,12 +271,6 @@ impl Blocks {
         record.holder.store(Word::new(FREE, 0, incarnation).0, Release);
         segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
         push(segment, id);
-    }
-
-    /// Is more memory kept by free blocks than the domain wants?
-    pub fn wants_trim(segment: &Segment) -> bool {
-        let header = segment.header();
-        header.retained_bytes.load(Relaxed) > header.retain_bytes.load(Relaxed)
     }
 }
 
