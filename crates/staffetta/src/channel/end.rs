@@ -244,7 +244,9 @@ impl End {
             Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => SendFailure::TimedOut,
             Stop::Gone(end) if end.state() == DIED => SendFailure::PeerDied,
             Stop::Gone(_) => SendFailure::Disconnected,
-            Stop::TooLong { length, capacity } => SendFailure::TooLong { length, capacity },
+            Stop::TooLong { length, capacity } | Stop::AbandonedTooLong { length, capacity } => {
+                SendFailure::TooLong { length, capacity }
+            }
             Stop::Full => SendFailure::NoStaging,
             Stop::Corrupt => SendFailure::Corrupt,
         }
@@ -263,7 +265,9 @@ impl End {
             Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => RecvError::TimedOut,
             Stop::Gone(end) if end.state() == DIED => RecvError::PeerDied,
             Stop::Gone(_) => RecvError::Disconnected,
-            Stop::TooLong { length, capacity } => RecvError::TooLong { length, capacity },
+            Stop::TooLong { length, capacity } | Stop::AbandonedTooLong { length, capacity } => {
+                RecvError::TooLong { length, capacity }
+            }
             Stop::Full | Stop::Corrupt => RecvError::Corrupt,
         }
     }

@@ -37,8 +37,8 @@
 //!     *s*+2 at the earliest, which needs *s*+1 to have ended, which needs the receiver of *s* to have
 //!     come back. A withdrawal adds two, so it returns to the same cell: nobody read that one.
 //! L3. A rendezvous that ends at *s*+1 happened; one that ends at *s*+2 did not (withdrawn or refused).
-//!     Commit points: take and deliver (one step each); finish; for a rendezvous that was abandoned
-//!     while TAKING, the abandonment itself.
+//!     Commit points: take and deliver (one step each); finish; for a variable that was abandoned while
+//!     TAKING, the abandonment itself. A staged message abandoned while the receiver looks at its length was not taken.
 //! L4. Who waits puts P on its own state only; every step that ends its wait reports P to the caller,
 //!     who then wakes it.
 
@@ -78,6 +78,8 @@ pub mod brings {
     pub const TAKING: u16 = 2;
     /// ABANDONED by the receiver: the sender was giving.
     pub const GIVING: u16 = 3;
+    /// ABANDONED by the sender of a staged message: the receiver was looking whether it fits.
+    pub const LOOKING: u16 = 4;
 }
 
 /// The hot cache line of a rendezvous channel.
@@ -197,8 +199,8 @@ impl<P: Platform> Line<P> {
         let mut now = copying;
         loop {
             let abandoned = now.state() == ABANDONED;
-            // An abandoned TAKING did happen, an abandoned GIVING did not (L3).
-            let to = if abandoned && copying.state() == GIVING { s + 2 } else { s + 1 };
+            // L3: of what was abandoned, only the taking of a variable did happen.
+            let to = if abandoned && now.slot() != brings::TAKING { s + 2 } else { s + 1 };
             match self.change(now, Word::new(IDLE, 0, to)) {
                 Ok(()) if abandoned => return Finished::Abandoned { wake: now.is_parked() },
                 Ok(()) => return Finished::Done { wake: now.is_parked() },
@@ -262,16 +264,20 @@ impl<P: Platform> Line<P> {
     }
 
     /// The first one leaves its storage to the second, who is in the middle of the copy:
-    /// `TAKING | GIVING => ABANDONED`. `Err`: the copy had just ended, with this word.
-    pub fn abandon(&self, sequence: u64) -> Result<(), Word> {
+    /// `TAKING | GIVING => ABANDONED`; gives what was abandoned. `Err`: the copy had just ended, with this word.
+    pub fn abandon(&self, sequence: u64) -> Result<u16, Word> {
         let mut now = self.word();
         loop {
             if now.sequence() != sequence || !matches!(now.state(), TAKING | GIVING) {
                 return Err(now);
             }
-            let was = if now.state() == TAKING { brings::TAKING } else { brings::GIVING };
+            let was = match (now.state(), now.slot()) {
+                (TAKING, brings::VARIABLE) => brings::TAKING,
+                (TAKING, _) => brings::LOOKING,
+                _ => brings::GIVING,
+            };
             match self.change(now, Word::new(ABANDONED, was, sequence)) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(was),
                 Err(found) => now = found,
             }
         }
@@ -305,6 +311,7 @@ impl<P: Platform> Line<P> {
                 (GIVING, true) => now.with_state(WANT),
                 // The first one had left as well (L3).
                 (ABANDONED, false) if now.slot() == brings::TAKING => Word::new(IDLE, 0, s + 1),
+                (ABANDONED, false) if now.slot() == brings::LOOKING => Word::new(IDLE, 0, s + 2),
                 (ABANDONED, true) if now.slot() == brings::GIVING => Word::new(IDLE, 0, s + 2),
                 _ => return,
             };

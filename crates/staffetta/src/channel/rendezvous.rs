@@ -55,6 +55,8 @@ pub enum Outgoing {
         bytes: *const u8,
         /// How many.
         length: usize,
+        /// All messages of this channel have this length.
+        exact: bool,
     },
     /// A message variable of the domain.
     Variable {
@@ -64,6 +66,8 @@ pub enum Outgoing {
         length: usize,
         /// Where it is for everybody.
         reference: u64,
+        /// All messages of this channel have this length.
+        exact: bool,
     },
 }
 
@@ -85,6 +89,8 @@ pub enum Incoming {
         bytes: *mut u8,
         /// How many there is room for.
         capacity: usize,
+        /// All messages of this channel have this length.
+        exact: bool,
     },
     /// A target variable of the domain.
     Variable {
@@ -96,6 +102,8 @@ pub enum Incoming {
         reference: u64,
         /// Messages of this channel ride in the cell when they are sent from private memory.
         small: bool,
+        /// All messages of this channel have the same length.
+        exact: bool,
     },
 }
 
@@ -118,6 +126,13 @@ pub enum Stop {
     /// The deadline passed while the partner copied; the storage is the partner's now. For a sender
     /// the message *was* taken; for a receiver it was not.
     Abandoned,
+    /// As `Abandoned`, but the message would not have fitted: it was not taken. The storage is the partner's all the same.
+    AbandonedTooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes there is room for.
+        capacity: u64,
+    },
     /// No room to stage the message.
     Full,
     /// A peer left a reference that points outside the domain.
@@ -257,9 +272,30 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 WANT => {
                     // A variable for a private target is staged.
                     let message = match message {
-                        Outgoing::Variable { bytes, length, .. } => Outgoing::Private { bytes, length },
+                        Outgoing::Variable { bytes, length, exact, .. } => {
+                            Outgoing::Private { bytes, length, exact }
+                        }
                         other => other,
                     };
+                    if matches!(message, Outgoing::Private { exact: false, .. }) {
+                        // The receiver says how much room there is in its private memory.
+                        let (length, capacity) = (message.length() as u64, self.peer.target().1);
+                        if length > capacity {
+                            match self.line.begin(now) {
+                                Ok(giving) => {
+                                    self.me.set_note(length);
+                                    let (Finished::Done { wake } | Finished::Abandoned { wake }) =
+                                        self.line.refuse(giving);
+                                    self.wake_if(wake);
+                                    return Err(Stop::TooLong { length, capacity });
+                                }
+                                Err(found) => {
+                                    now = found;
+                                    continue;
+                                }
+                            }
+                        }
+                    }
                     if filled != Some(brings::CELL) {
                         // SAFETY: sender, WANT(s): L1.
                         filled = Some(unsafe { self.fill_cell(s, message) }?);
@@ -289,7 +325,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             return Ok(brings::CELL);
         }
         let (reference, length, what) = match message {
-            Outgoing::Private { bytes, length } => {
+            Outgoing::Private { bytes, length, .. } => {
                 let (reference, to) = self.ground.stage((s & 1) as usize, length).ok_or(Stop::Full)?;
                 // SAFETY: L2: nobody reads this staging block; it holds at least `length` bytes.
                 unsafe { self.tally.copy(bytes, to, length) };
@@ -337,7 +373,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let fits = length <= capacity;
         let (Some(to), true) = (to, fits) else {
             self.me.set_note(length);
-            let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(giving);
+            let refused = self.line.refuse(giving);
+            if let (Finished::Abandoned { .. }, Some(to)) = (&refused, to) {
+                self.ground.abandoned(to);
+            }
+            let (Finished::Done { wake } | Finished::Abandoned { wake }) = refused;
             self.wake_if(wake);
             return Some(Err(if fits { Stop::Corrupt } else { Stop::TooLong { length, capacity } }));
         };
@@ -402,6 +442,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         }
                         _ => brings::CELL,
                     };
+                    if !target.is_exact() {
+                        self.me.set_target(target.reference(), target.capacity() as u64);
+                    }
                     match self.line.want(s, what) {
                         Ok(_) => {
                             let Patience::Until(deadline) = patience else { unreachable!() };
@@ -416,9 +459,21 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         Err(found) => now = found,
                     }
                 }
-                OFFER if now.slot() == brings::VARIABLE => match self.line.begin(now) {
+                OFFER if now.slot() == brings::VARIABLE => {
+                    // For a sender that gives up in the middle: would it have fitted?
+                    self.me.set_target(0, target.capacity() as u64);
+                    match self.line.begin(now) {
+                        // SAFETY: TAKING(s), made so by us.
+                        Ok(taking) => return unsafe { self.copy_offered(taking, target) },
+                        Err(found) => now = found,
+                    }
+                }
+                OFFER if !target.is_exact() => match self.line.begin(now) {
                     // SAFETY: TAKING(s), made so by us.
-                    Ok(taking) => return unsafe { self.copy_offered(taking, target) },
+                    Ok(taking) => match unsafe { self.look_at_staged(taking, target) } {
+                        Some(end) => return end,
+                        None => now = self.line.word(), // withdrawn while we looked
+                    },
                     Err(found) => now = found,
                 },
                 OFFER => match self.line.take(now) {
@@ -453,7 +508,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 unsafe { *words = self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
                 Ok(0)
             }
-            Incoming::Private { bytes, capacity } | Incoming::Variable { bytes, capacity, .. } => {
+            Incoming::Private { bytes, capacity, .. } | Incoming::Variable { bytes, capacity, .. } => {
                 // SAFETY: passed on.
                 let (from, length) = unsafe { self.referred(s) }?;
                 if length > capacity {
@@ -462,6 +517,38 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 // SAFETY: the staging block is stable like the cell (L2); ranges were checked.
                 unsafe { self.tally.copy(from, bytes, length) };
                 Ok(length)
+            }
+        }
+    }
+
+    /// A staged message of variable length: takes it if it fits. None: the sender had given up.
+    ///
+    /// # Safety
+    /// The word is `taking`, made so by us; `target` as in `receive`.
+    unsafe fn look_at_staged(&mut self, taking: Word, target: Incoming) -> Option<Result<usize, Stop>> {
+        let (s, capacity) = (taking.sequence(), target.capacity());
+        // SAFETY: TAKING: the sender does not touch the cell (L1).
+        let too_long = match unsafe { self.referred(s) } {
+            Ok((_, length)) if length <= capacity => None,
+            Ok((_, length)) => Some(Stop::TooLong { length: length as u64, capacity: capacity as u64 }),
+            Err(stop) => Some(stop),
+        };
+        if let Some(stop) = too_long {
+            self.me.set_note(capacity as u64);
+            let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(taking);
+            self.wake_if(wake);
+            return Some(Err(stop));
+        }
+        match self.line.finish(taking) {
+            Finished::Done { wake } => {
+                self.wake_if(wake);
+                self.memory.expect = Word::new(IDLE, 0, s + 1);
+                // SAFETY: `s` ended and we are its receiver: cell and staging block are stable (L2).
+                Some(unsafe { self.collect(s, target) })
+            }
+            Finished::Abandoned { wake } => {
+                self.wake_if(wake);
+                None
             }
         }
     }
@@ -489,7 +576,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             Ok((from, length)) if length <= capacity => (from, length),
             other => {
                 self.me.set_note(capacity as u64);
-                let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(taking);
+                let refused = self.line.refuse(taking);
+                if let (Finished::Abandoned { .. }, Ok((from, _))) = (&refused, &other) {
+                    self.ground.abandoned(*from);
+                }
+                let (Finished::Done { wake } | Finished::Abandoned { wake }) = refused;
                 self.wake_if(wake);
                 let (_, length) = other?;
                 return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
@@ -561,10 +652,16 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 // A successor of the partner that left copies already: that is a rendezvous.
                 Withdrawn::Copying(_) if stop != Stop::TimedOut => continue,
                 Withdrawn::Copying(_) => match line.abandon(s) {
-                    Ok(()) => {
-                        self.memory.expect = line.word();
+                    Ok(what) => {
+                        self.memory.expect = Word::new(IDLE, 0, s);
                         self.tally.waited(&waited);
-                        return Err(Stop::Abandoned);
+                        return Err(match what {
+                            brings::LOOKING => Stop::TimedOut,
+                            brings::TAKING if size as u64 > self.peer.target().1 => {
+                                Stop::AbandonedTooLong { length: size as u64, capacity: self.peer.target().1 }
+                            }
+                            _ => Stop::Abandoned,
+                        });
                     }
                     // It ended just now, or (a dead partner's copy undone) is to be looked at again.
                     Err(now) if now.sequence() != s => break now,
@@ -662,6 +759,22 @@ impl Outgoing {
 }
 
 impl Incoming {
+    /// Is the length known before?
+    fn is_exact(&self) -> bool {
+        match *self {
+            Incoming::Cell { .. } | Incoming::Parcel(_) => true,
+            Incoming::Private { exact, .. } | Incoming::Variable { exact, .. } => exact,
+        }
+    }
+
+    /// The target variable's reference; 0 for private memory.
+    fn reference(&self) -> u64 {
+        match *self {
+            Incoming::Variable { reference, .. } => reference,
+            _ => 0,
+        }
+    }
+
     /// As the name says; a parcel has its message's length and no bytes to copy.
     pub(crate) fn capacity(&self) -> usize {
         match *self {
