@@ -299,7 +299,10 @@ impl<P: Platform> Line<P> {
     /// The process of the sender (`sender`) or of the receiver is dead: undo what it was doing.
     /// A copy it had begun goes back to the offer or want it answered; its own offer or want goes away.
     /// Idempotent, and safe to run in several processes at once.
-    pub fn settle_death(&self, sender: bool) {
+    ///
+    /// `still_held`: does the end still say that the dead one holds it? Asked after the word was read: if so, the word is
+    /// from its time, and the compare-exchange fails if another sweeper has settled it and a successor gone on.
+    pub fn settle_death(&self, sender: bool, still_held: impl Fn() -> bool) {
         let mut now = self.word();
         loop {
             let s = now.sequence();
@@ -315,6 +318,9 @@ impl<P: Platform> Line<P> {
                 (ABANDONED, true) if now.slot() == brings::GIVING => Word::new(IDLE, 0, s + 2),
                 _ => return,
             };
+            if !still_held() {
+                return;
+            }
             match self.change(now, to) {
                 Ok(()) => return,
                 Err(found) => now = found,

@@ -23,7 +23,7 @@ pub struct InFlight {
 }
 
 /// Settles every end that process `slot` held, and wakes the partners. Idempotent.
-pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
+pub fn settle_ends(member: &Member, slot: u16, still_dead: &impl Fn() -> bool) -> InFlight {
     let segment = member.segment();
     let mut in_flight = InFlight::default();
     let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
@@ -42,10 +42,11 @@ pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
             let end = dead.end();
-            if end.state() != ATTACHED || end.slot() != slot {
+            // Asked after the word was read: a sweeper that was stopped must not touch a successor in the same slot.
+            if end.state() != ATTACHED || end.slot() != slot || !still_dead() {
                 continue;
             }
-            record.line.settle_death(is_sender);
+            record.line.settle_death(is_sender, || dead.end().awake() == end.awake());
             detach(member, record, &spec, dead, partner, end, DIED);
         }
     }

@@ -295,8 +295,14 @@ fn push(segment: &Segment, id: BlockId) {
 }
 
 /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
-/// their way to somebody. Idempotent.
-pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bool) -> u64 {
+/// their way to somebody. Idempotent. `still_dead` is asked after each word was read: then the word is from
+/// the dead process's time, and the compare-exchange fails if another sweeper was faster (B2).
+pub fn release_dead(
+    segment: &Segment,
+    slot: u16,
+    still_dead: &impl Fn() -> bool,
+    spared: impl Fn(u64, u64) -> bool,
+) -> u64 {
     let mut blocks = 0;
     for class in segment.map().classes() {
         let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
@@ -305,7 +311,7 @@ pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> b
             let record = segment.block_record(id);
             let now = Word(record.holder.load(Acquire));
             let dead = now.state() == OWNED && now.slot() == slot;
-            if !dead || spared(segment.map().block(id), now.sequence()) {
+            if !dead || spared(segment.map().block(id), now.sequence()) || !still_dead() {
                 continue;
             }
             let free = Word::new(FREE, 0, now.sequence() + 1);

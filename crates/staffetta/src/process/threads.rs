@@ -43,7 +43,7 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
                 return Some(h.index);
             }
             held.retain(|h| h.member.strong_count() != 0);
-            let index = take(member.segment(), member.slot)?;
+            let index = take(member.segment(), member.slot, member.generation)?;
             held.push(Held { member: Arc::downgrade(member), index });
             Some(index)
         })
@@ -51,12 +51,17 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
     Some((member.segment().pcb(index), Segment::pcb_offset(index)))
 }
 
-/// 0 => (slot + 1): a PCB that nobody holds.
-fn take(segment: &Segment, slot: u16) -> Option<usize> {
+/// The holder word of a PCB: slot + 1 and, so that a slow sweeper spares a successor in the same slot, the generation.
+fn holder(slot: u16, generation: u64) -> u64 {
+    (generation << 16) | (u64::from(slot) + 1)
+}
+
+/// 0 => holder: a PCB that nobody holds.
+fn take(segment: &Segment, slot: u16, generation: u64) -> Option<usize> {
     (0..PCBS_MAX).find(|&i| {
-        let pcb = segment.pcb(i);
-        let free = pcb.holder.load(Acquire) == 0
-            && pcb.holder.compare_exchange(0, u64::from(slot) + 1, AcqRel, Relaxed).is_ok();
+        let word = &segment.pcb(i).holder;
+        let mine = holder(slot, generation);
+        let free = word.load(Acquire) == 0 && word.compare_exchange(0, mine, AcqRel, Relaxed).is_ok();
         if free {
             segment.header().pcbs.fetch_max(i as u64 + 1, Relaxed);
         }
@@ -65,10 +70,10 @@ fn take(segment: &Segment, slot: u16) -> Option<usize> {
 }
 
 /// Gives back the PCBs of a process that left or died.
-pub fn release_dead(segment: &Segment, slot: u16) {
+pub fn release(segment: &Segment, slot: u16, generation: u64) {
     let used = segment.header().pcbs.load(Acquire).min(PCBS_MAX as u64) as usize;
     for i in 0..used {
-        let holder = &segment.pcb(i).holder;
-        let _ = holder.compare_exchange(u64::from(slot) + 1, 0, AcqRel, Relaxed);
+        let word = &segment.pcb(i).holder;
+        let _ = word.compare_exchange(holder(slot, generation), 0, AcqRel, Relaxed);
     }
 }
