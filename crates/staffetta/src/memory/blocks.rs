@@ -200,7 +200,7 @@ impl Blocks {
         let record = segment.block_record(id);
         let charged = record.charged.load(Relaxed);
         let needs = if id.bytes() < page {
-            id.bytes() + BLOCK_RECORD_BYTES
+            id.bytes().max(BLOCK_RECORD_BYTES) + BLOCK_RECORD_BYTES
         } else {
             bytes.max(1).next_multiple_of(page) + BLOCK_RECORD_BYTES
         };
