@@ -33,7 +33,9 @@ pub trait Ground<P: Platform> {
     /// The channel's staging block of this parity, at least `length` bytes: its reference and where it
     /// is for us. L2 says who may touch it when. None: the domain is full.
     fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)>;
-    /// The storage of a copy that the first one abandoned is ours now: give it back.
+    /// The storage of a copy that the first one abandoned is ours now: say so in its holder word (line.rs, L6).
+    fn adopt(&self, storage: *const u8);
+    /// Give back what was adopted.
     fn abandoned(&self, storage: *const u8);
 }
 
@@ -246,7 +248,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 // The receiver waits with a target variable, and we have the bytes: straight into it.
-                WANT if now.slot() == brings::VARIABLE => match self.line.begin(now) {
+                WANT if now.slot() == brings::VARIABLE => match self.line.begin(now, self.me.end().sequence()) {
                     // SAFETY: GIVING(s): the target is ours to write until we finish.
                     Ok(giving) => match unsafe { self.give(giving, message) } {
                         Some(end) => return end,
@@ -337,14 +339,13 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let fits = length <= capacity;
         let (Some(to), true) = (to, fits) else {
             self.me.set_note(length);
-            let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(giving);
-            self.wake_if(wake);
+            self.refuse(giving, to.map(|to| to.cast_const()));
             return Some(Err(if fits { Stop::Corrupt } else { Stop::TooLong { length, capacity } }));
         };
         // SAFETY: GIVING: the receiver does not touch its target; the range was checked.
         unsafe { self.tally.copy(message.bytes(), to, message.length()) };
         self.me.set_note(length);
-        match self.line.finish(giving) {
+        match self.line.finish(giving, || self.ground.adopt(to)) {
             Finished::Done { wake } => {
                 self.wake_if(wake);
                 self.memory.expect = Word::new(WANT, brings::VARIABLE, giving.sequence() + 1);
@@ -355,6 +356,26 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 self.wake_if(wake);
                 None
             }
+            Finished::Lost => None,
+        }
+    }
+
+    /// Refuses what the first one brought; `storage` is its variable, if it can be resolved.
+    fn refuse(&self, copying: Word, storage: Option<*const u8>) {
+        let ended = self.line.refuse(copying, || {
+            if let Some(storage) = storage {
+                self.ground.adopt(storage);
+            }
+        });
+        match ended {
+            Finished::Done { wake } => self.wake_if(wake),
+            Finished::Abandoned { wake } => {
+                if let Some(storage) = storage {
+                    self.ground.abandoned(storage);
+                }
+                self.wake_if(wake);
+            }
+            Finished::Lost => {}
         }
     }
 
@@ -416,7 +437,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         Err(found) => now = found,
                     }
                 }
-                OFFER if now.slot() == brings::VARIABLE => match self.line.begin(now) {
+                OFFER if now.slot() == brings::VARIABLE => match self.line.begin(now, self.me.end().sequence()) {
                     // SAFETY: TAKING(s), made so by us.
                     Ok(taking) => return unsafe { self.copy_offered(taking, target) },
                     Err(found) => now = found,
@@ -489,20 +510,20 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             Ok((from, length)) if length <= capacity => (from, length),
             other => {
                 self.me.set_note(capacity as u64);
-                let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(taking);
-                self.wake_if(wake);
+                self.refuse(taking, other.ok().map(|(from, _)| from));
                 let (_, length) = other?;
                 return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
             }
         };
         // SAFETY: TAKING: the sender does not touch its variable; the range was checked.
         unsafe { self.tally.copy(from, target.bytes(), length) };
-        match self.line.finish(taking) {
+        match self.line.finish(taking, || self.ground.adopt(from)) {
             Finished::Done { wake } => self.wake_if(wake),
             Finished::Abandoned { wake } => {
                 self.ground.abandoned(from);
                 self.wake_if(wake);
             }
+            Finished::Lost => return Err(Stop::Corrupt),
         }
         self.memory.expect = Word::new(IDLE, 0, taking.sequence() + 1);
         Ok(length)
