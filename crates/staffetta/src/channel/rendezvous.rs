@@ -33,7 +33,9 @@ pub trait Ground<P: Platform> {
     /// The channel's staging block of this parity, at least `length` bytes: its reference and where it
     /// is for us. L2 says who may touch it when. None: the domain is full.
     fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)>;
-    /// The storage of a copy that the first one abandoned is ours now: give it back.
+    /// The storage of a copy that the first one abandoned is ours now: say so in its holder word (line.rs, L6).
+    fn adopt(&self, storage: *const u8);
+    /// Give back what was adopted.
     fn abandoned(&self, storage: *const u8);
 }
 
@@ -261,14 +263,16 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 // The receiver waits with a target variable, and we have the bytes: straight into it.
-                WANT if now.slot() == brings::VARIABLE => match self.line.begin(now) {
-                    // SAFETY: GIVING(s): the target is ours to write until we finish.
-                    Ok(giving) => match unsafe { self.give(giving, message) } {
-                        Some(end) => return end,
-                        None => now = self.line.word(), // it had given up: our message goes to the next
-                    },
-                    Err(found) => now = found,
-                },
+                WANT if now.slot() == brings::VARIABLE => {
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: GIVING(s): the target is ours to write until we finish.
+                        Ok(giving) => match unsafe { self.give(giving, message) } {
+                            Some(end) => return end,
+                            None => now = self.line.word(), // it had given up: our message goes to the next
+                        },
+                        Err(found) => now = found,
+                    }
+                }
                 WANT => {
                     // A variable for a private target is staged.
                     let message = match message {
@@ -281,12 +285,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         // The receiver says how much room there is in its private memory.
                         let (length, capacity) = (message.length() as u64, self.peer.target().1);
                         if length > capacity {
-                            match self.line.begin(now) {
+                            match self.line.begin(now, self.me.end().sequence()) {
                                 Ok(giving) => {
                                     self.me.set_note(length);
-                                    let (Finished::Done { wake } | Finished::Abandoned { wake }) =
-                                        self.line.refuse(giving);
-                                    self.wake_if(wake);
+                                    self.refuse(giving, None);
                                     return Err(Stop::TooLong { length, capacity });
                                 }
                                 Err(found) => {
@@ -373,18 +375,13 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let fits = length <= capacity;
         let (Some(to), true) = (to, fits) else {
             self.me.set_note(length);
-            let refused = self.line.refuse(giving);
-            if let (Finished::Abandoned { .. }, Some(to)) = (&refused, to) {
-                self.ground.abandoned(to);
-            }
-            let (Finished::Done { wake } | Finished::Abandoned { wake }) = refused;
-            self.wake_if(wake);
+            self.refuse(giving, to.map(|to| to.cast_const()));
             return Some(Err(if fits { Stop::Corrupt } else { Stop::TooLong { length, capacity } }));
         };
         // SAFETY: GIVING: the receiver does not touch its target; the range was checked.
         unsafe { self.tally.copy(message.bytes(), to, message.length()) };
         self.me.set_note(length);
-        match self.line.finish(giving) {
+        match self.line.finish(giving, || self.ground.adopt(to)) {
             Finished::Done { wake } => {
                 self.wake_if(wake);
                 self.memory.expect = Word::new(WANT, brings::VARIABLE, giving.sequence() + 1);
@@ -395,6 +392,26 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 self.wake_if(wake);
                 None
             }
+            Finished::Lost => None,
+        }
+    }
+
+    /// Refuses what the first one brought; `storage` is its variable, if it can be resolved.
+    fn refuse(&self, copying: Word, storage: Option<*const u8>) {
+        let ended = self.line.refuse(copying, || {
+            if let Some(storage) = storage {
+                self.ground.adopt(storage);
+            }
+        });
+        match ended {
+            Finished::Done { wake } => self.wake_if(wake),
+            Finished::Abandoned { wake } => {
+                if let Some(storage) = storage {
+                    self.ground.abandoned(storage);
+                }
+                self.wake_if(wake);
+            }
+            Finished::Lost => {}
         }
     }
 
@@ -462,13 +479,13 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 OFFER if now.slot() == brings::VARIABLE => {
                     // For a sender that gives up in the middle: would it have fitted?
                     self.me.set_target(0, target.capacity() as u64);
-                    match self.line.begin(now) {
+                    match self.line.begin(now, self.me.end().sequence()) {
                         // SAFETY: TAKING(s), made so by us.
                         Ok(taking) => return unsafe { self.copy_offered(taking, target) },
                         Err(found) => now = found,
                     }
                 }
-                OFFER if !target.is_exact() => match self.line.begin(now) {
+                OFFER if !target.is_exact() => match self.line.begin(now, self.me.end().sequence()) {
                     // SAFETY: TAKING(s), made so by us.
                     Ok(taking) => match unsafe { self.look_at_staged(taking, target) } {
                         Some(end) => return end,
@@ -535,11 +552,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         };
         if let Some(stop) = too_long {
             self.me.set_note(capacity as u64);
-            let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(taking);
-            self.wake_if(wake);
+            self.refuse(taking, None); // the staging block stays the channel's
             return Some(Err(stop));
         }
-        match self.line.finish(taking) {
+        match self.line.finish(taking, || ()) {
             Finished::Done { wake } => {
                 self.wake_if(wake);
                 self.memory.expect = Word::new(IDLE, 0, s + 1);
@@ -550,6 +566,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 self.wake_if(wake);
                 None
             }
+            Finished::Lost => Some(Err(Stop::Corrupt)),
         }
     }
 
@@ -576,24 +593,20 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             Ok((from, length)) if length <= capacity => (from, length),
             other => {
                 self.me.set_note(capacity as u64);
-                let refused = self.line.refuse(taking);
-                if let (Finished::Abandoned { .. }, Ok((from, _))) = (&refused, &other) {
-                    self.ground.abandoned(*from);
-                }
-                let (Finished::Done { wake } | Finished::Abandoned { wake }) = refused;
-                self.wake_if(wake);
+                self.refuse(taking, other.ok().map(|(from, _)| from));
                 let (_, length) = other?;
                 return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
             }
         };
         // SAFETY: TAKING: the sender does not touch its variable; the range was checked.
         unsafe { self.tally.copy(from, target.bytes(), length) };
-        match self.line.finish(taking) {
+        match self.line.finish(taking, || self.ground.adopt(from)) {
             Finished::Done { wake } => self.wake_if(wake),
             Finished::Abandoned { wake } => {
                 self.ground.abandoned(from);
                 self.wake_if(wake);
             }
+            Finished::Lost => return Err(Stop::Corrupt),
         }
         self.memory.expect = Word::new(IDLE, 0, taking.sequence() + 1);
         Ok(length)

@@ -122,6 +122,28 @@ impl Blocks {
         segment.block_record(id).holder.store(Word::new(OWNED, self.slot, incarnation).0, Relaxed);
     }
 
+    /// A block whose owner left it to us, in whatever word says so (`still`, asked after the holder was read, so what
+    /// was read is the owner of then): OWNED(anybody) => OWNED(this process). None: it is not the owner's any more.
+    pub fn adopt(&self, segment: &Segment, id: BlockId, still: impl FnOnce() -> bool) -> Option<Word> {
+        let holder = &segment.block_record(id).holder;
+        let now = Word(holder.load(Acquire));
+        let mine = Word::new(OWNED, self.slot, now.sequence() + 1);
+        let taken = now.state() == OWNED
+            && still()
+            && holder.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok();
+        taken.then_some(mine)
+    }
+
+    /// Gives an adopted block back to all, unless another sweeper adopted it from us meanwhile.
+    pub fn free_adopted(segment: &Segment, id: BlockId, adopted: Word) {
+        let record = segment.block_record(id);
+        let free = Word::new(FREE, 0, adopted.sequence() + 1);
+        if record.holder.compare_exchange(adopted.0, free.0, AcqRel, Relaxed).is_ok() {
+            segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
+            push(segment, id);
+        }
+    }
+
     /// A block that the caller owns becomes part of a channel.
     pub fn give_to_channel(&self, segment: &Segment, id: BlockId) {
         let record = segment.block_record(id);
@@ -295,14 +317,8 @@ fn push(segment: &Segment, id: BlockId) {
 }
 
 /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
-/// their way to somebody. Idempotent. `still_dead` is asked after each word was read: then the word is from
-/// the dead process's time, and the compare-exchange fails if another sweeper was faster (B2).
-pub fn release_dead(
-    segment: &Segment,
-    slot: u16,
-    still_dead: &impl Fn() -> bool,
-    spared: impl Fn(u64, u64) -> bool,
-) -> u64 {
+/// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it.
+pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bool) -> u64 {
     let mut blocks = 0;
     for class in segment.map().classes() {
         let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
@@ -311,7 +327,7 @@ pub fn release_dead(
             let record = segment.block_record(id);
             let now = Word(record.holder.load(Acquire));
             let dead = now.state() == OWNED && now.slot() == slot;
-            if !dead || spared(segment.map().block(id), now.sequence()) || !still_dead() {
+            if !dead || spared(segment.map().block(id), now.sequence()) {
                 continue;
             }
             let free = Word::new(FREE, 0, now.sequence() + 1);

@@ -43,7 +43,7 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
                 return Some(h.index);
             }
             held.retain(|h| h.member.strong_count() != 0);
-            let index = take(member.segment(), member.slot, member.generation)?;
+            let index = take(member.segment(), holder_word(member.slot, member.generation))?;
             held.push(Held { member: Arc::downgrade(member), index });
             Some(index)
         })
@@ -51,17 +51,17 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
     Some((member.segment().pcb(index), Segment::pcb_offset(index)))
 }
 
-/// The holder word of a PCB: slot + 1 and, so that a slow sweeper spares a successor in the same slot, the generation.
-fn holder(slot: u16, generation: u64) -> u64 {
-    (generation << 16) | (u64::from(slot) + 1)
+/// Who holds a PCB; with the generation, so that a late sweeper does not take a newcomer's PCB for the dead one's.
+fn holder_word(slot: u16, generation: u64) -> u64 {
+    (u64::from(slot) + 1) | generation << 16
 }
 
 /// 0 => holder: a PCB that nobody holds.
-fn take(segment: &Segment, slot: u16, generation: u64) -> Option<usize> {
+fn take(segment: &Segment, holder: u64) -> Option<usize> {
     (0..PCBS_MAX).find(|&i| {
-        let word = &segment.pcb(i).holder;
-        let mine = holder(slot, generation);
-        let free = word.load(Acquire) == 0 && word.compare_exchange(0, mine, AcqRel, Relaxed).is_ok();
+        let pcb = segment.pcb(i);
+        let free =
+            pcb.holder.load(Acquire) == 0 && pcb.holder.compare_exchange(0, holder, AcqRel, Relaxed).is_ok();
         if free {
             segment.header().pcbs.fetch_max(i as u64 + 1, Relaxed);
         }
@@ -70,10 +70,11 @@ fn take(segment: &Segment, slot: u16, generation: u64) -> Option<usize> {
 }
 
 /// Gives back the PCBs of a process that left or died.
-pub fn release(segment: &Segment, slot: u16, generation: u64) {
+pub fn release_dead(segment: &Segment, slot: u16, generation: u64) {
+    let dead = holder_word(slot, generation);
     let used = segment.header().pcbs.load(Acquire).min(PCBS_MAX as u64) as usize;
     for i in 0..used {
-        let word = &segment.pcb(i).holder;
-        let _ = word.compare_exchange(holder(slot, generation), 0, AcqRel, Relaxed);
+        let holder = &segment.pcb(i).holder;
+        let _ = holder.compare_exchange(dead, 0, AcqRel, Relaxed);
     }
 }

@@ -399,16 +399,11 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
 }
 
 /// Frees what dead process `slot` held, except `spared`.
-pub fn release_dead(
-    segment: &Segment,
-    slot: u16,
-    still_dead: &impl Fn() -> bool,
-    spared: impl Fn(u32) -> bool,
-) {
+pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u32) -> bool) {
     let used = segment.header().capabilities.load(Acquire).min(CAPABILITIES_MAX as u64) as u32;
     for index in 0..used {
         let now = Word(holder(segment, index).load(Acquire));
-        if now.state() == OWNED && now.slot() == slot && !spared(index) && still_dead() {
+        if now.state() == OWNED && now.slot() == slot && !spared(index) {
             let free = Word::new(FREE, 0, now.sequence() + 1);
             if holder(segment, index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
                 let bytes = segment.capability_word(index as usize, word::BYTES);
