@@ -117,6 +117,51 @@ impl<P: Platform> Slots<P> {
         }
     }
 
+    /// Slots whose words are not made by zeroing.
+    ///
+    /// # Safety
+    /// Nobody uses the ring yet.
+    #[cfg(test)]
+    pub unsafe fn make(&self) {
+        for place in 0..=self.degree {
+            let zero = || P::U64::new(0);
+            let slot = std::ptr::from_ref(self.slot(place).0).cast_mut();
+            // SAFETY: inside the ring, by the caller's promise.
+            unsafe { slot.write(Slot { word: zero(), length: zero(), ticket: zero() }) };
+        }
+    }
+
+    /// Undoes `make`.
+    ///
+    /// # Safety
+    /// Nobody uses the ring any more.
+    #[cfg(test)]
+    pub unsafe fn unmake(&self) {
+        for place in 0..=self.degree {
+            // SAFETY: made by `make`.
+            unsafe { std::ptr::from_ref(self.slot(place).0).cast_mut().drop_in_place() };
+        }
+    }
+
+    /// FULL => READING and no further: a receiver that stops there. False: withdrawn.
+    #[cfg(test)]
+    pub fn begin_reading(&self, place: u64) -> bool {
+        let slot = self.slot(place).0;
+        let now = Word(slot.word.load(Acquire));
+        now.state() == FULL && change(slot, now, READING).is_some()
+    }
+
+    /// EMPTY => FULL and no further: a sender that stops there.
+    #[cfg(test)]
+    pub fn put_and_stop(&self, place: u64, value: u64) {
+        let (slot, to) = self.slot(place);
+        // SAFETY: EMPTY: the sender's.
+        unsafe { to.cast::<u64>().write_unaligned(value) };
+        slot.length.store(8, Relaxed);
+        slot.ticket.store(place, Relaxed);
+        assert!(change(slot, Word(slot.word.load(Acquire)), FULL).is_some());
+    }
+
     /// State and ticket of the slot of `place`.
     fn look(&self, place: u64) -> (u8, u64) {
         let slot = self.slot(place).0;
@@ -269,6 +314,12 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         let asleep = change(slot, reading, EMPTY).unwrap_or(true);
         self.wake_if(asleep);
         Ok(length as usize)
+    }
+
+    /// Waits for a message, and leaves it where it is.
+    #[cfg(test)]
+    pub fn peek(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        self.await_slot(self.place.load(Relaxed), FULL, deadline).map(drop)
     }
 
     /// Waits until the slot is in `state`.
