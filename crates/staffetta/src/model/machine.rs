@@ -389,7 +389,8 @@ impl Actor {
             unsafe { (*p).fill(value) };
             p.cast_const().cast()
         });
-        let message = Outgoing::Variable { bytes, length: 8 * words, reference: reference(SENDER) };
+        let message =
+            Outgoing::Variable { bytes, length: 8 * words, reference: reference(SENDER), exact: false };
         let sent = self.send_to_line(message, patience);
         if sent != Err(Stop::Abandoned) {
             // Ours again: nobody may be reading any more.
@@ -404,7 +405,13 @@ impl Actor {
         let channel = self.channel.clone();
         let bytes = channel.variables[RECEIVER].0.with_mut(|p| p.cast());
         let capacity = 8 * words;
-        let target = Incoming::Variable { bytes, capacity, reference: reference(RECEIVER), small: false };
+        let target = Incoming::Variable {
+            bytes,
+            capacity,
+            reference: reference(RECEIVER),
+            small: false,
+            exact: false,
+        };
         let length = self.receive_from_line(target, patience)?;
         // SAFETY: ours again; loom reports conflicts.
         let got = channel.variables[RECEIVER].0.with(|p| unsafe { *p });
