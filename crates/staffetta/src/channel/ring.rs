@@ -261,6 +261,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         self.place.store(place + 1, Relaxed);
         self.wake_if(asleep);
         // Full? Then our last message waits with us.
+        let known = self.memory.peer;
         match self.await_slot(place + 1, EMPTY, deadline) {
             Ok(_) => Ok(()),
             Err(stop) => {
@@ -272,7 +273,11 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                         self.wake_if(asleep);
                         Err(stop)
                     }
-                    None => Ok(()), // it was taken
+                    None => {
+                        // It was taken; a loss is the next call's to report.
+                        self.memory.peer = known;
+                        Ok(())
+                    }
                 }
             }
         }
@@ -350,8 +355,14 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                     return Some(Ok(now));
                 }
                 let end = peer.end();
-                // It may have put its last message before it left.
-                memory.lost_partner(end).then(|| look().ok_or(Stop::Gone(end)))
+                if end.awake() == memory.peer {
+                    return None;
+                }
+                // It may have put its last message before it left: then the loss is for the next call to report.
+                if let Some(now) = look() {
+                    return Some(Ok(now));
+                }
+                memory.lost_partner(end).then_some(Err(Stop::Gone(end)))
             },
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);

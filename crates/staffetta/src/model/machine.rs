@@ -148,9 +148,14 @@ impl Platform for Loom {
 
 /// Explores `model`, and prints how many executions there were.
 pub fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    explore_within(2, name, model);
+}
+
+/// With more threads: fewer preemptions, unless asked for.
+pub fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
     let executions = Arc::new(Counter::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     let bound = builder.preemption_bound;
     let counted = executions.clone();
     let began = Instant::now();
@@ -336,10 +341,6 @@ impl Actor {
     pub fn new(channel: &Arc<Channel>, who: usize, wait: Wait) -> Actor {
         let memory = Memory::new(&channel.line, &channel.sides[1 - who], wait);
         Actor { channel: channel.clone(), who, memory }
-    }
-
-    pub fn end(&self) -> Word {
-        self.channel.sides[self.who].end()
     }
 
     pub fn send_to_line(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
