@@ -55,6 +55,7 @@ pub use channel::receiver::{IntoIter, Receiver};
 pub use channel::sender::Sender;
 pub use channel::spec::{Carried, Kind, Payload};
 pub use channel::tally::SideCounters;
+pub use channel::view::{DescriptorState, DescriptorView};
 pub use domain::{Addresses, Domain, DomainOptions};
 pub use error::{AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure};
 pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};
@@ -65,3 +66,8 @@ pub use process::wait::{park_ns, Wait};
 pub use process::{Name, NameError, OpenError, PassError, Place, PlaceError, StartError, TakeError};
 pub use reference::Method;
 pub use staffetta_derive::Message;
+
+// The README's examples are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -11,8 +11,9 @@ use super::end::{deadline_after, End};
 use super::line::INLINE_BYTES;
 use super::rendezvous::{Incoming, Patience, Stop};
 use super::side::ATTACHED;
-use super::spec::{Carried, Payload};
+use super::spec::{Carried, Kind, Payload};
 use super::tally::SideCounters;
+use super::view::DescriptorView;
 use crate::error::RecvError;
 use crate::message::variable::Variable;
 use crate::process::wait::Wait;
@@ -51,6 +52,12 @@ impl<T: Carried + ?Sized> Receiver<T> {
     pub fn channel_counters(&self) -> (SideCounters, SideCounters) {
         let record = self.end.record();
         (record.sender_tally.read(), record.receiver_tally.read())
+    }
+
+    /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
+    pub fn descriptor(&self) -> Option<DescriptorView> {
+        let rendezvous = self.end.member.here() && self.end.spec().kind == Kind::Rendezvous;
+        rendezvous.then(|| DescriptorView::of(self.end.record()))
     }
 
     /// Does anybody hold the sending end?

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::end::{deadline_after, End};
 use super::rendezvous::{Outgoing, Patience, Stop};
 use super::side::ATTACHED;
-use super::spec::{Carried, Payload};
+use super::spec::{Carried, Kind, Payload};
 use super::tally::SideCounters;
+use super::view::DescriptorView;
 use crate::error::{SendError, SendFailure};
 use crate::message::variable::Variable;
 use crate::process::wait::Wait;
@@ -51,6 +52,12 @@ impl<T: Carried + ?Sized> Sender<T> {
     pub fn channel_counters(&self) -> (SideCounters, SideCounters) {
         let record = self.end.record();
         (record.sender_tally.read(), record.receiver_tally.read())
+    }
+
+    /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
+    pub fn descriptor(&self) -> Option<DescriptorView> {
+        let rendezvous = self.end.member.here() && self.end.spec().kind == Kind::Rendezvous;
+        rendezvous.then(|| DescriptorView::of(self.end.record()))
     }
 
     /// Does anybody hold the receiving end?
