@@ -107,9 +107,7 @@ impl Member {
         blocks::release_dead(segment, slot, |offset, incarnation| {
             in_flight.blocks.contains(&(offset, incarnation)) || !still()
         });
-        capability::release_dead(segment, slot, |index| {
-            in_flight.capabilities.contains(&index) || !still()
-        });
+        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index) || !still());
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot, generation);
         // Only then may the slot be another's.

@@ -248,14 +248,16 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 // The receiver waits with a target variable, and we have the bytes: straight into it.
-                WANT if now.slot() == brings::VARIABLE => match self.line.begin(now, self.me.end().sequence()) {
-                    // SAFETY: GIVING(s): the target is ours to write until we finish.
-                    Ok(giving) => match unsafe { self.give(giving, message) } {
-                        Some(end) => return end,
-                        None => now = self.line.word(), // it had given up: our message goes to the next
-                    },
-                    Err(found) => now = found,
-                },
+                WANT if now.slot() == brings::VARIABLE => {
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: GIVING(s): the target is ours to write until we finish.
+                        Ok(giving) => match unsafe { self.give(giving, message) } {
+                            Some(end) => return end,
+                            None => now = self.line.word(), // it had given up: our message goes to the next
+                        },
+                        Err(found) => now = found,
+                    }
+                }
                 WANT => {
                     // A variable for a private target is staged.
                     let message = match message {
@@ -437,11 +439,13 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         Err(found) => now = found,
                     }
                 }
-                OFFER if now.slot() == brings::VARIABLE => match self.line.begin(now, self.me.end().sequence()) {
-                    // SAFETY: TAKING(s), made so by us.
-                    Ok(taking) => return unsafe { self.copy_offered(taking, target) },
-                    Err(found) => now = found,
-                },
+                OFFER if now.slot() == brings::VARIABLE => {
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: TAKING(s), made so by us.
+                        Ok(taking) => return unsafe { self.copy_offered(taking, target) },
+                        Err(found) => now = found,
+                    }
+                }
                 OFFER => match self.line.take(now) {
                     Ok(()) => {
                         self.wake_if(now.is_parked());

@@ -230,7 +230,6 @@ impl<P: Platform> Slots<P> {
 }
 
 impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
-
     /// `send`: puts, then waits if the buffer is full.
     ///
     /// # Safety

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use loom::thread;
 
-use super::machine::{explore, explore_within, Actor, Channel, RECEIVER, SENDER};
+use super::machine::{explore, Actor, Channel, RECEIVER, SENDER};
 use crate::channel::rendezvous::{Patience, Stop};
 use crate::memory::platform::Word64;
 use crate::process::wait::Wait;
@@ -82,19 +82,19 @@ fn receiver_dies(degree: u64, head_moved: bool) {
 
 #[test]
 fn loom_ring_receiver_dies() {
-    explore_within(1, "basic channel, receiver dies while READING", || receiver_dies(1, false));
+    explore("basic channel, receiver dies while READING", || receiver_dies(1, false));
 }
 
 #[test]
 fn loom_ring_receiver_dies_later() {
-    explore_within(1, "basic channel, receiver dies after moving head", || receiver_dies(0, true));
+    explore("basic channel, receiver dies after moving head", || receiver_dies(0, true));
 }
 
 /// A sender dies between putting (or withdrawing) and moving `tail`, while the receiver reads.
 #[test]
 fn loom_ring_sender_dies() {
     for (degree, withdrawn) in [(0, false), (1, false), (0, true), (1, true)] {
-        explore_within(1, "basic channel, sender dies before it moves tail", move || {
+        explore("basic channel, sender dies before it moves tail", move || {
             let channel = Channel::with_degree(degree);
             let held = channel.sides[SENDER].end();
             let mut sender = Actor::new(&channel, SENDER, Wait::Park);

@@ -60,8 +60,8 @@ fn holder_word(slot: u16, generation: u64) -> u64 {
 fn take(segment: &Segment, holder: u64) -> Option<usize> {
     (0..PCBS_MAX).find(|&i| {
         let pcb = segment.pcb(i);
-        let free = pcb.holder.load(Acquire) == 0
-            && pcb.holder.compare_exchange(0, holder, AcqRel, Relaxed).is_ok();
+        let free =
+            pcb.holder.load(Acquire) == 0 && pcb.holder.compare_exchange(0, holder, AcqRel, Relaxed).is_ok();
         if free {
             segment.header().pcbs.fetch_max(i as u64 + 1, Relaxed);
         }
