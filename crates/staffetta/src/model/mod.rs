@@ -14,6 +14,7 @@
 //! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` |
 
 mod machine;
+mod ready;
 mod rendezvous;
 mod ring;
 mod sleep;

@@ -14,6 +14,8 @@
 //! This layer does not know what lies behind a reference.
 
 pub mod capability;
+#[cfg(test)]
+mod tests;
 
 use std::ptr::NonNull;
 
