@@ -1,6 +1,8 @@
 //! Real processes for tests: a test starts its own binary again, in a role.
 #![allow(dead_code, unsafe_code)]
 
+pub mod forms;
+
 use std::process::{Child, Command, Stdio};
 
 /// A name that no other test uses at the same time.
@@ -51,5 +53,59 @@ fn die_with_parent(command: &mut Command) {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
             Ok(())
         });
+    }
+}
+
+/// A test that hangs fails, aloud: the whole program ends if this is not dropped in time. Generous: it tells "for
+/// ever" from "slow", nothing else.
+pub struct Watchdog(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+pub fn watchdog(what: &str, seconds: u64) -> Watchdog {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let (seen, what) = (over.clone(), what.to_owned());
+    std::thread::spawn(move || {
+        for _ in 0..seconds * 10 {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            if seen.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+        eprintln!("HANG: {what} is not over after {seconds} s");
+        std::process::abort();
+    });
+    Watchdog(over)
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Random numbers that can be had again: xorshift, the seed from STAFFETTA_TEST_SEED or the clock, printed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(test: &str) -> Random {
+        let seed = std::env::var("STAFFETTA_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+            std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64 | 1
+        });
+        eprintln!("{test}: STAFFETTA_TEST_SEED={seed}");
+        Random(seed | 1)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+}
+
+/// Waits until something is so; the watchdog says if it never is.
+pub fn until(mut so: impl FnMut() -> bool) {
+    while !so() {
+        std::thread::sleep(std::time::Duration::from_micros(200));
     }
 }
