@@ -1,5 +1,6 @@
 //! The domain: creating it, opening it, joining it.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -373,7 +374,8 @@ impl DomainOptions {
                 at(Placement::At(base)).map_err(|source| DomainError::WindowOccupied { base, source })?;
             return Ok((file, mapping, map));
         }
-        let free = BASES.iter().find_map(|&base| at(Placement::At(base)).ok());
+        let random = machine::random()? as u64;
+        let free = bases(len, random).find_map(|base| at(Placement::At(base)).ok());
         // Nowhere of the usual places: where the kernel likes, which other programs may not have free.
         let mapping = free.map_or_else(|| at(Placement::Anywhere), Ok)?;
         Ok((file, mapping, map))
@@ -391,12 +393,26 @@ struct Opened {
 /// Held while a name is opened, so that two threads that open the same one become one member.
 static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
-/// Where the window may lie, in order of preference: parts of the address space that programs (position
-/// independent ones begin at 0x5500_0000_0000, the kernel places mappings from the top down), the
-/// sanitizers (AddressSanitizer's shadow ends at 0x1000_8000_0000) and language runtimes (Go: from 0xc0_0000_0000, Java:
-/// low addresses) leave free. The last ones are for 39-bit address spaces.
-const BASES: [usize; 6] =
-    [0x2000_0000_0000, 0x3000_0000_0000, 0x4000_0000_0000, 0x1800_0000_0000, 0x20_0000_0000, 0x40_0000_0000];
+/// Where the window may lie: the part of the address space that programs (position independent ones begin at
+/// 0x5500_0000_0000, the kernel places mappings from the top down), the sanitizers (AddressSanitizer's shadow ends
+/// at 0x1000_8000_0000) and language runtimes (Go: from 0xc0_0000_0000, Java: low addresses) leave free.
+const BASES: Range<usize> = 0x1100_0000_0000..0x5500_0000_0000;
+/// The same for 39-bit address spaces.
+const BASES_SMALL: Range<usize> = 0x10_0000_0000..0x40_0000_0000;
+/// Places that are tried at creation.
+const BASES_TRIED: usize = 16;
+
+/// Places for a window of `len` bytes (a power of two), beginning with a random one: a process may be in several domains, made by
+/// others who know nothing of each other.
+fn bases(len: usize, random: u64) -> impl Iterator<Item = usize> {
+    [BASES, BASES_SMALL].into_iter().flat_map(move |range| {
+        let places = (range.end - range.start) / len;
+        let first = range.start.next_multiple_of(len);
+        (0..places.min(BASES_TRIED))
+            .map(move |i| first + (random as usize % places + i) % places * len)
+            .filter(move |base| base + len <= range.end)
+    })
+}
 
 /// Reads and checks what a file says of itself (header.rs, D2), before it is mapped whole.
 fn check_file(file: BorrowedFd<'_>) -> Result<(Map, u64), DomainError> {

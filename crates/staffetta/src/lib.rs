@@ -42,6 +42,8 @@ pub mod launch;
 mod member;
 mod memory;
 pub mod message;
+#[cfg(test)]
+mod model;
 #[allow(dead_code)] // a few calls are for the tests of the layer itself
 mod os;
 mod process;

@@ -97,14 +97,19 @@ impl Member {
             }
         }
         // Its ends: undo what it was doing, then say that it died, then wake the partner.
-        let in_flight = crate::channel::sweep::settle_ends(self, slot);
+        // A sweeper may be stopped here while others finish, and the slot become a newcomer's: whatever is changed is
+        // read first, then the slot is seen to be still the dead one's, and then it is changed from what was read.
+        // No word comes back (incarnations, generations), so nothing of the newcomer's is touched.
+        let still = || Word(record.word.load(Acquire)) == dead;
+        let in_flight = crate::channel::sweep::settle_ends(self, slot, still);
         // Its blocks and capabilities, except those that are on their way to a survivor.
+        // `spared` is asked between reading and changing.
         blocks::release_dead(segment, slot, |offset, incarnation| {
-            in_flight.blocks.contains(&(offset, incarnation))
+            in_flight.blocks.contains(&(offset, incarnation)) || !still()
         });
-        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index));
+        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index) || !still());
         self.refs.capabilities().forget_process((slot, generation));
-        crate::process::threads::release_dead(segment, slot);
+        crate::process::threads::release_dead(segment, slot, generation);
         // Only then may the slot be another's.
         let free = Word::new(FREE, 0, generation);
         let _ = record.word.compare_exchange(dead.0, free.0, AcqRel, Relaxed);
@@ -118,7 +123,7 @@ impl Drop for Member {
         }
         let segment = self.segment();
         self.blocks.flush(segment);
-        crate::process::threads::release_dead(segment, self.slot);
+        crate::process::threads::release_dead(segment, self.slot, self.generation);
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
         // does not take it for a death.
         let record = segment.process(self.slot.into());

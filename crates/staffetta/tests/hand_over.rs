@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{finish, name, role, start};
+use common::{finish, name, options, role, start};
 use staffetta::{Domain, Method, Parcel, Wait};
 
 const MESSAGES: u64 = 2_000;
@@ -20,7 +20,7 @@ fn roles() {
     let Some((role, arguments)) = role() else {
         return;
     };
-    let domain = Domain::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
+    let domain = options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
     let method = method_of(&arguments[2]);
     match role.as_str() {
         "echo-values" => {
@@ -63,7 +63,7 @@ fn for_all(role: &str, methods: &[Method], test: impl Fn(&Domain, Method)) {
         for &method in methods {
             let name = name(role);
             let child = start(role, &[&name, &wait.to_string(), &method.to_string()]);
-            let domain = Domain::options().wait(wait).open(&name).unwrap();
+            let domain = options().wait(wait).open(&name).unwrap();
             test(&domain, method);
             finish(child);
         }

@@ -237,7 +237,7 @@ fn claim_record(member: &Member) -> Option<usize> {
     let mine = Word::new(state::BUILDING, member.slot, 0);
     let claim = |index: usize| {
         let record = &segment.channel(index).state;
-        record.compare_exchange(0, mine.0, AcqRel, Relaxed).is_ok()
+        record.compare_exchange(Word::new(state::FREE, 0, 0).0, mine.0, AcqRel, Relaxed).is_ok()
     };
     let used = segment.header().channels.load(Relaxed).min(CHANNELS_MAX as u64) as usize;
     // Records of unnamed channels come free; named ones stay with the domain.

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)] // Calls the protocols, whose contract is E1 and E2.
 
 use std::cell::RefCell;
-use std::ptr::NonNull;
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,12 +17,13 @@ use super::attach::Found;
 use super::ground::EndGround;
 use super::record::{state, Record};
 use super::rendezvous::{Incoming, Memory, Outgoing, Party, Patience, Stop};
-use super::ring::{self, RingParty};
+use super::ring::{RingParty, Slots};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::Tally;
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
+use crate::memory::platform::Native;
 use crate::memory::word::Word;
 use crate::process::wait::Wait;
 
@@ -56,6 +57,13 @@ impl End {
                 program,
             }
         })?;
+        if let Some(slots) = slots(member, record, &found.spec) {
+            if is_sender {
+                slots.recover_tail(&record.tail, &record.head);
+            } else {
+                slots.recover_head(&record.head);
+            }
+        }
         let memory = Memory::new(&record.line, peer, wait);
         // A partner that waits for us to come sleeps on its own PCB.
         super::ground::wake(member, found.spec.method, peer.pcb_ref());
@@ -157,9 +165,7 @@ impl End {
         let (me, peer) = sides(record, self.is_sender);
         let spec = &self.found.spec;
         let mut party = RingParty {
-            ring: ring_of(&self.member, record).ok_or(Stop::Corrupt)?,
-            degree: spec.degree,
-            message_bytes_max: spec.message_bytes_max,
+            slots: slots(&self.member, record, spec).ok_or(Stop::Corrupt)?,
             place: &record.tail,
             me,
             peer,
@@ -196,11 +202,8 @@ impl End {
             unsafe { party.receive(target, patience) }
         } else {
             let spec = &self.found.spec;
-            let ring = ring_of(&self.member, record).ok_or(Stop::Corrupt)?;
             let mut party = RingParty {
-                ring,
-                degree: spec.degree,
-                message_bytes_max: spec.message_bytes_max,
+                slots: slots(&self.member, record, spec).ok_or(Stop::Corrupt)?,
                 place: &record.head,
                 me,
                 peer,
@@ -244,7 +247,9 @@ impl End {
             Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => SendFailure::TimedOut,
             Stop::Gone(end) if end.state() == DIED => SendFailure::PeerDied,
             Stop::Gone(_) => SendFailure::Disconnected,
-            Stop::TooLong { length, capacity } => SendFailure::TooLong { length, capacity },
+            Stop::TooLong { length, capacity } | Stop::AbandonedTooLong { length, capacity } => {
+                SendFailure::TooLong { length, capacity }
+            }
             Stop::Full => SendFailure::NoStaging,
             Stop::Corrupt => SendFailure::Corrupt,
         }
@@ -263,7 +268,9 @@ impl End {
             Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => RecvError::TimedOut,
             Stop::Gone(end) if end.state() == DIED => RecvError::PeerDied,
             Stop::Gone(_) => RecvError::Disconnected,
-            Stop::TooLong { length, capacity } => RecvError::TooLong { length, capacity },
+            Stop::TooLong { length, capacity } | Stop::AbandonedTooLong { length, capacity } => {
+                RecvError::TooLong { length, capacity }
+            }
             Stop::Full | Stop::Corrupt => RecvError::Corrupt,
         }
     }
@@ -321,26 +328,15 @@ fn sides(record: &Record, is_sender: bool) -> (&Side, &Side) {
     }
 }
 
-fn ring_of(member: &Member, record: &Record) -> Option<NonNull<u8>> {
-    // The spec was checked when it was read: the ring lies in its block.
-    member.segment().pointer(record.ring.load(Relaxed), 0)
-}
-
-/// See `ring::touch`.
-pub(crate) fn touch_ring(member: &Member, record: &Record, spec: &Spec) {
-    if let Some(ring) = ring_of(member, record) {
-        // SAFETY: `read_spec` checked that the ring lies in its block.
-        unsafe { ring::touch(ring, spec.degree, spec.message_bytes_max) };
+/// The slots of a basic channel. None for other kinds.
+pub(crate) fn slots(member: &Member, record: &Record, spec: &Spec) -> Option<Slots<Native>> {
+    if spec.kind != Kind::Basic {
+        return None;
     }
-}
-
-/// References of the parcels in a ring.
-pub(crate) fn ring_references(member: &Member, record: &Record, spec: &Spec) -> Vec<[u64; 3]> {
-    let Some(ring) = ring_of(member, record) else {
-        return Vec::new();
-    };
-    // SAFETY: `read_spec` checked that the ring lies in its block.
-    unsafe { ring::references(ring, spec.degree, spec.message_bytes_max) }
+    // The spec was checked when it was read: the ring lies in its block.
+    let ring = member.segment().pointer(record.ring.load(Relaxed), 0)?;
+    let (degree, message_bytes_max) = (spec.degree, spec.message_bytes_max);
+    Some(Slots { ring, degree, message_bytes_max, platform: PhantomData })
 }
 
 /// A deadline `timeout` from now; None, for ever, if that is beyond the clock.

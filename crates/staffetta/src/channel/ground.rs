@@ -56,6 +56,13 @@ impl Ground<Native> for EndGround<'_> {
         Some((self.member.refs.refer(self.method, offset), to.as_ptr()))
     }
 
+    fn adopt(&self, storage: *const u8) {
+        let segment = self.member.segment();
+        if let Some(id) = segment.offset(storage).and_then(|offset| segment.map().locate(offset)) {
+            self.member.blocks.adopt(segment, id, || true);
+        }
+    }
+
     fn abandoned(&self, storage: *const u8) {
         let segment = self.member.segment();
         if let Some(id) = segment.offset(storage).and_then(|offset| segment.map().locate(offset)) {

@@ -37,10 +37,16 @@
 //!     *s*+2 at the earliest, which needs *s*+1 to have ended, which needs the receiver of *s* to have
 //!     come back. A withdrawal adds two, so it returns to the same cell: nobody read that one.
 //! L3. A rendezvous that ends at *s*+1 happened; one that ends at *s*+2 did not (withdrawn or refused).
-//!     Commit points: take and deliver (one step each); finish; for a rendezvous that was abandoned
-//!     while TAKING, the abandonment itself.
+//!     Commit points: take and deliver (one step each); finish; for a variable that was abandoned while
+//!     TAKING, the abandonment itself. A staged message abandoned while the receiver looks at its length was not taken.
 //! L4. Who waits puts P on its own state only; every step that ends its wait reports P to the caller,
 //!     who then wakes it.
+//! L5. Settling a death is one compare-exchange from a word that was read *before* the end was seen to be
+//!     still the dead one's; so it was written before any successor came, and none writes the same word again:
+//!     offers and wants have their sequence, copies name their holder. A sweeper that was stopped for long thus
+//!     undoes nothing of a successor's.
+//! L6. Storage that is being copied when its owner leaves or dies belongs to the second (ABANDONED): it is
+//!     adopted before the word leaves ABANDONED, and given back after. Until then sweepers spare it.
 
 #![allow(unsafe_code)] // The cells are not atomic: L1 and L2 say who may touch them when.
 
@@ -78,6 +84,14 @@ pub mod brings {
     pub const TAKING: u16 = 2;
     /// ABANDONED by the receiver: the sender was giving.
     pub const GIVING: u16 = 3;
+    /// ABANDONED by the sender of a staged message: the receiver was looking whether it fits.
+    pub const LOOKING: u16 = 4;
+    /// The bits above say, while TAKING or GIVING, which holder of its end copies (low bits of the end word's
+    /// sequence): the copy of a dead one cannot be taken for that of its successor (L5).
+    pub(super) const BITS: u16 = 0xf;
+    pub(super) const fn by(brings: u16, holder: u64) -> u16 {
+        (brings & BITS) | ((holder as u16 & 0xff) << 4)
+    }
 }
 
 /// The hot cache line of a rendezvous channel.
@@ -103,6 +117,8 @@ pub enum Finished {
         /// The partner is back already, and sleeps until we are done.
         wake: bool,
     },
+    /// The word was overwritten.
+    Lost,
 }
 
 /// What a first one finds when it wants to leave.
@@ -185,42 +201,50 @@ impl<P: Platform> Line<P> {
         self.change(offer, Word::new(IDLE, 0, offer.sequence() + 1))
     }
 
-    /// `OFFER(s) => TAKING(s)` or `WANT(s) => GIVING(s)`: the second one starts to copy.
-    pub fn begin(&self, first: Word) -> Result<Word, Word> {
-        let copying = first.with_state(if first.state() == OFFER { TAKING } else { GIVING });
+    /// `OFFER(s) => TAKING(s)` or `WANT(s) => GIVING(s)`: the second one starts to copy. `holder`: the
+    /// sequence of its end word (L5).
+    pub fn begin(&self, first: Word, holder: u64) -> Result<Word, Word> {
+        let state = if first.state() == OFFER { TAKING } else { GIVING };
+        let copying = Word::new(state, brings::by(first.slot(), holder), first.sequence()).parked_as(first);
         self.change(first, copying).map(|()| copying)
     }
 
-    /// The second one has copied: `TAKING | GIVING => IDLE(s+1)`. Retries while P appears.
-    pub fn finish(&self, copying: Word) -> Finished {
-        let s = copying.sequence();
-        let mut now = copying;
-        loop {
-            let abandoned = now.state() == ABANDONED;
-            // An abandoned TAKING did happen, an abandoned GIVING did not (L3).
-            let to = if abandoned && copying.state() == GIVING { s + 2 } else { s + 1 };
-            match self.change(now, Word::new(IDLE, 0, to)) {
-                Ok(()) if abandoned => return Finished::Abandoned { wake: now.is_parked() },
-                Ok(()) => return Finished::Done { wake: now.is_parked() },
-                // P was set, or the first one abandoned; or the word is a wreck that another
-                // process wrote: then there is nothing to finish.
-                Err(found) if found.sequence() == s && found.state() != IDLE => now = found,
-                Err(_) => return Finished::Abandoned { wake: false },
-            }
-        }
+    /// The second one has copied: `TAKING | GIVING => IDLE(s+1)`. `adopt` takes over the storage if the first one
+    /// gave up (L6).
+    pub fn finish(&self, copying: Word, adopt: impl FnOnce()) -> Finished {
+        // L3: of what was abandoned, only the taking of a variable did happen.
+        let variable = copying.slot() & brings::BITS == brings::VARIABLE;
+        let abandoned = if copying.state() == TAKING && variable { 1 } else { 2 };
+        self.end_copy(copying, 1, abandoned, adopt)
     }
 
     /// The second one cannot take what the first one brought: `TAKING | GIVING => IDLE(s+2)`.
-    pub fn refuse(&self, copying: Word) -> Finished {
+    pub fn refuse(&self, copying: Word, adopt: impl FnOnce()) -> Finished {
+        self.end_copy(copying, 2, 2, adopt)
+    }
+
+    /// Retries while P appears.
+    fn end_copy(&self, copying: Word, done: u64, abandoned: u64, adopt: impl FnOnce()) -> Finished {
+        let s = copying.sequence();
         let mut now = copying;
+        let mut adopt = Some(adopt);
         loop {
-            match self.change(now, Word::new(IDLE, 0, copying.sequence() + 2)) {
-                Ok(()) if now.state() == ABANDONED => return Finished::Abandoned { wake: now.is_parked() },
+            let given_up = now.state() == ABANDONED;
+            if let Some(adopt) = adopt.take_if(|_| given_up) {
+                adopt(); // L6: before the change
+            }
+            let to = s + if given_up { abandoned } else { done };
+            match self.change(now, Word::new(IDLE, 0, to)) {
+                Ok(()) if given_up => return Finished::Abandoned { wake: now.is_parked() },
                 Ok(()) => return Finished::Done { wake: now.is_parked() },
-                Err(found) if found.sequence() == copying.sequence() && found.state() != IDLE => {
+                Err(found)
+                    if found.awake() == copying.awake()
+                        || (found.state() == ABANDONED && found.sequence() == s) =>
+                {
                     now = found;
                 }
-                Err(_) => return Finished::Abandoned { wake: false },
+                // A wreck that another process wrote: there is nothing to finish, and the storage is not ours.
+                Err(_) => return Finished::Lost,
             }
         }
     }
@@ -262,16 +286,20 @@ impl<P: Platform> Line<P> {
     }
 
     /// The first one leaves its storage to the second, who is in the middle of the copy:
-    /// `TAKING | GIVING => ABANDONED`. `Err`: the copy had just ended, with this word.
-    pub fn abandon(&self, sequence: u64) -> Result<(), Word> {
+    /// `TAKING | GIVING => ABANDONED`; gives what was abandoned. `Err`: the copy had just ended, with this word.
+    pub fn abandon(&self, sequence: u64) -> Result<u16, Word> {
         let mut now = self.word();
         loop {
             if now.sequence() != sequence || !matches!(now.state(), TAKING | GIVING) {
                 return Err(now);
             }
-            let was = if now.state() == TAKING { brings::TAKING } else { brings::GIVING };
+            let was = match (now.state(), now.slot() & brings::BITS) {
+                (TAKING, brings::VARIABLE) => brings::TAKING,
+                (TAKING, _) => brings::LOOKING,
+                _ => brings::GIVING,
+            };
             match self.change(now, Word::new(ABANDONED, was, sequence)) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(was),
                 Err(found) => now = found,
             }
         }
@@ -291,23 +319,33 @@ impl<P: Platform> Line<P> {
     }
 
     /// The process of the sender (`sender`) or of the receiver is dead: undo what it was doing.
-    /// A copy it had begun goes back to the offer or want it answered; its own offer or want goes away.
-    /// Idempotent, and safe to run in several processes at once.
-    pub fn settle_death(&self, sender: bool) {
+    /// A copy it had begun goes back to the offer or want it answered; its own offer or want goes away; its own
+    /// storage that the partner is copying becomes the partner's (L6).
+    /// `still`: is the end still the dead one's? (L5) Idempotent, and safe to run in several processes at once.
+    pub fn settle_death(&self, sender: bool, still: impl Fn() -> bool) {
         let mut now = self.word();
         loop {
             let s = now.sequence();
+            let brings = now.slot() & brings::BITS;
             let to = match (now.state(), sender) {
                 // The dead one came first and nobody answered.
                 (OFFER, true) | (WANT, false) => Word::new(IDLE, 0, s + 2),
-                // The dead one was copying; the first one still waits.
-                (TAKING, false) => now.with_state(OFFER),
-                (GIVING, true) => now.with_state(WANT),
+                // The dead one was copying; the first one still waits, perhaps asleep.
+                (TAKING, false) => Word::new(OFFER, brings, s).parked_as(now),
+                (GIVING, true) => Word::new(WANT, brings, s).parked_as(now),
+                // The dead one came first, and the partner is copying.
+                (TAKING, true) if brings == brings::CELL => Word::new(ABANDONED, brings::LOOKING, s),
+                (TAKING, true) => Word::new(ABANDONED, brings::TAKING, s),
+                (GIVING, false) => Word::new(ABANDONED, brings::GIVING, s),
                 // The first one had left as well (L3).
-                (ABANDONED, false) if now.slot() == brings::TAKING => Word::new(IDLE, 0, s + 1),
-                (ABANDONED, true) if now.slot() == brings::GIVING => Word::new(IDLE, 0, s + 2),
+                (ABANDONED, false) if brings == brings::TAKING => Word::new(IDLE, 0, s + 1),
+                (ABANDONED, false) if brings == brings::LOOKING => Word::new(IDLE, 0, s + 2),
+                (ABANDONED, true) if brings == brings::GIVING => Word::new(IDLE, 0, s + 2),
                 _ => return,
             };
+            if !still() {
+                return;
+            }
             match self.change(now, to) {
                 Ok(()) => return,
                 Err(found) => now = found,

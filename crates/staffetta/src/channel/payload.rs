@@ -27,7 +27,7 @@ impl<T: Message> Payload for T {
         let message = if length <= INLINE_BYTES {
             Outgoing::Cell { bytes, length }
         } else {
-            Outgoing::Private { bytes, length }
+            Outgoing::Private { bytes, length, exact: true }
         };
         // SAFETY: `value` lives until the call returns.
         unsafe { end.send(message, patience) }.map_err(|stop| SendError {
@@ -47,7 +47,7 @@ impl<T: Message> Payload for T {
         let target = if length <= INLINE_BYTES {
             Incoming::Cell { bytes, length }
         } else {
-            Incoming::Private { bytes, capacity: length }
+            Incoming::Private { bytes, capacity: length, exact: true }
         };
         // SAFETY: `value` lives until the call returns.
         match unsafe { end.receive(target, patience) } {

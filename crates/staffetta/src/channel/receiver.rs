@@ -143,7 +143,8 @@ impl<T: Message + Copy> Receiver<[T]> {
         if !self.end.member.here() {
             return Err(RecvError::Forked);
         }
-        let target = Incoming::Private { bytes: into.as_mut_ptr().cast(), capacity: size_of_val(into) };
+        let target =
+            Incoming::Private { bytes: into.as_mut_ptr().cast(), capacity: size_of_val(into), exact: false };
         // SAFETY: the slice is borrowed mutably until the call returns; both ends agreed on the type, so what is
         // written are elements.
         let length = unsafe { self.end.receive(target, patience) }
@@ -173,6 +174,7 @@ impl<T: Message + ?Sized> Receiver<T> {
             bytes: variable.storage.raw().data().as_ptr(),
             capacity: variable.capacity(),
             reference,
+            exact: schema.is_sized(),
             small: schema.is_sized() && schema.size() as usize <= INLINE_BYTES,
         };
         variable.clear();

@@ -33,7 +33,9 @@ pub trait Ground<P: Platform> {
     /// The channel's staging block of this parity, at least `length` bytes: its reference and where it
     /// is for us. L2 says who may touch it when. None: the domain is full.
     fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)>;
-    /// The storage of a copy that the first one abandoned is ours now: give it back.
+    /// The storage of a copy that the first one abandoned is ours now: say so in its holder word (line.rs, L6).
+    fn adopt(&self, storage: *const u8);
+    /// Give back what was adopted.
     fn abandoned(&self, storage: *const u8);
 }
 
@@ -55,6 +57,8 @@ pub enum Outgoing {
         bytes: *const u8,
         /// How many.
         length: usize,
+        /// All messages of this channel have this length.
+        exact: bool,
     },
     /// A message variable of the domain.
     Variable {
@@ -64,6 +68,8 @@ pub enum Outgoing {
         length: usize,
         /// Where it is for everybody.
         reference: u64,
+        /// All messages of this channel have this length.
+        exact: bool,
     },
 }
 
@@ -85,6 +91,8 @@ pub enum Incoming {
         bytes: *mut u8,
         /// How many there is room for.
         capacity: usize,
+        /// All messages of this channel have this length.
+        exact: bool,
     },
     /// A target variable of the domain.
     Variable {
@@ -96,6 +104,8 @@ pub enum Incoming {
         reference: u64,
         /// Messages of this channel ride in the cell when they are sent from private memory.
         small: bool,
+        /// All messages of this channel have the same length.
+        exact: bool,
     },
 }
 
@@ -118,6 +128,13 @@ pub enum Stop {
     /// The deadline passed while the partner copied; the storage is the partner's now. For a sender
     /// the message *was* taken; for a receiver it was not.
     Abandoned,
+    /// As `Abandoned`, but the message would not have fitted: it was not taken. The storage is the partner's all the same.
+    AbandonedTooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes there is room for.
+        capacity: u64,
+    },
     /// No room to stage the message.
     Full,
     /// A peer left a reference that points outside the domain.
@@ -246,20 +263,41 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 // The receiver waits with a target variable, and we have the bytes: straight into it.
-                WANT if now.slot() == brings::VARIABLE => match self.line.begin(now) {
-                    // SAFETY: GIVING(s): the target is ours to write until we finish.
-                    Ok(giving) => match unsafe { self.give(giving, message) } {
-                        Some(end) => return end,
-                        None => now = self.line.word(), // it had given up: our message goes to the next
-                    },
-                    Err(found) => now = found,
-                },
+                WANT if now.slot() == brings::VARIABLE => {
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: GIVING(s): the target is ours to write until we finish.
+                        Ok(giving) => match unsafe { self.give(giving, message) } {
+                            Some(end) => return end,
+                            None => now = self.line.word(), // it had given up: our message goes to the next
+                        },
+                        Err(found) => now = found,
+                    }
+                }
                 WANT => {
                     // A variable for a private target is staged.
                     let message = match message {
-                        Outgoing::Variable { bytes, length, .. } => Outgoing::Private { bytes, length },
+                        Outgoing::Variable { bytes, length, exact, .. } => {
+                            Outgoing::Private { bytes, length, exact }
+                        }
                         other => other,
                     };
+                    if matches!(message, Outgoing::Private { exact: false, .. }) {
+                        // The receiver says how much room there is in its private memory.
+                        let (length, capacity) = (message.length() as u64, self.peer.target().1);
+                        if length > capacity {
+                            match self.line.begin(now, self.me.end().sequence()) {
+                                Ok(giving) => {
+                                    self.me.set_note(length);
+                                    self.refuse(giving, None);
+                                    return Err(Stop::TooLong { length, capacity });
+                                }
+                                Err(found) => {
+                                    now = found;
+                                    continue;
+                                }
+                            }
+                        }
+                    }
                     if filled != Some(brings::CELL) {
                         // SAFETY: sender, WANT(s): L1.
                         filled = Some(unsafe { self.fill_cell(s, message) }?);
@@ -289,7 +327,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             return Ok(brings::CELL);
         }
         let (reference, length, what) = match message {
-            Outgoing::Private { bytes, length } => {
+            Outgoing::Private { bytes, length, .. } => {
                 let (reference, to) = self.ground.stage((s & 1) as usize, length).ok_or(Stop::Full)?;
                 // SAFETY: L2: nobody reads this staging block; it holds at least `length` bytes.
                 unsafe { self.tally.copy(bytes, to, length) };
@@ -337,14 +375,13 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let fits = length <= capacity;
         let (Some(to), true) = (to, fits) else {
             self.me.set_note(length);
-            let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(giving);
-            self.wake_if(wake);
+            self.refuse(giving, to.map(|to| to.cast_const()));
             return Some(Err(if fits { Stop::Corrupt } else { Stop::TooLong { length, capacity } }));
         };
         // SAFETY: GIVING: the receiver does not touch its target; the range was checked.
         unsafe { self.tally.copy(message.bytes(), to, message.length()) };
         self.me.set_note(length);
-        match self.line.finish(giving) {
+        match self.line.finish(giving, || self.ground.adopt(to)) {
             Finished::Done { wake } => {
                 self.wake_if(wake);
                 self.memory.expect = Word::new(WANT, brings::VARIABLE, giving.sequence() + 1);
@@ -355,6 +392,26 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 self.wake_if(wake);
                 None
             }
+            Finished::Lost => None,
+        }
+    }
+
+    /// Refuses what the first one brought; `storage` is its variable, if it can be resolved.
+    fn refuse(&self, copying: Word, storage: Option<*const u8>) {
+        let ended = self.line.refuse(copying, || {
+            if let Some(storage) = storage {
+                self.ground.adopt(storage);
+            }
+        });
+        match ended {
+            Finished::Done { wake } => self.wake_if(wake),
+            Finished::Abandoned { wake } => {
+                if let Some(storage) = storage {
+                    self.ground.abandoned(storage);
+                }
+                self.wake_if(wake);
+            }
+            Finished::Lost => {}
         }
     }
 
@@ -402,6 +459,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         }
                         _ => brings::CELL,
                     };
+                    if !target.is_exact() {
+                        self.me.set_target(target.reference(), target.capacity() as u64);
+                    }
                     match self.line.want(s, what) {
                         Ok(_) => {
                             let Patience::Until(deadline) = patience else { unreachable!() };
@@ -416,9 +476,21 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         Err(found) => now = found,
                     }
                 }
-                OFFER if now.slot() == brings::VARIABLE => match self.line.begin(now) {
+                OFFER if now.slot() == brings::VARIABLE => {
+                    // For a sender that gives up in the middle: would it have fitted?
+                    self.me.set_target(0, target.capacity() as u64);
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: TAKING(s), made so by us.
+                        Ok(taking) => return unsafe { self.copy_offered(taking, target) },
+                        Err(found) => now = found,
+                    }
+                }
+                OFFER if !target.is_exact() => match self.line.begin(now, self.me.end().sequence()) {
                     // SAFETY: TAKING(s), made so by us.
-                    Ok(taking) => return unsafe { self.copy_offered(taking, target) },
+                    Ok(taking) => match unsafe { self.look_at_staged(taking, target) } {
+                        Some(end) => return end,
+                        None => now = self.line.word(), // withdrawn while we looked
+                    },
                     Err(found) => now = found,
                 },
                 OFFER => match self.line.take(now) {
@@ -453,7 +525,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 unsafe { *words = self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
                 Ok(0)
             }
-            Incoming::Private { bytes, capacity } | Incoming::Variable { bytes, capacity, .. } => {
+            Incoming::Private { bytes, capacity, .. } | Incoming::Variable { bytes, capacity, .. } => {
                 // SAFETY: passed on.
                 let (from, length) = unsafe { self.referred(s) }?;
                 if length > capacity {
@@ -463,6 +535,38 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 unsafe { self.tally.copy(from, bytes, length) };
                 Ok(length)
             }
+        }
+    }
+
+    /// A staged message of variable length: takes it if it fits. None: the sender had given up.
+    ///
+    /// # Safety
+    /// The word is `taking`, made so by us; `target` as in `receive`.
+    unsafe fn look_at_staged(&mut self, taking: Word, target: Incoming) -> Option<Result<usize, Stop>> {
+        let (s, capacity) = (taking.sequence(), target.capacity());
+        // SAFETY: TAKING: the sender does not touch the cell (L1).
+        let too_long = match unsafe { self.referred(s) } {
+            Ok((_, length)) if length <= capacity => None,
+            Ok((_, length)) => Some(Stop::TooLong { length: length as u64, capacity: capacity as u64 }),
+            Err(stop) => Some(stop),
+        };
+        if let Some(stop) = too_long {
+            self.me.set_note(capacity as u64);
+            self.refuse(taking, None); // the staging block stays the channel's
+            return Some(Err(stop));
+        }
+        match self.line.finish(taking, || ()) {
+            Finished::Done { wake } => {
+                self.wake_if(wake);
+                self.memory.expect = Word::new(IDLE, 0, s + 1);
+                // SAFETY: `s` ended and we are its receiver: cell and staging block are stable (L2).
+                Some(unsafe { self.collect(s, target) })
+            }
+            Finished::Abandoned { wake } => {
+                self.wake_if(wake);
+                None
+            }
+            Finished::Lost => Some(Err(Stop::Corrupt)),
         }
     }
 
@@ -489,20 +593,20 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             Ok((from, length)) if length <= capacity => (from, length),
             other => {
                 self.me.set_note(capacity as u64);
-                let (Finished::Done { wake } | Finished::Abandoned { wake }) = self.line.refuse(taking);
-                self.wake_if(wake);
+                self.refuse(taking, other.ok().map(|(from, _)| from));
                 let (_, length) = other?;
                 return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
             }
         };
         // SAFETY: TAKING: the sender does not touch its variable; the range was checked.
         unsafe { self.tally.copy(from, target.bytes(), length) };
-        match self.line.finish(taking) {
+        match self.line.finish(taking, || self.ground.adopt(from)) {
             Finished::Done { wake } => self.wake_if(wake),
             Finished::Abandoned { wake } => {
                 self.ground.abandoned(from);
                 self.wake_if(wake);
             }
+            Finished::Lost => return Err(Stop::Corrupt),
         }
         self.memory.expect = Word::new(IDLE, 0, taking.sequence() + 1);
         Ok(length)
@@ -561,10 +665,16 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 // A successor of the partner that left copies already: that is a rendezvous.
                 Withdrawn::Copying(_) if stop != Stop::TimedOut => continue,
                 Withdrawn::Copying(_) => match line.abandon(s) {
-                    Ok(()) => {
-                        self.memory.expect = line.word();
+                    Ok(what) => {
+                        self.memory.expect = Word::new(IDLE, 0, s);
                         self.tally.waited(&waited);
-                        return Err(Stop::Abandoned);
+                        return Err(match what {
+                            brings::LOOKING => Stop::TimedOut,
+                            brings::TAKING if size as u64 > self.peer.target().1 => {
+                                Stop::AbandonedTooLong { length: size as u64, capacity: self.peer.target().1 }
+                            }
+                            _ => Stop::Abandoned,
+                        });
                     }
                     // It ended just now, or (a dead partner's copy undone) is to be looked at again.
                     Err(now) if now.sequence() != s => break now,
@@ -662,6 +772,22 @@ impl Outgoing {
 }
 
 impl Incoming {
+    /// Is the length known before?
+    fn is_exact(&self) -> bool {
+        match *self {
+            Incoming::Cell { .. } | Incoming::Parcel(_) => true,
+            Incoming::Private { exact, .. } | Incoming::Variable { exact, .. } => exact,
+        }
+    }
+
+    /// The target variable's reference; 0 for private memory.
+    fn reference(&self) -> u64 {
+        match *self {
+            Incoming::Variable { reference, .. } => reference,
+            _ => 0,
+        }
+    }
+
     /// As the name says; a parcel has its message's length and no bytes to copy.
     pub(crate) fn capacity(&self) -> usize {
         match *self {

@@ -8,24 +8,29 @@
 //! |---|---|---|
 //! | EMPTY | may be written; P: the receiver sleeps until it is FULL | sender: put |
 //! | FULL | holds a message; P: the sender sleeps until it is EMPTY | receiver: READING; sender: withdraw |
-//! | READING | the receiver copies it out | receiver: EMPTY, or FULL if its target was too small |
+//! | READING | the receiver copies it out; P as in FULL | receiver: EMPTY, or FULL if its target was too small; who sweeps after its death: FULL |
 //!
 //! N1. The sequence of a slot's word grows with every change but P.
 //! N2. The bytes of a slot are the sender's while EMPTY, nobody's while FULL, the receiver's while READING.
-//! N3. `tail` is written only by the holder of the sending end, `head` by that of the receiving end: a successor
-//!     goes on where the one before stopped. Commit points: EMPTY => FULL, and FULL => READING.
+//! N3. `tail` is written only by the holder of the sending end, `head` by that of the receiving end. Commit
+//!     points: EMPTY => FULL, and READING => EMPTY: a message that a dead receiver was reading is its successor's.
+//! N4. P means: whoever waits for the slot to become EMPTY, or FULL, sleeps. It is kept between FULL and
+//!     READING, which end no wait, and reported by the change that ends the wait.
+//! N5. `ticket` is the place of the message in a slot that is not EMPTY. The sender puts, then moves `tail`;
+//!     it withdraws, then moves `tail` back; the receiver moves `head`, then empties. So each place is off by one at
+//!     most when its holder dies, and the successor finds it again from the slots (`recover_*`).
 
 #![allow(unsafe_code)] // The slots' bytes are raw memory: N2 says whose they are.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::Instant;
 
 use super::rendezvous::{Ground, Memory, Patience, Stop};
 use super::side::Side;
 use super::tally::Tally;
-use crate::memory::platform::Native;
+use crate::memory::platform::{Native, Platform, Word64};
 use crate::memory::word::Word;
 use crate::process::wait::{wait, Waited, Woken};
 
@@ -35,64 +40,196 @@ const READING: u8 = 2;
 
 /// A slot's words before its bytes.
 #[repr(C)]
-struct Slot {
-    word: AtomicU64,
-    length: AtomicU64,
+pub struct Slot<P: Platform> {
+    word: P::U64,
+    length: P::U64,
+    ticket: P::U64,
 }
-const SLOT_BYTES: u64 = size_of::<Slot>() as u64;
+
+const fn slot_bytes<P: Platform>() -> u64 {
+    size_of::<Slot<P>>() as u64
+}
 
 /// Bytes of one slot for messages of at most `message_bytes_max`.
 pub fn stride(message_bytes_max: u64) -> Option<u64> {
-    message_bytes_max.checked_add(SLOT_BYTES)?.checked_next_multiple_of(64)
+    stride_of::<Native>(message_bytes_max)
 }
 
-/// One party of a basic channel.
-pub struct RingParty<'c, G: Ground<Native>> {
-    /// The slots, `degree + 1` of them, `stride` bytes apart; zero at first.
+pub(crate) fn stride_of<P: Platform>(message_bytes_max: u64) -> Option<u64> {
+    message_bytes_max.checked_add(slot_bytes::<P>())?.checked_next_multiple_of(64)
+}
+
+/// The slots of a channel.
+pub struct Slots<P: Platform> {
+    /// The first of `degree + 1` slots; zero at first.
     pub ring: NonNull<u8>,
     /// K.
     pub degree: u64,
     /// Longest message.
     pub message_bytes_max: u64,
+    /// The slots' words.
+    pub platform: PhantomData<fn() -> P>,
+}
+
+/// One party of a basic channel.
+pub struct RingParty<'c, P: Platform, G: Ground<P>> {
+    /// The slots.
+    pub slots: Slots<P>,
     /// This side's place: `head` or `tail` (N3).
-    pub place: &'c AtomicU64,
+    pub place: &'c P::U64,
     /// This side.
-    pub me: &'c Side,
+    pub me: &'c Side<P>,
     /// The partner's side.
-    pub peer: &'c Side,
+    pub peer: &'c Side<P>,
     /// The process around.
     pub ground: &'c G,
     /// Counters of this side.
-    pub tally: &'c Tally,
+    pub tally: &'c Tally<P>,
     /// What this side remembers.
     pub memory: &'c mut Memory,
 }
 
-impl<G: Ground<Native>> RingParty<'_, G> {
-    fn slot(&self, place: u64) -> (&Slot, *mut u8) {
-        let stride = stride(self.message_bytes_max).unwrap_or(0);
+/// From `from` (with or without P) to `state`, next sequence. Some(whoever waited for this change sleeps), or None if
+/// the word is no longer `from`.
+fn change<P: Platform>(slot: &Slot<P>, from: Word, state: u8) -> Option<bool> {
+    let mut now = from;
+    loop {
+        let to = Word::new(state, 0, from.sequence() + 1);
+        let ends_a_wait = (from.state() == EMPTY) != (state == EMPTY); // N4
+        let to = if ends_a_wait { to } else { to.parked_as(now) };
+        // AcqRel: releases the bytes (N2) to the other side, acquires what it did to them before.
+        match slot.word.compare_exchange(now.0, to.0, AcqRel, Acquire) {
+            Ok(_) => return Some(ends_a_wait && now.is_parked()),
+            Err(found) if Word(found).awake() == from.awake() => now = Word(found),
+            Err(_) => return None,
+        }
+    }
+}
+
+impl<P: Platform> Slots<P> {
+    fn slot(&self, place: u64) -> (&Slot<P>, *mut u8) {
+        let stride = stride_of::<P>(self.message_bytes_max).unwrap_or(0);
         let at = (place % (self.degree + 1)) * stride;
         // SAFETY: the ring has `degree + 1` slots of `stride` bytes (checked when it was attached).
         unsafe {
             let slot = self.ring.as_ptr().add(at as usize);
-            (&*slot.cast::<Slot>(), slot.add(SLOT_BYTES as usize))
+            (&*slot.cast::<Slot<P>>(), slot.add(slot_bytes::<P>() as usize))
         }
     }
 
-    /// From `from` (with or without P) to `state`, next sequence. Some(P was set), or None if it is no longer `from`.
-    fn change(slot: &Slot, from: Word, state: u8) -> Option<bool> {
-        let mut now = from;
-        loop {
-            let to = Word::new(state, 0, from.sequence() + 1);
-            // AcqRel: releases the bytes (N2) to the other side, acquires what it did to them before.
-            match slot.word.compare_exchange(now.0, to.0, AcqRel, Acquire) {
-                Ok(_) => return Some(now.is_parked()),
-                Err(found) if Word(found).awake() == from.awake() => now = Word(found),
-                Err(_) => return None,
+    /// Slots whose words are not made by zeroing.
+    ///
+    /// # Safety
+    /// Nobody uses the ring yet.
+    #[cfg(test)]
+    pub unsafe fn make(&self) {
+        for place in 0..=self.degree {
+            let zero = || P::U64::new(0);
+            let slot = std::ptr::from_ref(self.slot(place).0).cast_mut();
+            // SAFETY: inside the ring, by the caller's promise.
+            unsafe { slot.write(Slot { word: zero(), length: zero(), ticket: zero() }) };
+        }
+    }
+
+    /// Undoes `make`.
+    ///
+    /// # Safety
+    /// Nobody uses the ring any more.
+    #[cfg(test)]
+    pub unsafe fn unmake(&self) {
+        for place in 0..=self.degree {
+            // SAFETY: made by `make`.
+            unsafe { std::ptr::from_ref(self.slot(place).0).cast_mut().drop_in_place() };
+        }
+    }
+
+    /// FULL => READING and no further: a receiver that stops there. False: withdrawn.
+    #[cfg(test)]
+    pub fn begin_reading(&self, place: u64) -> bool {
+        let slot = self.slot(place).0;
+        let now = Word(slot.word.load(Acquire));
+        now.state() == FULL && change(slot, now, READING).is_some()
+    }
+
+    /// EMPTY => FULL and no further: a sender that stops there.
+    #[cfg(test)]
+    pub fn put_and_stop(&self, place: u64, value: u64) {
+        let (slot, to) = self.slot(place);
+        // SAFETY: EMPTY: the sender's.
+        unsafe { to.cast::<u64>().write_unaligned(value) };
+        slot.length.store(8, Relaxed);
+        slot.ticket.store(place, Relaxed);
+        assert!(change(slot, Word(slot.word.load(Acquire)), FULL).is_some());
+    }
+
+    /// State and ticket of the slot of `place`.
+    fn look(&self, place: u64) -> (u8, u64) {
+        let slot = self.slot(place).0;
+        // Acquire: pairs with `change`; the ticket, and `head` before an emptied slot, are visible.
+        let state = Word(slot.word.load(Acquire)).state();
+        (state, slot.ticket.load(Relaxed))
+    }
+
+    /// The place of a sender's successor, who has just attached (N5).
+    pub fn recover_tail(&self, tail: &P::U64, head: &P::U64) {
+        let place = tail.load(Relaxed);
+        // The last message was withdrawn, but `tail` not moved back: nobody read it, so `head` is not past it.
+        if place != 0 && self.look(place - 1).0 == EMPTY && head.load(Relaxed) < place {
+            tail.store(place - 1, Relaxed);
+            return;
+        }
+        // A message was put, but `tail` not moved: it is still there, or it was read.
+        let (state, ticket) = self.look(place);
+        let put = if state == EMPTY { head.load(Relaxed) > place } else { ticket == place };
+        if put {
+            tail.store(place + 1, Relaxed);
+        }
+    }
+
+    /// The place of a receiver's successor, who has just attached (N5): `head` was moved, but the slot not emptied.
+    pub fn recover_head(&self, head: &P::U64) {
+        let place = head.load(Relaxed);
+        if let Some(before) = place.checked_sub(1) {
+            let (state, ticket) = self.look(before);
+            if state != EMPTY && ticket == before {
+                head.store(before, Relaxed);
             }
         }
     }
 
+    /// The receiver is dead: READING => FULL. `still` as in `Line::settle_death`; idempotent, and safe to run in several
+    /// processes at once.
+    pub fn settle_receiver(&self, still: impl Fn() -> bool) {
+        for place in 0..=self.degree {
+            let slot = self.slot(place).0;
+            let now = Word(slot.word.load(Acquire));
+            if now.state() == READING && still() {
+                // It fails if another sweeper was first.
+                let _ = change(slot, now, FULL);
+            }
+        }
+    }
+
+    /// The leaver's look at every slot (wait.rs, H2): a partner that was about to sleep sees the change, or is seen.
+    pub fn touch(&self) {
+        for place in 0..=self.degree {
+            self.slot(place).0.word.fetch_add(0, AcqRel);
+        }
+    }
+
+    /// The references to parcels that the slots hold, or held last: for a sweeper, who checks each
+    /// against the block's own word.
+    ///
+    /// # Safety
+    /// The messages are references.
+    pub unsafe fn references(&self) -> Vec<[u64; 3]> {
+        // SAFETY: inside the slot, by the caller's promise. Volatile: a survivor may be reading or writing it;
+        // whatever is read is only a hint.
+        (0..=self.degree).map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
+    }
+}
+
+impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
     /// `send`: puts, then waits if the buffer is full.
     ///
     /// # Safety
@@ -104,8 +241,9 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         patience: Patience,
         counts: bool,
     ) -> Result<(), Stop> {
-        if length as u64 > self.message_bytes_max {
-            return Err(Stop::TooLong { length: length as u64, capacity: self.message_bytes_max });
+        let capacity = self.slots.message_bytes_max;
+        if length as u64 > capacity {
+            return Err(Stop::TooLong { length: length as u64, capacity });
         }
         let deadline = match patience {
             Patience::Try => Some(Instant::now()),
@@ -114,20 +252,21 @@ impl<G: Ground<Native>> RingParty<'_, G> {
         let place = self.place.load(Relaxed);
         // Empty unless a withdrawal failed or the sender before us left in the middle.
         let empty = self.await_slot(place, EMPTY, deadline)?;
-        let (slot, to) = self.slot(place);
+        let (slot, to) = self.slots.slot(place);
         // SAFETY: EMPTY: the bytes are ours (N2).
         unsafe { self.copy(bytes, to, length, counts) };
         slot.length.store(length as u64, Relaxed);
-        let asleep = Self::change(slot, empty, FULL).ok_or(Stop::Corrupt)?;
+        slot.ticket.store(place, Relaxed);
+        let asleep = change(slot, empty, FULL).ok_or(Stop::Corrupt)?;
         self.place.store(place + 1, Relaxed);
         self.wake_if(asleep);
         // Full? Then our last message waits with us.
         match self.await_slot(place + 1, EMPTY, deadline) {
             Ok(_) => Ok(()),
             Err(stop) => {
-                let (slot, _) = self.slot(place);
+                let (slot, _) = self.slots.slot(place);
                 let full = Word::new(FULL, 0, empty.sequence() + 1);
-                match Self::change(slot, full, EMPTY) {
+                match change(slot, full, EMPTY) {
                     Some(asleep) => {
                         self.place.store(place, Relaxed);
                         self.wake_if(asleep);
@@ -155,30 +294,37 @@ impl<G: Ground<Native>> RingParty<'_, G> {
             Patience::Until(deadline) => deadline,
         };
         let place = self.place.load(Relaxed);
-        let full = self.await_slot(place, FULL, deadline)?;
-        let (slot, from) = self.slot(place);
-        if Self::change(slot, full, READING).is_none() {
+        let full = loop {
+            let full = self.await_slot(place, FULL, deadline)?;
+            if change(self.slots.slot(place).0, full, READING).is_some() {
+                break full;
+            }
             // Withdrawn just now: wait for the next one.
-            // SAFETY: passed on.
-            return unsafe { self.receive(to, capacity, Patience::Until(deadline), counts) };
-        }
+        };
+        let (slot, from) = self.slots.slot(place);
         let reading = Word::new(READING, 0, full.sequence() + 1);
         let length = slot.length.load(Relaxed);
-        if length > capacity as u64 || length > self.message_bytes_max {
-            Self::change(slot, reading, FULL);
+        if length > capacity as u64 || length > self.slots.message_bytes_max {
+            change(slot, reading, FULL);
             return Err(Stop::TooLong { length, capacity: capacity as u64 });
         }
         // SAFETY: READING: the bytes are ours (N2); the length was checked.
         unsafe { self.copy(from, to, length as usize, counts) };
         self.place.store(place + 1, Relaxed);
-        let asleep = Self::change(slot, reading, EMPTY).unwrap_or(true);
+        let asleep = change(slot, reading, EMPTY).unwrap_or(true);
         self.wake_if(asleep);
         Ok(length as usize)
     }
 
+    /// Waits for a message, and leaves it where it is.
+    #[cfg(test)]
+    pub fn peek(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
+        self.await_slot(self.place.load(Relaxed), FULL, deadline).map(drop)
+    }
+
     /// Waits until the slot is in `state`.
     fn await_slot(&mut self, place: u64, state: u8, deadline: Option<Instant>) -> Result<Word, Stop> {
-        let slot: *const Slot = self.slot(place).0;
+        let slot: *const Slot<P> = self.slots.slot(place).0;
         // SAFETY: the ring outlives `self` (it is part of the channel); a second borrow, since `self` is split below.
         let slot = unsafe { &*slot };
         let look = || {
@@ -244,36 +390,4 @@ impl<G: Ground<Native>> RingParty<'_, G> {
             self.ground.wake(self.peer.pcb_ref());
         }
     }
-}
-
-/// The leaver's look at every slot (wait.rs, H2): a partner that was about to sleep sees the change, or is seen.
-///
-/// # Safety
-/// `ring` has `degree + 1` slots for messages of `message_bytes_max`.
-pub unsafe fn touch(ring: NonNull<u8>, degree: u64, message_bytes_max: u64) {
-    let stride = stride(message_bytes_max).unwrap_or(0);
-    for i in 0..=degree {
-        // SAFETY: inside the ring, by the caller's promise.
-        let slot = unsafe { &*ring.as_ptr().add((i * stride) as usize).cast::<Slot>() };
-        slot.word.fetch_add(0, AcqRel);
-    }
-}
-
-/// The references to parcels that the slots hold, or held last: for a sweeper, who checks each
-/// against the block's own word.
-///
-/// # Safety
-/// `ring` has `degree + 1` slots for references.
-pub unsafe fn references(ring: NonNull<u8>, degree: u64, message_bytes_max: u64) -> Vec<[u64; 3]> {
-    let stride = stride(message_bytes_max).unwrap_or(0);
-    (0..=degree)
-        .map(|i| {
-            // SAFETY: inside the ring, by the caller's promise. Volatile: a survivor may be reading or writing it;
-            // whatever is read is only a hint.
-            unsafe {
-                let slot = ring.as_ptr().add((i * stride + SLOT_BYTES) as usize);
-                slot.cast::<[u64; 3]>().read_volatile()
-            }
-        })
-        .collect()
 }

@@ -128,7 +128,8 @@ impl<T: Message + Copy> Sender<[T]> {
         if !self.end.member.here() {
             return Err(SendError { message: (), why: SendFailure::Forked });
         }
-        let message = Outgoing::Private { bytes: slice.as_ptr().cast(), length: size_of_val(slice) };
+        let message =
+            Outgoing::Private { bytes: slice.as_ptr().cast(), length: size_of_val(slice), exact: false };
         // SAFETY: the slice is borrowed until the call returns; T is Copy.
         unsafe { self.end.send(message, patience) }
             .map_err(|stop| SendError { message: (), why: self.end.send_failure(stop, patience) })
@@ -160,7 +161,8 @@ impl<T: Message + ?Sized> Sender<T> {
         let segment = self.end.member.segment();
         let reference = self.end.member.refs.refer(self.end.spec().method, segment.map().block(block));
         let bytes = variable.storage.raw().data().as_ptr();
-        let message = Outgoing::Variable { bytes, length, reference };
+        let exact = self.end.spec().schema.is_sized();
+        let message = Outgoing::Variable { bytes, length, reference, exact };
         // SAFETY: the variable is borrowed mutably: nobody writes it until this returns; if the storage is
         // abandoned it is replaced below.
         match unsafe { self.end.send(message, patience) } {
@@ -172,7 +174,12 @@ impl<T: Message + ?Sized> Sender<T> {
                 self.end.tally().message(length);
                 Ok(())
             }
-            Err(stop) => fail(self.end.send_failure(stop, patience)),
+            Err(stop) => {
+                if let Stop::AbandonedTooLong { .. } = stop {
+                    variable.abandon(true);
+                }
+                fail(self.end.send_failure(stop, patience))
+            }
         }
     }
 

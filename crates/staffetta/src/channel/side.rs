@@ -18,7 +18,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::memory::platform::{Native, Platform, Word64};
 use crate::memory::word::Word;
 
-/// Nobody ever held this end.
+/// Nobody ever held this end: what all-zero memory says.
+#[allow(dead_code)] // it is compared with by nobody: whoever is not ATTACHED is not there
 pub const ABSENT: u8 = 0;
 /// A live process holds it.
 pub const ATTACHED: u8 = 1;

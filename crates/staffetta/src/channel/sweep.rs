@@ -1,16 +1,20 @@
 //! What a dead process left in the channels.
 
+#![allow(unsafe_code)] // The messages of a channel of parcels are references.
+
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Acquire;
 
 use super::attach::read_spec;
+use super::end::slots;
 use super::ground::wake;
-use super::line::Reference3;
+use super::line::{brings, Reference3, ABANDONED};
 use super::record::{state, Record};
 use super::side::{Side, ATTACHED, DIED};
 use super::spec::{Content, Kind, Spec};
 use crate::member::Member;
-use crate::memory::map::CHANNELS_MAX;
+use crate::memory::blocks::Blocks;
+use crate::memory::map::{BlockId, CHANNELS_MAX};
 use crate::memory::word::Word;
 
 /// Blocks (by offset) and capabilities (by record) that have left the dead process.
@@ -22,8 +26,11 @@ pub struct InFlight {
     pub capabilities: HashSet<u32>,
 }
 
-/// Settles every end that process `slot` held, and wakes the partners. Idempotent.
-pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
+/// Settles every end that the dead process in `slot` held, and wakes the partners. Idempotent.
+///
+/// `still`: is the slot still the dead one's? Asked after a word was read and before it is changed, so a sweeper that was
+/// stopped for long does not take what a newcomer in the slot holds for the dead one's.
+pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFlight {
     let segment = member.segment();
     let mut in_flight = InFlight::default();
     let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
@@ -42,14 +49,61 @@ pub fn settle_ends(member: &Member, slot: u16) -> InFlight {
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
             let end = dead.end();
-            if end.state() != ATTACHED || end.slot() != slot {
+            if end.state() != ATTACHED || end.slot() != slot || !still() {
                 continue;
             }
-            record.line.settle_death(is_sender);
+            let held = || dead.end().awake() == end.awake();
+            match spec.kind {
+                Kind::Rendezvous => settle_line(member, record, &spec, is_sender, held),
+                Kind::Basic if !is_sender => {
+                    if let Some(slots) = slots(member, record, &spec) {
+                        slots.settle_receiver(held);
+                    }
+                }
+                Kind::Basic => {}
+            }
             detach(member, record, &spec, dead, partner, end, DIED);
+        }
+        // Storage that a survivor is still copying, whoever's it was (line.rs, L6).
+        if spec.kind == Kind::Rendezvous {
+            if let Some((_, id)) = abandoned(member, record, &spec) {
+                let incarnation = Blocks::incarnation(segment, id);
+                in_flight.blocks.insert((segment.map().block(id), incarnation));
+            }
         }
     }
     in_flight
+}
+
+/// `Line::settle_death`; and if the dead one was copying what the first one had left to it, the storage goes back.
+fn settle_line(member: &Member, record: &Record, spec: &Spec, is_sender: bool, held: impl Fn() -> bool) {
+    let segment = member.segment();
+    let copier = if is_sender { brings::GIVING } else { brings::TAKING };
+    let storage = abandoned(member, record, spec).filter(|(word, _)| word.slot() == copier);
+    // L6: adopted while the word says ABANDONED and the end is the dead one's; given back after.
+    let adopted = storage.and_then(|(word, id)| {
+        let still = || record.line.word().awake() == word.awake() && held();
+        Some((id, member.blocks.adopt(segment, id, still)?))
+    });
+    record.line.settle_death(is_sender, held);
+    if let Some((id, adopted)) = adopted {
+        Blocks::free_adopted(segment, id, adopted);
+    }
+}
+
+/// The block of a copy whose first one gave up, and the word that says so.
+fn abandoned(member: &Member, record: &Record, spec: &Spec) -> Option<(Word, BlockId)> {
+    let word = record.line.word();
+    if word.state() != ABANDONED {
+        return None;
+    }
+    let reference = match word.slot() {
+        brings::TAKING => record.line.peek_reference(word.sequence())[0],
+        brings::GIVING => record.receiver.target().0,
+        _ => return None, // a staged message: its block is the channel's
+    };
+    let id = member.segment().map().locate(member.refs.offset(spec.method, reference)?)?;
+    (id.index < member.segment().map().count(id.class)).then_some((word, id))
 }
 
 /// ATTACHED => `into`, and the partner is told (wait.rs, H2).
@@ -67,7 +121,11 @@ pub fn detach(
     }
     match spec.kind {
         Kind::Rendezvous => drop(record.line.word_after_change()),
-        Kind::Basic => super::end::touch_ring(member, record, spec),
+        Kind::Basic => {
+            if let Some(slots) = slots(member, record, spec) {
+                slots.touch();
+            }
+        }
     }
     // Spuriously rather than never.
     wake(member, spec.method, partner.pcb_ref());
@@ -92,7 +150,11 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
             }
         }
         Kind::Basic => {
-            for reference in super::end::ring_references(member, record, spec) {
+            let Some(slots) = slots(member, record, spec) else {
+                return;
+            };
+            // SAFETY: a channel of parcels: its messages are references.
+            for reference in unsafe { slots.references() } {
                 note(reference);
             }
         }

@@ -77,6 +77,11 @@ impl Blocks {
             self.free(segment, id);
             return Err(full);
         }
+        // Memory goes back to the kernel here, and never inside send, receive or drop.
+        let retain = segment.header().retain_bytes.load(Relaxed);
+        if kept.is_none() && segment.header().retained_bytes.load(Relaxed) > retain {
+            self.trim(segment, retain);
+        }
         Ok(id)
     }
 
@@ -115,6 +120,28 @@ impl Blocks {
     #[inline]
     pub fn received(&self, segment: &Segment, id: BlockId, incarnation: u64) {
         segment.block_record(id).holder.store(Word::new(OWNED, self.slot, incarnation).0, Relaxed);
+    }
+
+    /// A block whose owner left it to us, in whatever word says so (`still`, asked after the holder was read, so what
+    /// was read is the owner of then): OWNED(anybody) => OWNED(this process). None: it is not the owner's any more.
+    pub fn adopt(&self, segment: &Segment, id: BlockId, still: impl FnOnce() -> bool) -> Option<Word> {
+        let holder = &segment.block_record(id).holder;
+        let now = Word(holder.load(Acquire));
+        let mine = Word::new(OWNED, self.slot, now.sequence() + 1);
+        let taken = now.state() == OWNED
+            && still()
+            && holder.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok();
+        taken.then_some(mine)
+    }
+
+    /// Gives an adopted block back to all, unless another sweeper adopted it from us meanwhile.
+    pub fn free_adopted(segment: &Segment, id: BlockId, adopted: Word) {
+        let record = segment.block_record(id);
+        let free = Word::new(FREE, 0, adopted.sequence() + 1);
+        if record.holder.compare_exchange(adopted.0, free.0, AcqRel, Relaxed).is_ok() {
+            segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
+            push(segment, id);
+        }
     }
 
     /// A block that the caller owns becomes part of a channel.
@@ -195,7 +222,7 @@ impl Blocks {
         let record = segment.block_record(id);
         let charged = record.charged.load(Relaxed);
         let needs = if id.bytes() < page {
-            id.bytes() + BLOCK_RECORD_BYTES
+            id.bytes().max(BLOCK_RECORD_BYTES) + BLOCK_RECORD_BYTES
         } else {
             bytes.max(1).next_multiple_of(page) + BLOCK_RECORD_BYTES
         };
@@ -267,12 +294,6 @@ impl Blocks {
         segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
         push(segment, id);
     }
-
-    /// Is more memory kept by free blocks than the domain wants?
-    pub fn wants_trim(segment: &Segment) -> bool {
-        let header = segment.header();
-        header.retained_bytes.load(Relaxed) > header.retain_bytes.load(Relaxed)
-    }
 }
 
 fn tag(head: u64) -> u64 {
@@ -296,7 +317,7 @@ fn push(segment: &Segment, id: BlockId) {
 }
 
 /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
-/// their way to somebody. Idempotent.
+/// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it.
 pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bool) -> u64 {
     let mut blocks = 0;
     for class in segment.map().classes() {

@@ -8,7 +8,7 @@
 //!  1 MiB    channel records        65,536 x 1 KiB
 //!  65 MiB   schemas                63 MiB of text
 //!  128 MiB  capability records  1,048,576 x 64 B  (to 192 MiB)
-//!  W/64     block records, one for each block of each class (32 B)
+//!  W/64     block records, one for each block of 64 B and more (32 B)
 //!  20W/256  blocks of 8 B .. 2 KiB, one region of W/256 for each class
 //!  W/8      blocks of 4 KiB ..,     one region of W/32  for each class   (to 7W/8)
 //! ```
@@ -16,8 +16,11 @@
 //! W is the window: a power of two, at least 16 GiB. The file is sparse: a region costs memory where it
 //! is used, so each class can have a region of its own, and blocks are never split or joined.
 //!
+//! Blocks of less than a cache line (classes 3 to 5) have a line each, with their record in its first half: a small
+//! parcel and the word that says who holds it then travel in one line.
+//!
 //! M1. A block of class k is 2^k bytes and lies at a multiple of 2^k from the start of the window.
-//! M2. Block records lie outside the blocks: punching a block touches no record.
+//! M2. Block records lie outside the blocks, and outside the pages of every block that is ever punched.
 
 /// Largest number of processes of a domain.
 pub const PROCESSES_MAX: usize = 1024;
@@ -69,12 +72,25 @@ pub const WINDOW_MAX: u64 = 1 << 44;
 
 /// Smallest block: 8 bytes.
 pub const CLASS_MIN: u32 = 3;
+/// First class with its records elsewhere: a cache line.
+pub const CLASS_LINE: u32 = 6;
+const LINE_BYTES: u64 = 1 << CLASS_LINE;
+const _: () = assert!(BLOCK_RECORD_BYTES == LINE_BYTES / 2);
 /// First class with a large region: 4 KiB.
 pub const CLASS_LARGE: u32 = 12;
 /// Largest class, 32 GiB: 24 large regions fit between W/8 and 7W/8.
 pub const CLASS_MAX: u32 = CLASS_LARGE + 23;
 /// One more than the largest class.
 pub const CLASSES: usize = CLASS_MAX as usize + 1;
+
+/// From one block of a class to the next.
+const fn pitch_log2(class: u32) -> u32 {
+    if class < CLASS_LINE {
+        CLASS_LINE
+    } else {
+        class
+    }
+}
 
 /// The map of a window of a given size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,23 +159,31 @@ impl Map {
     /// How many blocks of a class there are at most.
     pub const fn count(self, class: u32) -> u64 {
         let region_log2 = if class < CLASS_LARGE { self.window_log2 - 8 } else { self.window_log2 - 5 };
-        1 << (region_log2 - class)
+        1 << (region_log2 - pitch_log2(class))
     }
 
     /// Offset of a block.
     pub const fn block(self, id: BlockId) -> u64 {
-        self.region(id.class) + (id.index << id.class)
+        let start = self.region(id.class) + (id.index << pitch_log2(id.class));
+        if id.class < CLASS_LINE {
+            start + BLOCK_RECORD_BYTES
+        } else {
+            start
+        }
     }
 
     /// Offset of a block's record.
     pub const fn block_record(self, id: BlockId) -> u64 {
+        if id.class < CLASS_LINE {
+            return self.region(id.class) + (id.index << CLASS_LINE);
+        }
         // Records of all smaller classes come before: a geometric series, 2^(a+1) - 2^(b+1).
         let small_log2 = self.window_log2 - 8;
         let large_log2 = self.window_log2 - 5;
         let before = if id.class < CLASS_LARGE {
-            (1 << (small_log2 - CLASS_MIN + 1)) - (1 << (small_log2 - id.class + 1))
+            (1 << (small_log2 - CLASS_LINE + 1)) - (1 << (small_log2 - id.class + 1))
         } else {
-            (1 << (small_log2 - CLASS_MIN + 1)) - (1 << (small_log2 - CLASS_LARGE + 1))
+            (1 << (small_log2 - CLASS_LINE + 1)) - (1 << (small_log2 - CLASS_LARGE + 1))
                 + (1 << (large_log2 - CLASS_LARGE + 1))
                 - (1 << (large_log2 + 1 - id.class))
         };
@@ -185,7 +209,13 @@ impl Map {
             }
             (at as u32 - 20 + CLASS_MIN, region_log2)
         };
-        Some(BlockId { class, index: (offset & ((1 << region_log2) - 1)) >> class })
+        if class < CLASS_LINE {
+            let block = offset & (LINE_BYTES - 1);
+            if block < BLOCK_RECORD_BYTES || block >= BLOCK_RECORD_BYTES + (1 << class) {
+                return None;
+            }
+        }
+        Some(BlockId { class, index: (offset & ((1 << region_log2) - 1)) >> pitch_log2(class) })
     }
 
     /// All classes of this window.
@@ -204,7 +234,7 @@ mod tests {
             let map = Map::new(1 << log2).unwrap();
             let mut end = FIXED_END;
             // Records first, then regions, each after the one before.
-            let first = map.block_record(BlockId { class: CLASS_MIN, index: 0 });
+            let first = map.block_record(BlockId { class: CLASS_LINE, index: 0 });
             assert!(first >= end);
             let last = BlockId { class: map.class_max(), index: map.count(map.class_max()) - 1 };
             end = map.block_record(last) + BLOCK_RECORD_BYTES;
@@ -217,6 +247,12 @@ mod tests {
                 for id in [first, last] {
                     assert_eq!(map.locate(map.block(id)), Some(id));
                     assert_eq!(map.locate(map.block(id) + id.bytes() - 1), Some(id));
+                    if class < CLASS_LINE {
+                        assert_eq!(map.block_record(id) % LINE_BYTES, 0);
+                        assert_eq!(map.block(id), map.block_record(id) + BLOCK_RECORD_BYTES);
+                        assert_eq!(map.locate(map.block_record(id)), None, "a record is no block");
+                        assert_eq!(map.locate(map.block(id) - 1), None, "nor is its last byte");
+                    }
                 }
                 assert_eq!(map.class_for(1 << class), Some(class));
             }

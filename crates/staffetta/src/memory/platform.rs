@@ -155,10 +155,6 @@ impl Hold for NativeHold {
     }
 }
 
-/// A spinning process gives its core away once in so many steps: the partner may be waiting for
-/// exactly this core.
-const STEPS_PER_YIELD: u64 = 1 << 12;
-
 impl Platform for Native {
     type U64 = AtomicU64;
     type U32 = AtomicU32;
@@ -167,7 +163,9 @@ impl Platform for Native {
     #[inline(always)]
     fn relax(steps: u64) {
         std::hint::spin_loop();
-        if steps % STEPS_PER_YIELD == STEPS_PER_YIELD - 1 || os::affinity::single_core() {
+        // A spinning process gives its core away now and then: its partner may be waiting for exactly this one.
+        let per_yield = os::affinity::steps_per_yield(); // a power of two
+        if steps & (per_yield - 1) == per_yield - 1 {
             os::affinity::yield_now();
         }
     }
@@ -184,4 +182,23 @@ impl Platform for Native {
     fn now_ns() -> u64 {
         os::clock::monotonic_ns()
     }
+}
+
+/// Asks for the cache line at `address` as one that is about to be written: it then travels once, where a read followed by
+/// a write would move it twice. A hint: never faults, changes nothing.
+#[inline(always)]
+pub fn prefetch_for_write(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads and writes nothing, whatever the address; x86-64 processors without the
+    // instruction take it for a no-op.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
+    let _ = address;
 }

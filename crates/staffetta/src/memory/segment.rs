@@ -159,11 +159,6 @@ impl Segment {
         let offset = (pointer as usize as u64).checked_sub(self.base() as u64)?;
         (offset < self.map.window_bytes()).then_some(offset)
     }
-
-    /// The mapping itself.
-    pub fn mapping(&self) -> &Mapping {
-        &self.mapping
-    }
 }
 
 /// The header of a file whose first pages are mapped; None if they are too few.

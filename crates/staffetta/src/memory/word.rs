@@ -72,6 +72,11 @@ impl Word {
     pub const fn awake(self) -> Word {
         Word(self.0 & !PARKED)
     }
+    /// The same word, with P as in `other`.
+    #[inline(always)]
+    pub const fn parked_as(self, other: Word) -> Word {
+        Word((self.0 & !PARKED) | (other.0 & PARKED))
+    }
     /// Another state with the same sequence and slot; keeps P, so that whoever leaves the new state
     /// still wakes the sleeper.
     #[inline(always)]

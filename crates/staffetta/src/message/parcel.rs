@@ -68,7 +68,8 @@ impl Raw {
         Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data })
     }
 
-    /// Takes over what a peer sent; `None` if its reference makes no sense.
+    /// Takes over what a peer sent; `align` is a power of two; `None` if its reference makes no sense.
+    #[inline]
     pub(crate) fn receive(
         member: &Arc<Member>,
         method: Method,
@@ -81,11 +82,15 @@ impl Raw {
             let id = segment.map().locate(offset).ok_or(None)?;
             let data = segment.pointer(offset, length).ok_or(None)?;
             let whole = segment.map().block(id) == offset && length <= id.bytes();
-            if !whole || data.as_ptr() as usize % align != 0 {
+            if !whole || data.as_ptr() as usize & (align - 1) != 0 {
                 return Err(None);
             }
+            crate::memory::platform::prefetch_for_write(data.as_ptr());
+            // The count first: it is a locked instruction, and would wait for the line of the holder word, which
+            // the sender had last. As a plain store behind it, that line travels while the parcel is first touched.
+            let raw = Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data };
             member.blocks.received(segment, id, incarnation + 1);
-            return Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data });
+            return Ok(raw);
         }
         let index = member.refs.capability_index(reference).ok_or(None)?;
         let id = CapabilityId { index, incarnation };

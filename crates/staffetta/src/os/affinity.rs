@@ -1,6 +1,8 @@
 //! Which cores a thread runs on.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+#![allow(unsafe_code)] // sysconf, from libc.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Error, Result};
 use rustix::thread::{sched_getaffinity, sched_setaffinity, CpuSet};
@@ -36,18 +38,28 @@ pub(crate) fn yield_now() {
     rustix::thread::sched_yield();
 }
 
-/// Whether this process had only one core when it first asked: then a busy wait has to yield.
+/// After how many steps a busy wait gives its core away: at once on a machine of one core; soon where this
+/// thread has one core of several (its partner may be pinned to the same one, or not); else rarely.
+///
+/// Asked once, by the first thread that waits.
 #[inline]
-pub(crate) fn single_core() -> bool {
-    // 0: not asked yet, 1: no, 2: yes.
-    static ANSWER: AtomicU8 = AtomicU8::new(0);
+pub(crate) fn steps_per_yield() -> u64 {
+    // 0: not asked yet.
+    static ANSWER: AtomicU64 = AtomicU64::new(0);
     match ANSWER.load(Ordering::Relaxed) {
         0 => {
-            let single = usable_cores().is_ok_and(|cores| cores.len() == 1);
-            ANSWER.store(1 + u8::from(single), Ordering::Relaxed);
-            single
+            // SAFETY: sysconf only reads its argument.
+            let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+            let pinned = usable_cores().is_ok_and(|cores| cores.len() == 1);
+            let steps = match (online, pinned) {
+                (1, _) => 1,
+                (_, true) => 1 << 8,
+                _ => 1 << 12,
+            };
+            ANSWER.store(steps, Ordering::Relaxed);
+            steps
         }
-        answer => answer == 2,
+        steps => steps,
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Pcb<P: Platform = Native> {
     /// Counts wake-ups; the word that is slept on.
     wakes: P::U32,
     pad: u32,
-    /// Who holds this PCB: 0, or process slot + 1 (bits 0..16) and thread id (bits 16..48).
+    /// Who holds this PCB: 0, or process slot + 1 (bits 0..16) and the slot's generation (bits 16..64).
     pub(crate) holder: P::U64,
     /// When the last waker rang, in nanoseconds of the monotonic clock: measures what a park costs.
     pub(crate) rung_ns: P::U64,

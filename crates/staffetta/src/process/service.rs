@@ -455,6 +455,7 @@ impl Service {
     }
 
     /// Which members are linked at this moment.
+    #[cfg(test)]
     pub(crate) fn linked(&self) -> Vec<Member> {
         if !self.guard.alive() {
             return Vec::new();

@@ -43,7 +43,7 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
                 return Some(h.index);
             }
             held.retain(|h| h.member.strong_count() != 0);
-            let index = take(member.segment(), member.slot)?;
+            let index = take(member.segment(), holder_word(member.slot, member.generation))?;
             held.push(Held { member: Arc::downgrade(member), index });
             Some(index)
         })
@@ -51,12 +51,17 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
     Some((member.segment().pcb(index), Segment::pcb_offset(index)))
 }
 
-/// 0 => (slot + 1): a PCB that nobody holds.
-fn take(segment: &Segment, slot: u16) -> Option<usize> {
+/// Who holds a PCB; with the generation, so that a late sweeper does not take a newcomer's PCB for the dead one's.
+fn holder_word(slot: u16, generation: u64) -> u64 {
+    (u64::from(slot) + 1) | generation << 16
+}
+
+/// 0 => holder: a PCB that nobody holds.
+fn take(segment: &Segment, holder: u64) -> Option<usize> {
     (0..PCBS_MAX).find(|&i| {
         let pcb = segment.pcb(i);
-        let free = pcb.holder.load(Acquire) == 0
-            && pcb.holder.compare_exchange(0, u64::from(slot) + 1, AcqRel, Relaxed).is_ok();
+        let free =
+            pcb.holder.load(Acquire) == 0 && pcb.holder.compare_exchange(0, holder, AcqRel, Relaxed).is_ok();
         if free {
             segment.header().pcbs.fetch_max(i as u64 + 1, Relaxed);
         }
@@ -65,10 +70,11 @@ fn take(segment: &Segment, slot: u16) -> Option<usize> {
 }
 
 /// Gives back the PCBs of a process that left or died.
-pub fn release_dead(segment: &Segment, slot: u16) {
+pub fn release_dead(segment: &Segment, slot: u16, generation: u64) {
+    let dead = holder_word(slot, generation);
     let used = segment.header().pcbs.load(Acquire).min(PCBS_MAX as u64) as usize;
     for i in 0..used {
         let holder = &segment.pcb(i).holder;
-        let _ = holder.compare_exchange(u64::from(slot) + 1, 0, AcqRel, Relaxed);
+        let _ = holder.compare_exchange(dead, 0, AcqRel, Relaxed);
     }
 }

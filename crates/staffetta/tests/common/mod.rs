@@ -10,6 +10,11 @@ pub fn name(test: &str) -> String {
     format!("test-{test}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Options for tests: a small window, so that the many domains of one test process find room side by side.
+pub fn options() -> staffetta::DomainOptions {
+    staffetta::Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 30)
+}
+
 /// Starts this test binary again to play `role`; `arguments` reach it through [`arguments`].
 pub fn start(role: &str, arguments: &[&str]) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("own path"));

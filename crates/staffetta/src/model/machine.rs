@@ -1,0 +1,465 @@
+//! Loom as a [`Platform`], and a channel between threads of a model.
+
+#![allow(unsafe_code)] // `Hold` over loom's watched cell; calls of the protocols.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64 as Counter, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU32, AtomicU64};
+use loom::sync::{Condvar, Mutex};
+
+use crate::channel::line::Line;
+use crate::channel::rendezvous::{Ground, Incoming, Memory, Outgoing, Party, Patience, Stop};
+use crate::channel::ring::{stride_of, RingParty, Slots};
+use crate::channel::side::{Side, DIED, LEFT};
+use crate::channel::tally::Tally;
+use crate::memory::platform::{Hold, HoldBytes, Platform, Word32, Word64, HOLD_WORDS};
+use crate::memory::word::Word;
+use crate::process::pcb::Pcb;
+use crate::process::wait::Wait;
+
+/// Loom's atomics; the futex is a mutex and a condition variable.
+pub enum Loom {}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Words made by `f` are not watched: counters, which one thread writes and which publish nothing.
+pub fn quiet<R>(f: impl FnOnce() -> R) -> R {
+    QUIET.set(true);
+    let made = f();
+    QUIET.set(false);
+    made
+}
+
+pub enum LoomU64 {
+    Watched(AtomicU64),
+    Quiet(Counter),
+}
+
+macro_rules! either {
+    ($self:ident, $word:ident => $body:expr) => {
+        match $self {
+            LoomU64::Watched($word) => $body,
+            LoomU64::Quiet($word) => $body,
+        }
+    };
+}
+
+impl Word64 for LoomU64 {
+    fn new(value: u64) -> Self {
+        if QUIET.get() {
+            LoomU64::Quiet(Counter::new(value))
+        } else {
+            LoomU64::Watched(AtomicU64::new(value))
+        }
+    }
+    fn load(&self, order: Ordering) -> u64 {
+        either!(self, w => w.load(order))
+    }
+    fn store(&self, value: u64, order: Ordering) {
+        either!(self, w => w.store(value, order));
+    }
+    fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        either!(self, w => w.compare_exchange(current, new, success, failure))
+    }
+    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        either!(self, w => w.fetch_add(value, order))
+    }
+}
+
+pub struct LoomU32 {
+    word: AtomicU32,
+    bucket: Mutex<()>,
+    sleepers: Condvar,
+}
+
+impl Word32 for LoomU32 {
+    fn new(value: u32) -> Self {
+        LoomU32 { word: AtomicU32::new(value), bucket: Mutex::new(()), sleepers: Condvar::new() }
+    }
+    fn load(&self, order: Ordering) -> u32 {
+        self.word.load(order)
+    }
+    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+        self.word.fetch_add(value, order)
+    }
+}
+
+pub struct LoomHold(UnsafeCell<HoldBytes>);
+
+// SAFETY: loom reports conflicting accesses.
+unsafe impl Sync for LoomHold {}
+// SAFETY: as above.
+unsafe impl Send for LoomHold {}
+
+impl Hold for LoomHold {
+    fn new() -> Self {
+        LoomHold(UnsafeCell::new([MaybeUninit::new(0); HOLD_WORDS]))
+    }
+    unsafe fn write<R>(&self, f: impl FnOnce(*mut HoldBytes) -> R) -> R {
+        self.0.with_mut(f)
+    }
+    unsafe fn read<R>(&self, f: impl FnOnce(*const HoldBytes) -> R) -> R {
+        self.0.with(f)
+    }
+}
+
+impl Platform for Loom {
+    type U64 = LoomU64;
+    type U32 = LoomU32;
+    type Hold = LoomHold;
+
+    fn relax(_steps: u64) {
+        loom::thread::yield_now();
+    }
+
+    // As the kernel's: the word is compared under the lock of its hash bucket, which a waker takes too.
+    fn sleep(word: &LoomU32, expected: u32, deadline: Option<Instant>) {
+        let bucket = word.bucket.lock().unwrap();
+        // Relaxed: ordered by the bucket's lock alone.
+        if word.word.load(Ordering::Relaxed) == expected && deadline.is_none() {
+            drop(word.sleepers.wait(bucket).unwrap());
+        }
+    }
+
+    fn wake(word: &LoomU32) {
+        drop(word.bucket.lock().unwrap());
+        word.sleepers.notify_all();
+    }
+
+    fn now_ns() -> u64 {
+        0
+    }
+}
+
+/// Explores `model`, and prints how many executions there were.
+pub fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    let executions = Arc::new(Counter::new(0));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    let bound = builder.preemption_bound;
+    let counted = executions.clone();
+    let began = Instant::now();
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    println!(
+        "loom: {name}: {} executions, preemptions {bound:?}, {:.1} s",
+        executions.load(Ordering::Relaxed),
+        began.elapsed().as_secs_f64()
+    );
+}
+
+/// Words of a variable.
+pub const VARIABLE_WORDS: usize = 5;
+/// Slots that fit the model's ring.
+const RING_BYTES: usize = 2048;
+
+pub struct Storage(pub UnsafeCell<[u64; VARIABLE_WORDS]>);
+// SAFETY: loom reports conflicting accesses.
+unsafe impl Sync for Storage {}
+// SAFETY: as above.
+unsafe impl Send for Storage {}
+
+#[repr(C, align(64))]
+struct RingBytes(std::cell::UnsafeCell<[u8; RING_BYTES]>);
+// SAFETY: guarded by the ring's protocol.
+unsafe impl Sync for RingBytes {}
+// SAFETY: as above.
+unsafe impl Send for RingBytes {}
+
+pub const SENDER: usize = 0;
+pub const RECEIVER: usize = 1;
+
+/// A channel, its two sides, and two entities that can wait.
+pub struct Channel {
+    pub line: Line<Loom>,
+    pub sides: [Side<Loom>; 2],
+    pub tallies: [Tally<Loom>; 2],
+    pub pcbs: [Pcb<Loom>; 2],
+    /// Message variable and target variable.
+    pub variables: [Storage; 2],
+    /// How often each was adopted, and given back.
+    pub adopted: [Counter; 2],
+    pub given_back: [Counter; 2],
+    ring: RingBytes,
+    pub degree: u64,
+    pub head: LoomU64,
+    pub tail: LoomU64,
+}
+
+impl Channel {
+    /// Both sides attached.
+    pub fn new() -> Arc<Channel> {
+        Channel::with_degree(0)
+    }
+
+    pub fn with_degree(degree: u64) -> Arc<Channel> {
+        let channel = Channel::unattached(degree);
+        for side in &channel.sides {
+            side.attach(1).unwrap();
+        }
+        channel
+    }
+
+    pub fn unattached(degree: u64) -> Arc<Channel> {
+        let channel = Channel {
+            line: Line::new(),
+            sides: [Side::new(), Side::new()],
+            tallies: quiet(|| [Tally::new(), Tally::new()]),
+            pcbs: [Pcb::new(), Pcb::new()],
+            variables: [0, 1].map(|_| Storage(UnsafeCell::new([0; VARIABLE_WORDS]))),
+            adopted: Default::default(),
+            given_back: Default::default(),
+            ring: RingBytes(std::cell::UnsafeCell::new([0; RING_BYTES])),
+            degree,
+            head: LoomU64::new(0),
+            tail: LoomU64::new(0),
+        };
+        let channel = Arc::new(channel);
+        // SAFETY: inside the ring's bytes, which nobody else has yet.
+        unsafe { channel.slots().make() };
+        channel
+    }
+
+    pub fn slots(&self) -> Slots<Loom> {
+        let message_bytes_max = 8;
+        let bytes = stride_of::<Loom>(message_bytes_max).unwrap() * (self.degree + 1);
+        assert!(bytes <= RING_BYTES as u64, "{bytes}");
+        let ring = NonNull::new(self.ring.0.get().cast::<u8>()).unwrap();
+        Slots { ring, degree: self.degree, message_bytes_max, platform: PhantomData }
+    }
+
+    /// Detach, look at what the partner may be about to sleep on, wake: as `channel::sweep::detach` does.
+    pub fn detach(&self, who: usize, held: Word, into: u8) {
+        if self.sides[who].detach(held, into) {
+            self.line.word_after_change();
+            self.slots().touch();
+            self.wake(self.sides[1 - who].pcb_ref());
+        }
+    }
+
+    pub fn leave(&self, who: usize) {
+        self.detach(who, self.sides[who].end(), LEFT);
+    }
+
+    /// As `channel::sweep::settle_ends` does for the rendezvous and the ring.
+    pub fn sweep(&self, who: usize, held: Word) {
+        let still = || self.sides[who].end().awake() == held.awake();
+        self.line.settle_death(who == SENDER, still);
+        if who == RECEIVER {
+            self.slots().settle_receiver(still);
+        }
+        self.detach(who, held, DIED);
+    }
+
+    pub fn wake(&self, pcb_ref: u64) {
+        if let Some(pcb) = pcb_ref.checked_sub(1).and_then(|i| self.pcbs.get(i as usize)) {
+            pcb.wake_up(0);
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // SAFETY: made in `unattached`, and nobody uses them any more.
+        unsafe { self.slots().unmake() };
+    }
+}
+
+/// One thread's end.
+pub struct Actor {
+    pub channel: Arc<Channel>,
+    pub who: usize,
+    pub memory: Memory,
+}
+
+impl Ground<Loom> for (&Channel, usize) {
+    fn own_pcb(&self) -> Option<(&Pcb<Loom>, u64)> {
+        Some((&self.0.pcbs[self.1], self.1 as u64 + 1))
+    }
+    fn wake(&self, pcb_ref: u64) {
+        self.0.wake(pcb_ref);
+    }
+    // The moment at which the copy goes through the pointer: reading the message variable, writing the target.
+    fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8> {
+        let who = reference.checked_sub(100)? as usize;
+        let storage = &self.0.variables.get(who)?.0;
+        let pointer = if who == SENDER {
+            storage.with(|p| p.cast_mut().cast())
+        } else {
+            storage.with_mut(|p| p.cast())
+        };
+        (length <= 8 * VARIABLE_WORDS as u64).then_some(pointer)
+    }
+    fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
+        None
+    }
+    fn adopt(&self, storage: *const u8) {
+        self.0.adopted[self.which(storage)].fetch_add(1, Ordering::Relaxed);
+    }
+    fn abandoned(&self, storage: *const u8) {
+        self.0.given_back[self.which(storage)].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+trait Which {
+    fn which(&self, storage: *const u8) -> usize;
+}
+impl Which for (&Channel, usize) {
+    fn which(&self, _storage: *const u8) -> usize {
+        1 - self.1 // a second one only ever adopts its partner's
+    }
+}
+
+/// Reference of a variable.
+pub fn reference(who: usize) -> u64 {
+    100 + who as u64
+}
+
+impl Actor {
+    pub fn new(channel: &Arc<Channel>, who: usize, wait: Wait) -> Actor {
+        let memory = Memory::new(&channel.line, &channel.sides[1 - who], wait);
+        Actor { channel: channel.clone(), who, memory }
+    }
+
+    pub fn end(&self) -> Word {
+        self.channel.sides[self.who].end()
+    }
+
+    pub fn send_to_line(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
+        let channel = &*self.channel;
+        let mut party = Party {
+            line: &channel.line,
+            me: &channel.sides[SENDER],
+            peer: &channel.sides[RECEIVER],
+            ground: &(channel, SENDER),
+            tally: &channel.tallies[SENDER],
+            memory: &mut self.memory,
+        };
+        // SAFETY: the only sender; the bytes live until the call returns.
+        unsafe { party.send(message, patience) }
+    }
+
+    pub fn receive_from_line(&mut self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+        let channel = &*self.channel;
+        let mut party = Party {
+            line: &channel.line,
+            me: &channel.sides[RECEIVER],
+            peer: &channel.sides[SENDER],
+            ground: &(channel, RECEIVER),
+            tally: &channel.tallies[RECEIVER],
+            memory: &mut self.memory,
+        };
+        // SAFETY: the only receiver; the bytes live until the call returns.
+        unsafe { party.receive(target, patience) }
+    }
+
+    pub fn send(&mut self, value: u64, patience: Patience) -> Result<(), Stop> {
+        let bytes = std::ptr::from_ref(&value).cast();
+        self.send_to_line(Outgoing::Cell { bytes, length: 8 }, patience)
+    }
+
+    pub fn receive(&mut self, patience: Patience) -> Result<u64, Stop> {
+        let mut value = 0_u64;
+        let bytes = std::ptr::from_mut(&mut value).cast();
+        self.receive_from_line(Incoming::Cell { bytes, length: 8 }, patience).map(|_| value)
+    }
+
+    /// Sends `words` words, each `value`, from the message variable.
+    pub fn send_variable(&mut self, value: u64, words: usize, patience: Patience) -> Result<(), Stop> {
+        let channel = self.channel.clone();
+        let bytes = channel.variables[SENDER].0.with_mut(|p| {
+            // SAFETY: ours until the message is sent; loom reports conflicts.
+            unsafe { (*p).fill(value) };
+            p.cast_const().cast()
+        });
+        let message = Outgoing::Variable { bytes, length: 8 * words, reference: reference(SENDER) };
+        let sent = self.send_to_line(message, patience);
+        if sent != Err(Stop::Abandoned) {
+            // Ours again: nobody may be reading any more.
+            // SAFETY: as above.
+            channel.variables[SENDER].0.with_mut(|p| unsafe { (*p).fill(u64::MAX) });
+        }
+        sent
+    }
+
+    /// Receives into the target variable, with room for `words`.
+    pub fn receive_variable(&mut self, words: usize, patience: Patience) -> Result<u64, Stop> {
+        let channel = self.channel.clone();
+        let bytes = channel.variables[RECEIVER].0.with_mut(|p| p.cast());
+        let capacity = 8 * words;
+        let target = Incoming::Variable { bytes, capacity, reference: reference(RECEIVER), small: false };
+        let length = self.receive_from_line(target, patience)?;
+        // SAFETY: ours again; loom reports conflicts.
+        let got = channel.variables[RECEIVER].0.with(|p| unsafe { *p });
+        assert!(got[..length / 8].iter().all(|word| *word == got[0]), "torn: {got:?}");
+        Ok(got[0])
+    }
+
+    pub fn put(&mut self, value: u64, patience: Patience) -> Result<(), Stop> {
+        let bytes = std::ptr::from_ref(&value).cast();
+        let channel = &*self.channel;
+        let mut party = RingParty {
+            slots: channel.slots(),
+            place: &channel.tail,
+            me: &channel.sides[self.who],
+            peer: &channel.sides[1 - self.who],
+            ground: &(channel, self.who),
+            tally: &channel.tallies[self.who],
+            memory: &mut self.memory,
+        };
+        // SAFETY: the only sender; the bytes live until the call returns.
+        unsafe { party.send(bytes, 8, patience, true) }
+    }
+
+    pub fn get(&mut self, patience: Patience) -> Result<u64, Stop> {
+        let mut value = 0_u64;
+        let bytes = std::ptr::from_mut(&mut value).cast();
+        let channel = &*self.channel;
+        let mut party = RingParty {
+            slots: channel.slots(),
+            place: &channel.head,
+            me: &channel.sides[self.who],
+            peer: &channel.sides[1 - self.who],
+            ground: &(channel, self.who),
+            tally: &channel.tallies[self.who],
+            memory: &mut self.memory,
+        };
+        // SAFETY: the only receiver; the bytes live until the call returns.
+        unsafe { party.receive(bytes, 8, patience, true) }.map(|_| value)
+    }
+
+    /// Waits for a message, and leaves it where it is.
+    pub fn peek(&mut self, patience: Patience) -> Result<(), Stop> {
+        let Patience::Until(deadline) = patience else {
+            return Err(Stop::WouldBlock);
+        };
+        let channel = &*self.channel;
+        let mut party = RingParty {
+            slots: channel.slots(),
+            place: &channel.head,
+            me: &channel.sides[self.who],
+            peer: &channel.sides[1 - self.who],
+            ground: &(channel, self.who),
+            tally: &channel.tallies[self.who],
+            memory: &mut self.memory,
+        };
+        party.peek(deadline)
+    }
+}

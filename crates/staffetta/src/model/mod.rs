@@ -1,0 +1,19 @@
+//! The shipped protocols under loom: every interleaving of their atomic steps, and every value that the
+//! orderings allow a load to see, up to a number of preemptions (2; `LOOM_MAX_PREEMPTIONS=3` for the long run).
+//!
+//! `cargo test -p staffetta --lib loom -- --nocapture` prints the executions explored. What loom does not
+//! see: load buffering; and it takes SeqCst accesses for weaker than they are (there are none here). Raw message
+//! bytes are copied through pointers: loom checks that the moments of their copies are ordered, not each byte.
+//!
+//! Mutants of the sleep handshake, made by hand, and who fails:
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | `wait` without step 3, the recheck | `loom_sleeper_sees_the_partner_leave`, `loom_partner_leaves_while_one_waits` |
+//! | `Line::announce` skipped (says true, sets nothing) | `loom_values_one_way`, `loom_variables` |
+//! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` |
+
+mod machine;
+mod rendezvous;
+mod ring;
+mod sleep;
