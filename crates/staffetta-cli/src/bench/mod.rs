@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `subject`, `catalogue` | what can be measured; the list of it |
 //! | `limit` | the machine's own limits |
+//! | `channel` | the library's channels, and the students' baseline |
 //! | `ping`, `pong`, `orders` | the two processes, and what they say to each other |
 //! | `blocks`, `stream` | the timed loops: to and fro, and one way |
 //! | `stats`, `row`, `report` | the figures |
 
 mod blocks;
 mod catalogue;
+mod channel;
 mod limit;
 mod orders;
 pub mod ping;
