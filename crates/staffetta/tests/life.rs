@@ -208,8 +208,13 @@ fn either_side_restarted_a_hundred_times_every_message_accounted_for() {
         // The receiver is.
         let mut tx = sender(&domain, CHANNEL, form);
         for _ in 0..TIMES / 6 + 1 {
-            let child =
-                partner("receive", &name, wait, form, &[&expected.to_string(), &(expected + EACH).to_string()]);
+            let child = partner(
+                "receive",
+                &name,
+                wait,
+                form,
+                &[&expected.to_string(), &(expected + EACH).to_string()],
+            );
             for n in expected..expected + EACH {
                 while let Err((back, why)) = (tx.send)(n, When::Blocking) {
                     assert_eq!(back, n);

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)] // Hands pointers to slices and variables to the protocols.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +23,7 @@ use crate::Message;
 /// Iterating over it ends when the sender has left.
 pub struct Receiver<T: Carried + ?Sized> {
     end: End,
-    /// One operation at a time (end.rs, E2): Send, not Sync.
-    _messages: PhantomData<(Cell<()>, fn() -> Box<T>)>,
+    _messages: PhantomData<fn() -> Box<T>>,
 }
 
 impl<T: Carried + ?Sized> Receiver<T> {

@@ -152,9 +152,7 @@ pub fn sender(domain: &Domain, name: &str, form: Form) -> Tx {
     let method = form.method;
     match form.what {
         What::Value | What::Basic(_) => sized(channel.sender::<u64>().unwrap(), |n| n, |n| *n),
-        What::LineValue => {
-            sized(channel.sender::<[u64; 3]>().unwrap(), |n| [n; 3], |message| whole(message))
-        }
+        What::LineValue => sized(channel.sender::<[u64; 3]>().unwrap(), |n| [n; 3], |message| whole(message)),
         What::Large | What::BasicLarge(_) => {
             sized(channel.sender::<[u64; 100]>().unwrap(), |n| [n; 100], |message| whole(message))
         }
