@@ -321,12 +321,6 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         Ok(length as usize)
     }
 
-    /// Waits for a message, and leaves it where it is.
-    #[cfg(test)]
-    pub fn peek(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
-        self.await_slot(self.place.load(Relaxed), FULL, deadline).map(drop)
-    }
-
     /// Waits until the slot is in `state`.
     fn await_slot(&mut self, place: u64, state: u8, deadline: Option<Instant>) -> Result<Word, Stop> {
         let slot: *const Slot<P> = self.slots.slot(place).0;

@@ -452,22 +452,4 @@ impl Actor {
         // SAFETY: the only receiver; the bytes live until the call returns.
         unsafe { party.receive(bytes, 8, patience, true) }.map(|_| value)
     }
-
-    /// Waits for a message, and leaves it where it is.
-    pub fn peek(&mut self, patience: Patience) -> Result<(), Stop> {
-        let Patience::Until(deadline) = patience else {
-            return Err(Stop::WouldBlock);
-        };
-        let channel = &*self.channel;
-        let mut party = RingParty {
-            slots: channel.slots(),
-            place: &channel.head,
-            me: &channel.sides[self.who],
-            peer: &channel.sides[1 - self.who],
-            ground: &(channel, self.who),
-            tally: &channel.tallies[self.who],
-            memory: &mut self.memory,
-        };
-        party.peek(deadline)
-    }
 }
