@@ -175,6 +175,8 @@ pub struct Usage {
     pub cpu_ns: u64,
     /// Context switches, voluntary and not.
     pub context_switches: u64,
+    /// Page faults, with input or without.
+    pub page_faults: u64,
 }
 
 impl Usage {
@@ -190,6 +192,7 @@ impl Usage {
         Usage {
             cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
             context_switches: usage.ru_nvcsw as u64 + usage.ru_nivcsw as u64,
+            page_faults: usage.ru_minflt as u64 + usage.ru_majflt as u64,
         }
     }
 
@@ -198,6 +201,7 @@ impl Usage {
         Usage {
             cpu_ns: self.cpu_ns - earlier.cpu_ns,
             context_switches: self.context_switches - earlier.context_switches,
+            page_faults: self.page_faults - earlier.page_faults,
         }
     }
 }
@@ -208,6 +212,7 @@ impl std::ops::Add for Usage {
         Usage {
             cpu_ns: self.cpu_ns + other.cpu_ns,
             context_switches: self.context_switches + other.context_switches,
+            page_faults: self.page_faults + other.page_faults,
         }
     }
 }

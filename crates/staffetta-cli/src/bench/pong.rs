@@ -24,6 +24,7 @@ pub fn serve_specs(specs: &[Spec], link: &Wire) -> Result<(), Fault> {
                     true
                 })
             }
+            Request::Facts => super::facts::measure(Side::Pong, link).map(|_| true),
             Request::CloseAll => {
                 open.clear();
                 Ok(true)

@@ -24,6 +24,9 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     interrupt::install()?;
     let plan = Plan { quick: args.quick, blocks: args.blocks.unwrap_or(if args.quick { 30 } else { 60 }) };
     let cores = cores(&args.cores)?;
+    if args.facts {
+        return facts(cores, plan, args.json);
+    }
     let specs = specs(plan.quick);
     let wanted = |what: &str| args.only.is_empty() || args.only.iter().any(|only| what.starts_with(only));
     let mut chosen: Vec<usize> = (0..specs.len()).filter(|&index| wanted(specs[index].what)).collect();
@@ -58,6 +61,9 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
                 table.row(&row)?;
                 rows.push((index, *row));
             }
+            Ok((_, Answer::Facts(_))) => {
+                return Err(Failure::Mechanism("the two processes answered out of turn".into()));
+            }
             Ok((_, Answer::Failed(reason))) | Err(Failure::Mechanism(reason)) => {
                 eprintln!("staffetta: {}: {reason}", spec.label());
                 failed += 1;
@@ -80,6 +86,24 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
         0 => Ok(()),
         _ => Err(Failure::Mechanism(format!("{failed} of the rows could not be measured"))),
     }
+}
+
+/// The figures that are no latencies, and nothing else.
+fn facts(cores: [usize; 2], plan: Plan, json: bool) -> Result<(), Failure> {
+    let mut pair = start(cores, plan)?;
+    pair.order(PING, &Order::Facts, &[])?;
+    let facts = match pair.answer_of(&[PING], LookEvery { ms: 1000 }, &mut || ())? {
+        (_, Answer::Facts(facts)) => facts,
+        (_, Answer::Failed(reason)) => return Err(Failure::Mechanism(reason)),
+        _ => return Err(Failure::Mechanism("the two processes answered out of turn".into())),
+    };
+    if json {
+        let text =
+            serde_json::to_string_pretty(&facts).map_err(|error| Failure::os("cannot write JSON", error))?;
+        return line(&text);
+    }
+    Table::new(false).facts(&facts)?;
+    Table::new(false).about(cores)
 }
 
 /// Whether a limit has been run between its subjects, so that its row takes no time.

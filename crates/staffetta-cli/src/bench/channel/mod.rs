@@ -10,7 +10,7 @@
 //! | `locked` | `rendezvous.locked`: the five fields of the textbook, with a real lock |
 
 pub mod locked;
-mod meet;
+pub mod meet;
 pub mod parcel;
 pub mod slice;
 pub mod value;
