@@ -61,6 +61,12 @@ impl Form {
         matches!(self.what, What::Basic(_) | What::BasicLarge(_) | What::BasicParcel(_))
     }
 
+    /// A buffered capability is passed to the receiver that is there when it is sent: a lone sender waits even if there
+    /// is room in the buffer, and a receiver that comes later lacks the descriptor.
+    pub fn needs_its_receiver(self) -> bool {
+        matches!(self.what, What::BasicParcel(_)) && self.method == Method::Capability
+    }
+
     /// Its index in [`Form::all`], for a process in a role.
     pub fn code(self) -> String {
         Form::all().iter().position(|form| *form == self).expect("one of all").to_string()
@@ -152,9 +158,7 @@ pub fn sender(domain: &Domain, name: &str, form: Form) -> Tx {
     let method = form.method;
     match form.what {
         What::Value | What::Basic(_) => sized(channel.sender::<u64>().unwrap(), |n| n, |n| *n),
-        What::LineValue => {
-            sized(channel.sender::<[u64; 3]>().unwrap(), |n| [n; 3], |message| whole(message))
-        }
+        What::LineValue => sized(channel.sender::<[u64; 3]>().unwrap(), |n| [n; 3], |message| whole(message)),
         What::Large | What::BasicLarge(_) => {
             sized(channel.sender::<[u64; 100]>().unwrap(), |n| [n; 100], |message| whole(message))
         }

@@ -88,9 +88,10 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new(test: &str) -> Random {
-        let seed = std::env::var("STAFFETTA_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-            std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64 | 1
-        });
+        let seed = std::env::var("STAFFETTA_TEST_SEED")
+            .ok()
+            .and_then(|s| s.parse().ok())
+            .unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64 | 1);
         eprintln!("{test}: STAFFETTA_TEST_SEED={seed}");
         Random(seed | 1)
     }
