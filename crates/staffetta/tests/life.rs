@@ -85,6 +85,10 @@ fn a_receiver_that_leaves_gives_the_blocked_sender_its_message_back() {
     let _watchdog = watchdog("blocked senders", 120);
     for wait in Wait::ALL {
         for form in Form::all() {
+            if form.needs_its_receiver() {
+                eprintln!("skipped: {form:?}: its buffer is bound to one receiver");
+                continue;
+            }
             let name = name("leave");
             let domain = Domain::options().wait(wait).open(&name).unwrap();
             let mut tx = sender(&domain, CHANNEL, form);
@@ -136,6 +140,10 @@ fn a_lone_end_waits_tries_say_so_and_timeouts_give_back() {
     let _watchdog = watchdog("lone ends", 120);
     for wait in Wait::ALL {
         for form in Form::all() {
+            if form.needs_its_receiver() {
+                eprintln!("skipped: {form:?}: its buffer is bound to one receiver");
+                continue;
+            }
             let name = name("lone");
             let domain = Domain::options().wait(wait).open(&name).unwrap();
             {
