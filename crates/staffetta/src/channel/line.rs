@@ -360,3 +360,8 @@ impl<P: Platform> Default for Line<P> {
         Line::new()
     }
 }
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Line { state, cells, reserved })]
+}

@@ -396,3 +396,13 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Slot<Native> { word, length, ticket })]
+}
+
+#[cfg(test)]
+pub(crate) fn states() -> [(&'static str, u64); 3] {
+    [("ring::EMPTY", EMPTY.into()), ("ring::FULL", FULL.into()), ("ring::READING", READING.into())]
+}

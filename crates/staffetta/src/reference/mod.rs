@@ -152,3 +152,17 @@ impl References {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) fn constants() -> [(&'static str, u64); 8] {
+    [
+        ("reference::OFFSET_BITS", u64::from(OFFSET_BITS)),
+        ("reference::WINDOW", WINDOW),
+        ("reference::CAPABILITIES", CAPABILITIES),
+        ("reference::Coinciding", u64::from(Method::Coinciding.code())),
+        ("reference::Distinct", u64::from(Method::Distinct.code())),
+        ("reference::Capability", u64::from(Method::Capability.code())),
+        ("capability::word::HOLDER", capability::word::HOLDER as u64),
+        ("capability::word::BYTES", capability::word::BYTES as u64),
+    ]
+}
