@@ -90,13 +90,16 @@ impl Roster for Table {
         }
     }
 
-    /// The payload names the slot that is reserved for the joiner; it is empty if none is free.
+    /// The payload names the slot that is reserved for the joiner. It is [`FULL`] if none is free, and empty if this member
+    /// is about to leave: the joiner then asks again.
     fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
-        let reserved = self.member.upgrade().and_then(|member| reserve_slot(member.segment()));
-        let payload = reserved.map(|(slot, generation)| {
-            let mut bytes = slot.to_le_bytes().to_vec();
-            bytes.extend(generation.to_le_bytes());
-            bytes
+        let payload = self.member.upgrade().map(|member| match reserve_slot(member.segment()) {
+            Some((slot, generation)) => {
+                let mut bytes = slot.to_le_bytes().to_vec();
+                bytes.extend(generation.to_le_bytes());
+                bytes
+            }
+            None => FULL.to_vec(),
         });
         (std::os::fd::AsFd::as_fd(&self.file), payload.unwrap_or_default())
     }
@@ -107,6 +110,9 @@ impl Roster for Table {
         }
     }
 }
+
+/// A welcome to a domain whose process slots are all taken.
+const FULL: &[u8] = b"full";
 
 /// The slot and generation that a welcome reserves.
 pub(crate) fn reserved_slot(payload: &[u8]) -> Option<(u16, u64)> {
