@@ -130,8 +130,19 @@ impl Table {
         let free = Word::new(FREE, 0, entry.incarnation);
         let mine = Word::new(OWNED, slot, entry.incarnation);
         holder(segment, index).compare_exchange(free.0, mine.0, AcqRel, Relaxed).ok()?;
-        let id = CapabilityId { index, incarnation: entry.incarnation };
-        Some(entries.pin(id, Access::ReadWrite).map(|p| (id, p)).map_err(AllocateError::from))
+        let (id, old) = (CapabilityId { index, incarnation: entry.incarnation }, entry.bytes);
+        match entries.pin(id, Access::ReadWrite) {
+            Ok(data) => Some(Ok((id, data))),
+            Err(_) => {
+                // Sealed against writing: of no more use. Its record gets a new life (K1), its file goes.
+                let next = Word::new(FREE, 0, id.incarnation + 1);
+                segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
+                holder(segment, index).store(next.0, Release);
+                Blocks::uncharge(segment, old);
+                entries.by_index.remove(&index);
+                None
+            }
+        }
     }
 
     fn create_new(
