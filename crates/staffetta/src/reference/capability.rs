@@ -132,8 +132,19 @@ impl Table {
         let free = Word::new(FREE, 0, entry.incarnation);
         let mine = Word::new(OWNED, slot, entry.incarnation);
         holder(segment, index).compare_exchange(free.0, mine.0, AcqRel, Relaxed).ok()?;
-        let id = CapabilityId { index, incarnation: entry.incarnation };
-        Some(entries.pin(id, Access::ReadWrite).map(|p| (id, p)).map_err(AllocateError::from))
+        let (id, old) = (CapabilityId { index, incarnation: entry.incarnation }, entry.bytes);
+        match entries.pin(id, Access::ReadWrite) {
+            Ok(data) => Some(Ok((id, data))),
+            Err(_) => {
+                // Sealed against writing: of no more use. Its record gets a new life (K1), its file goes.
+                let next = Word::new(FREE, 0, id.incarnation + 1);
+                segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
+                holder(segment, index).store(next.0, Release);
+                Blocks::uncharge(segment, old);
+                entries.by_index.remove(&index);
+                None
+            }
+        }
     }
 
     fn create_new(
@@ -398,6 +409,17 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
     }
     entries.drop_stale(segment);
     given
+}
+
+/// Frees a capability that is on its way to nobody: its record gets a new life.
+pub fn discard(segment: &Segment, id: CapabilityId) {
+    let now = Word(holder(segment, id.index).load(Acquire));
+    let free = Word::new(FREE, 0, id.incarnation + 1);
+    let mine = now.state() == OWNED && now.sequence() == id.incarnation;
+    if mine && holder(segment, id.index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
+        let bytes = segment.capability_word(id.index as usize, word::BYTES);
+        Blocks::uncharge(segment, bytes.swap(0, AcqRel));
+    }
 }
 
 /// Frees what dead process `slot` held, except `spared`.
