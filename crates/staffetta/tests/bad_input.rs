@@ -56,7 +56,7 @@ fn roles() {
             let error = Domain::join(&arguments[0]).unwrap_err();
             assert!(matches!(error, DomainError::WindowOccupied { base: b, .. } if b == base), "{error}");
             assert!(error.to_string().contains(&format!("{base:#x}")), "{error}");
-            let domain = Domain::options().addresses(Addresses::Distinct).join(&arguments[0]).unwrap();
+            let domain = common::options().addresses(Addresses::Distinct).join(&arguments[0]).unwrap();
             let error = domain.channel("c").method(Method::Coinciding).sender::<u64>().err().unwrap();
             assert!(matches!(error, AttachError::AddressesDiffer { .. }), "{error}");
             domain.channel("d").method(Method::Distinct).sender::<u64>().unwrap().send(1).unwrap();
@@ -83,7 +83,7 @@ fn roles() {
             }
             // At every number of free descriptors: an error, or it works; and never a hang or a panic.
             for _ in 0..30 {
-                match Domain::open(&arguments[0]) {
+                match common::options().open(&arguments[0]) {
                     Ok(domain) => {
                         echo(&domain);
                         match domain.parcels(Method::Capability).new(1_u64) {
@@ -140,7 +140,7 @@ fn roles() {
             unsafe { address.write_volatile(8) };
         }
         "fork" => {
-            let domain = Domain::open(&arguments[0]).unwrap();
+            let domain = common::options().open(&arguments[0]).unwrap();
             let tx = domain.sender::<u64>("c").unwrap();
             let parcels = domain.sender::<Parcel<u64>>("p").unwrap();
             let parcel = Parcel::new(&domain, 1_u64).unwrap();
@@ -177,12 +177,12 @@ fn roles() {
             parcels.send(parcel).unwrap();
         }
         "hold" => {
-            let domain = Domain::options().directory(&arguments[1]).open(&arguments[0]).unwrap();
+            let domain = common::options().directory(&arguments[1]).open(&arguments[0]).unwrap();
             let _tx = domain.sender::<u64>("c").unwrap();
             std::thread::sleep(Duration::from_secs(600));
         }
         "contained" => {
-            let domain = Domain::options().directory(&arguments[1]).open(&arguments[0]).unwrap();
+            let domain = common::options().directory(&arguments[1]).open(&arguments[0]).unwrap();
             domain.sender::<u64>("c").unwrap().send(42).unwrap();
             let parcels = domain.channel("p").method(Method::Capability).sender::<Parcel<u64>>().unwrap();
             parcels.send(domain.parcels(Method::Capability).new(43).unwrap()).unwrap();
@@ -224,7 +224,7 @@ fn a_domain_that_is_not_there() {
 
 fn join_file(file: &impl AsFd) -> Result<Domain, DomainError> {
     let file = file.as_fd().try_clone_to_owned().unwrap();
-    Domain::options().addresses(Addresses::Distinct).join_descriptor(file)
+    common::options().addresses(Addresses::Distinct).join_descriptor(file)
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn files_that_are_no_domain_of_ours() {
 #[test]
 fn an_occupied_window() {
     let name = name("occupied");
-    let domain = Domain::open(&name).unwrap();
+    let domain = common::options().open(&name).unwrap();
     let rx = domain.channel("d").method(Method::Distinct).receiver::<u64>().unwrap();
     let child = start("occupied", &[&name, &domain.window_base().to_string()]);
     let _watchdog = watchdog("occupied", 60);
@@ -289,7 +289,7 @@ fn limits_of_the_process() {
         succeeds("ulimit-f", &[&u64::to_string(&bytes)]);
     }
     let name = name("descriptors");
-    let _domain = Domain::open(&name).unwrap();
+    let _domain = common::options().open(&name).unwrap();
     succeeds("descriptors", &[&name]);
 }
 
@@ -297,7 +297,7 @@ fn limits_of_the_process() {
 fn locked_memory_is_not_filled() {
     let _watchdog = watchdog("mlockall", 60);
     let name = name("mlock");
-    let _domain = Domain::open(&name).unwrap();
+    let _domain = common::options().open(&name).unwrap();
     succeeds("mlock", &[&name]);
 }
 
@@ -324,7 +324,7 @@ fn a_core_dump_is_small() {
 #[test]
 fn a_full_domain_says_so_and_works_again() {
     let _watchdog = watchdog("full domain", 60);
-    let domain = Domain::options().memory_max_bytes(4 * MIB).create().unwrap();
+    let domain = common::options().memory_max_bytes(4 * MIB).create().unwrap();
     for method in Method::ALL {
         let (tx, rx) = domain.channel("").method(method).basic(2).unnamed::<Parcel<[u64]>>().unwrap();
         for _ in 0..3 {
@@ -423,7 +423,7 @@ fn lengths() {
 fn a_forked_child_may_use_nothing_and_harms_nothing() {
     let _watchdog = watchdog("fork", 60);
     let name = name("fork");
-    let domain = Domain::open(&name).unwrap();
+    let domain = common::options().open(&name).unwrap();
     let values = domain.receiver::<u64>("c").unwrap();
     let parcels = domain.receiver::<Parcel<u64>>("p").unwrap();
     let child = start("fork", &[&name]);
@@ -485,7 +485,7 @@ fn nothing_is_left_behind() {
     std::fs::create_dir(&directory).unwrap();
     std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let (before, name) = (shm(), name("kill-all"));
-    let options = Domain::options().directory(&directory);
+    let options = common::options().directory(&directory);
     for _ in 0..5 {
         let mut children: Vec<_> = (0..2)
             .map(|i| {
@@ -535,7 +535,7 @@ fn two_containers_of_one_user() {
         eprintln!("skipped: unshare is not permitted");
         return;
     };
-    let options = Domain::options().directory(&directory);
+    let options = common::options().directory(&directory);
     let domain = options.open(&name).unwrap();
     let rx = domain.receiver::<u64>("c").unwrap();
     let parcels = domain.channel("p").method(Method::Capability).receiver::<Parcel<u64>>().unwrap();

@@ -24,7 +24,7 @@ fn roles() {
     let Some((role, arguments)) = role() else {
         return;
     };
-    let domain = Domain::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
+    let domain = common::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
     let form = Form::decode(&arguments[2]);
     match role.as_str() {
         // Sends numbers until it is killed.
@@ -132,7 +132,7 @@ fn a_sender_is_killed() {
     for form in Form::all() {
         for wait in Wait::ALL {
             let name = name("kill-sender");
-            let domain = Domain::options().wait(wait).open(&name).unwrap();
+            let domain = common::options().wait(wait).open(&name).unwrap();
             let witness = partner("witness", &name, wait, form, &[]);
             let mut rx = receiver(&domain, CHANNEL, form);
             for life in 0..4 {
@@ -190,7 +190,7 @@ fn a_receiver_is_killed() {
         for wait in Wait::ALL {
             std::fs::write(&log, []).unwrap();
             let name = name("kill-receiver");
-            let domain = Domain::options().wait(wait).open(&name).unwrap();
+            let domain = common::options().wait(wait).open(&name).unwrap();
             let witness = partner("witness", &name, wait, form, &[]);
             let mut tx = sender(&domain, CHANNEL, form);
             let mut n = 0;
@@ -242,7 +242,7 @@ fn memory_is_conserved_over_kills() {
     let _watchdog = watchdog("conservation", 300);
     let mut random = Random::new("memory_is_conserved_over_kills");
     let name = name("conserve");
-    let domain = Domain::open(&name).unwrap();
+    let domain = common::options().open(&name).unwrap();
     let form = Form { what: What::Parcel, method: Method::Coinciding };
     let base = domain.memory().unwrap().1;
     let mut most = 0;
@@ -276,7 +276,7 @@ fn memory_is_conserved_over_kills() {
 fn who_attaches_right_after_a_death_gets_the_end() {
     let _watchdog = watchdog("attach after death", 120);
     let name = name("heir");
-    let domain = Domain::open(&name).unwrap();
+    let domain = common::options().open(&name).unwrap();
     let form = Form::all()[0];
     for life in 0..30 {
         let rx = domain.receiver::<u64>(CHANNEL).unwrap();
@@ -321,7 +321,7 @@ fn a_stopped_partner_is_alive_and_nothing_is_lost() {
     for form in Form::all() {
         let wait = Wait::ALL[random.below(3) as usize];
         let name = name("stop");
-        let domain = Domain::options().wait(wait).open(&name).unwrap();
+        let domain = common::options().wait(wait).open(&name).unwrap();
         let mut rx = receiver(&domain, CHANNEL, form);
         let child = partner("send", &name, wait, form, &["0"]);
         let mut next = 0;
@@ -361,7 +361,7 @@ fn deadlines_hold_while_the_partner_is_stopped_in_a_long_copy() {
     let most = Duration::from_millis(5);
     {
         let name = name("long-send");
-        let domain = Domain::open(&name).unwrap();
+        let domain = common::options().open(&name).unwrap();
         let rx = domain.receiver::<[u64]>(CHANNEL).unwrap();
         let child = partner("long-send", &name, Wait::SpinThenPark, form, &[]);
         let mut variable = domain.variable_slice::<u64>(LONG).unwrap();
@@ -400,7 +400,7 @@ fn deadlines_hold_while_the_partner_is_stopped_in_a_long_copy() {
     }
     {
         let name = name("long-receive");
-        let domain = Domain::open(&name).unwrap();
+        let domain = common::options().open(&name).unwrap();
         let tx = domain.sender::<[u64]>(CHANNEL).unwrap();
         let mut child = partner("long-receive", &name, Wait::SpinThenPark, form, &[]);
         let mut variable = domain.variable_slice::<u64>(LONG).unwrap();

@@ -16,7 +16,7 @@ fn roles() {
         return;
     };
     let _watchdog = watchdog(&role, 60);
-    let domain = Domain::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
+    let domain = common::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
     let number = |i: usize| arguments[i].parse::<u64>().unwrap();
     match role.as_str() {
         // Holds an end for a while and leaves.
@@ -90,7 +90,7 @@ fn a_receiver_that_leaves_gives_the_blocked_sender_its_message_back() {
                 continue;
             }
             let name = name("leave");
-            let domain = Domain::options().wait(wait).open(&name).unwrap();
+            let domain = common::options().wait(wait).open(&name).unwrap();
             let mut tx = sender(&domain, CHANNEL, form);
             let visitor = partner("visit", &name, wait, form, &["receiver", "5"]);
             until(|| (tx.has_peer)());
@@ -119,7 +119,7 @@ fn a_sender_that_leaves_is_told_to_the_blocked_receiver() {
     for wait in Wait::ALL {
         for form in Form::all() {
             let name = name("left");
-            let domain = Domain::options().wait(wait).open(&name).unwrap();
+            let domain = common::options().wait(wait).open(&name).unwrap();
             let mut rx = receiver(&domain, CHANNEL, form);
             let visitor = partner("visit", &name, wait, form, &["sender", "5"]);
             until(|| (rx.has_peer)());
@@ -145,7 +145,7 @@ fn a_lone_end_waits_tries_say_so_and_timeouts_give_back() {
                 continue;
             }
             let name = name("lone");
-            let domain = Domain::options().wait(wait).open(&name).unwrap();
+            let domain = common::options().wait(wait).open(&name).unwrap();
             {
                 let mut tx = sender(&domain, CHANNEL, form);
                 let next = fill(&mut tx, form);
@@ -192,7 +192,7 @@ fn either_side_restarted_a_hundred_times_every_message_accounted_for() {
     for (i, wait) in [Wait::Spin, Wait::SpinThenPark, Wait::Park].into_iter().cycle().take(6).enumerate() {
         let form = forms[[0, 4, 7, 9, 11, 13][i]];
         let name = name("restart");
-        let domain = Domain::options().wait(wait).open(&name).unwrap();
+        let domain = common::options().wait(wait).open(&name).unwrap();
         // The sender is restarted.
         let mut rx = receiver(&domain, CHANNEL, form);
         let mut expected = 0;
@@ -264,7 +264,7 @@ fn a_second_end_is_refused_and_told_who_has_the_first() {
     let _watchdog = watchdog("second ends", 60);
     let name = name("second");
     let form = Form::all()[0];
-    let domain = Domain::open(&name).unwrap();
+    let domain = common::options().open(&name).unwrap();
     let rx = receiver(&domain, CHANNEL, form);
     let visitor = partner("visit", &name, Wait::Park, form, &["sender", "300"]);
     until(|| (rx.has_peer)());
@@ -307,7 +307,7 @@ fn eight_processes_open_one_name_at_once() {
         let name = name("crowd");
         let children: Vec<_> =
             (0..8).map(|i| start("crowd", &[&name, "spin-then-park", &i.to_string()])).collect();
-        let domain = Domain::open(&name).unwrap();
+        let domain = common::options().open(&name).unwrap();
         for i in 0..8 {
             let rx = domain.receiver::<u64>(&format!("crowd-{i}")).unwrap();
             assert_eq!(rx.recv().unwrap(), i, "all in one domain");

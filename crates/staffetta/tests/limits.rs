@@ -22,7 +22,7 @@ fn roles() {
     assert_eq!(role, "member");
     let domain = Domain::join(&arguments[0]).unwrap();
     // Until the test has looked.
-    let _ = domain.receiver::<u64>("done").unwrap().recv();
+    let _ = domain.receiver::<u64>(&arguments[1]).unwrap().recv();
 }
 
 /// Alone in its binary's process but for `roles`, which does nothing there.
@@ -34,15 +34,14 @@ fn descriptors_and_threads() {
     let count = || (entries("/proc/self/fd"), entries("/proc/self/task"));
     let before = count();
     let name = name("limits");
-    let domain = Domain::options().create_new(&name).unwrap();
+    let domain = common::options().create_new(&name).unwrap();
     let alone = count();
     assert!(alone.0 - before.0 <= value("descriptors, alone"), "{} descriptors", alone.0 - before.0);
     const PEERS: usize = 3;
-    let peers: Vec<_> = (0..PEERS).map(|_| start("member", &[&name])).collect();
+    let peers: Vec<_> = (0..PEERS).map(|i| start("member", &[&name, &format!("done-{i}")])).collect();
     let most = value("descriptors, each peer");
-    for peer in peers {
-        // They take turns at the one channel.
-        let done = domain.sender::<u64>("done").unwrap();
+    for (i, peer) in peers.into_iter().enumerate() {
+        let done = domain.sender::<u64>(&format!("done-{i}")).unwrap();
         let _ = done.send(1);
         let now = count();
         assert!(now.0 - alone.0 <= most * PEERS, "{} more for {PEERS} peers", now.0 - alone.0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::forms::{receiver, sender, wait_of, Form, What, When};
 use common::{finish, name, role, start, watchdog, Random};
-use staffetta::{Domain, RecvError, SendFailure, Wait};
+use staffetta::{RecvError, SendFailure, Wait};
 
 const CHANNEL: &str = "channel";
 
@@ -16,7 +16,7 @@ fn roles() {
         return;
     };
     let _watchdog = watchdog(&role, 300);
-    let domain = Domain::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
+    let domain = common::options().wait(wait_of(&arguments[1])).open(&arguments[0]).unwrap();
     let form = Form::decode(&arguments[2]);
     let messages: u64 = arguments[3].parse().unwrap();
     match role.as_str() {
@@ -65,7 +65,7 @@ fn hasty(random: &mut Random) -> When {
 fn run(role: &str, form: Form, wait: Wait, messages: u64, mut when: impl FnMut() -> When) {
     let _watchdog = watchdog(&format!("{role} {form:?} {wait}"), 120);
     let name = name("stream");
-    let domain = Domain::options().wait(wait).open(&name).unwrap();
+    let domain = common::options().wait(wait).open(&name).unwrap();
     let began = std::time::Instant::now();
     let mut rx = receiver(&domain, CHANNEL, form);
     let child = start(role, &[&name, &wait.to_string(), &form.code(), &messages.to_string()]);
