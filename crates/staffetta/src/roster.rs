@@ -126,6 +126,19 @@ impl Member {
         (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
     }
 
+    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet. False: it is not.
+    pub(crate) fn sweep_if_dead(&self, slot: u16) -> bool {
+        let peer = self.peer(slot).filter(|_| slot != self.slot);
+        let Some((peer, service)) = peer.zip(self.service.get()) else {
+            return false;
+        };
+        let dead = service.has_exited(peer);
+        if dead {
+            self.sweep(peer.slot, peer.generation);
+        }
+        dead
+    }
+
     /// Puts the descriptor of `id` into the hands of the process in `slot`, unless it has it.
     pub(crate) fn pass_capability(&self, id: CapabilityId, slot: u16) -> Result<(), SendFailure> {
         let peer = self.peer(slot).ok_or(SendFailure::Disconnected)?;

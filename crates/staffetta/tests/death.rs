@@ -272,6 +272,41 @@ fn memory_is_conserved_over_kills() {
     assert!(most < 8 << 20, "{most} bytes are lost: {history:?}");
 }
 
+#[test]
+fn who_attaches_right_after_a_death_gets_the_end() {
+    let _watchdog = watchdog("attach after death", 120);
+    let name = name("heir");
+    let domain = Domain::open(&name).unwrap();
+    let form = Form::all()[0];
+    for life in 0..30 {
+        let rx = domain.receiver::<u64>(CHANNEL).unwrap();
+        let child = partner("send", &name, Wait::Park, form, &["0"]);
+        while rx.recv().is_err() {}
+        kill(child);
+        // The process is gone; whether anybody has heard of it is no concern of ours.
+        let tx = domain.sender::<u64>(CHANNEL).unwrap_or_else(|why| panic!("life {life}: {why}"));
+        drop((tx, rx));
+    }
+}
+
+#[test]
+fn what_is_buffered_in_a_channel_that_is_over_is_given_back() {
+    let domain = Domain::create().unwrap();
+    for method in Method::ALL {
+        let round = || {
+            let (tx, rx) = domain.channel("").method(method).basic(3).unnamed::<Parcel<[u8]>>().unwrap();
+            (0..3).for_each(|_| tx.send(domain.parcels(method).zeroed(100_000).unwrap()).unwrap());
+            drop((tx, rx));
+            domain.trim().unwrap();
+            domain.memory().unwrap().1
+        };
+        let first = round();
+        for _ in 0..20 {
+            assert!(round() <= first, "{method}: more is charged in every round");
+        }
+    }
+}
+
 /// Stops a process for a moment, at a random one.
 fn stop(child: &Child, cont: bool) {
     let pid = rustix::process::Pid::from_child(child);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::record::{state, Record, NAME_BYTES_MAX};
 use super::ring;
+use super::side::ATTACHED;
 use super::spec::{Content, Kind, Spec};
 use crate::error::AttachError;
 use crate::member::{write_text, Member};
@@ -82,13 +83,19 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
     }
 }
 
-/// Makes a channel without a name.
+/// Makes a channel without a name; once both ends are attached, [`is_unnamed`] says so.
 pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
     let index = make(member, "", wish)?;
     let segment = member.segment();
-    segment.channel(index).state.store(Word::new(state::UNNAMED, member.slot, 0).0, Release);
     let spec = read_spec(segment, index).ok_or_else(|| impossible("", "its record is corrupt"))?;
     Ok(Found { index, spec })
+}
+
+/// Both ends are attached: from now on the channel is over when both are gone. Not before, or a sweeper would take it for
+/// one whose ends are gone already.
+pub fn is_unnamed(member: &Member, found: &Found) {
+    let record = member.segment().channel(found.index);
+    record.state.store(Word::new(state::UNNAMED, member.slot, 0).0, Release);
 }
 
 fn impossible(name: &str, why: impl Into<String>) -> AttachError {
@@ -246,10 +253,24 @@ fn claim_record(member: &Member) -> Option<usize> {
     })
 }
 
+/// Takes an unnamed channel back if both of its ends are gone. Several may try at once: one does it.
+pub fn unmake_if_over(member: &Member, index: usize) {
+    let record = member.segment().channel(index);
+    let unnamed = Word(record.state.load(Acquire));
+    let held = [&record.sender, &record.receiver].iter().any(|side| side.end().state() == ATTACHED);
+    if unnamed.state() == state::UNNAMED && !held {
+        let building = unnamed.with_state(state::BUILDING);
+        if record.state.compare_exchange(unnamed.0, building.0, AcqRel, Relaxed).is_ok() {
+            unmake(member, index);
+        }
+    }
+}
+
 /// Takes back a record that was never published, or an unnamed one that both ends have left.
-pub fn unmake(member: &Member, index: usize) {
+fn unmake(member: &Member, index: usize) {
     let segment = member.segment();
     let record = segment.channel(index);
+    super::sweep::discard_buffered(member, index);
     for offset in [record.ring.swap(0, Relaxed), record.sender.staging(0), record.sender.staging(1)] {
         if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
             member.blocks.free(segment, id);

@@ -1,6 +1,6 @@
 //! What a program says of a channel before it attaches an end.
 
-use super::attach::{find_or_make, make_unnamed, Wish};
+use super::attach::{find_or_make, is_unnamed, make_unnamed, Wish};
 use super::end::End;
 use super::receiver::Receiver;
 use super::sender::Sender;
@@ -128,7 +128,8 @@ impl<'d> ChannelBuilder<'d> {
         }
         let found = make_unnamed(member, &self.wish::<T>())?;
         let sender = End::attach(member, "", found.clone(), true, self.wait)?;
-        let receiver = End::attach(member, "", found, false, self.wait)?;
+        let receiver = End::attach(member, "", found.clone(), false, self.wait)?;
+        is_unnamed(member, &found);
         Ok((Sender::new(sender), Receiver::new(receiver)))
     }
 }

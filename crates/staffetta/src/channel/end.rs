@@ -48,7 +48,15 @@ impl End {
     ) -> Result<End, AttachError> {
         let record = member.segment().channel(found.index);
         let (me, peer) = sides(record, is_sender);
-        let held = me.attach(member.slot).map_err(|now| {
+        // Somebody dead, of whom we have not heard yet, is in nobody's way.
+        let attached = me.attach(member.slot).or_else(|now| {
+            if member.sweep_if_dead(now.slot()) {
+                me.attach(member.slot)
+            } else {
+                Err(now)
+            }
+        });
+        let held = attached.map_err(|now| {
             let (pid, program) = member.describe_process(now.slot());
             AttachError::EndTaken {
                 name: name.to_owned(),
@@ -305,18 +313,7 @@ impl Drop for End {
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
         super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
-        if self.is_unnamed() && peer.end().state() != ATTACHED {
-            let unnamed = Word(record.state.load(Relaxed));
-            let building = unnamed.with_state(state::BUILDING);
-            // Both ends may be dropped at once: one of them takes the record back.
-            if record
-                .state
-                .compare_exchange(unnamed.0, building.0, std::sync::atomic::Ordering::AcqRel, Relaxed)
-                .is_ok()
-            {
-                super::attach::unmake(&self.member, self.found.index);
-            }
-        }
+        super::attach::unmake_if_over(&self.member, self.found.index);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::member::Member;
 use crate::memory::blocks::Blocks;
 use crate::memory::map::{BlockId, CHANNELS_MAX};
 use crate::memory::word::Word;
+use crate::reference::capability::{self, CapabilityId};
 
 /// Blocks (by offset) and capabilities (by record) that have left the dead process.
 #[derive(Default)]
@@ -42,9 +43,6 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
-        if spec.content == Content::Parcel {
-            note_in_flight(member, record, &spec, &mut in_flight);
-        }
         for (dead, partner, is_sender) in
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
@@ -62,7 +60,14 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
                 }
                 Kind::Basic => {}
             }
+            if spec.content == Content::Parcel && spec.kind == Kind::Rendezvous && !is_sender {
+                free_unclaimed(member, record, &spec, held);
+            }
             detach(member, record, &spec, dead, partner, end, DIED);
+        }
+        // After the ends were settled: what a dead sender had offered may have been taken until then.
+        if spec.content == Content::Parcel {
+            note_in_flight(member, record, &spec, &mut in_flight);
         }
         // Storage that a survivor is still copying, whoever's it was (line.rs, L6).
         if spec.kind == Kind::Rendezvous {
@@ -72,7 +77,54 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             }
         }
     }
+    // Unnamed channels that are over now: their rings, and what was in them. After all ends: nobody's was held.
+    (0..used).for_each(|index| super::attach::unmake_if_over(member, index));
     in_flight
+}
+
+/// The parcel that a dead receiver took last, if it was killed before it could say that it holds it: nobody does.
+///
+/// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell is stable.
+fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn() -> bool) {
+    let segment = member.segment();
+    let [reference, _, incarnation] =
+        record.line.peek_reference(record.line.word().sequence().wrapping_sub(1));
+    if let Some(id) = block_of(member, spec, reference) {
+        // It still has the incarnation that it was sent with (blocks.rs, B2).
+        let still = || Blocks::incarnation(segment, id) == incarnation && held();
+        if let Some(adopted) = member.blocks.adopt(segment, id, still) {
+            Blocks::free_adopted(segment, id, adopted);
+        }
+    }
+}
+
+fn block_of(member: &Member, spec: &Spec, reference: u64) -> Option<BlockId> {
+    let map = member.segment().map();
+    let id = map.locate(member.refs.offset(spec.method, reference)?)?;
+    (id.index < map.count(id.class)).then_some(id)
+}
+
+/// Gives back the parcels in the buffer of a channel that is over. The caller alone has its record.
+pub fn discard_buffered(member: &Member, index: usize) {
+    let segment = member.segment();
+    let record = segment.channel(index);
+    let Some(spec) = read_spec(segment, index).filter(|spec| spec.content == Content::Parcel) else {
+        return;
+    };
+    let Some(slots) = slots(member, record, &spec) else {
+        return;
+    };
+    // SAFETY: a channel of parcels: its messages are references.
+    for [reference, _, incarnation] in unsafe { slots.buffered() } {
+        if let Some(id) = block_of(member, &spec, reference) {
+            let still = || Blocks::incarnation(segment, id) == incarnation;
+            if let Some(adopted) = member.blocks.adopt(segment, id, still) {
+                Blocks::free_adopted(segment, id, adopted);
+            }
+        } else if let Some(index) = member.refs.capability_index(reference) {
+            capability::discard(segment, CapabilityId { index, incarnation });
+        }
+    }
 }
 
 /// `Line::settle_death`; and if the dead one was copying what the first one had left to it, the storage goes back.
@@ -102,8 +154,7 @@ fn abandoned(member: &Member, record: &Record, spec: &Spec) -> Option<(Word, Blo
         brings::GIVING => record.receiver.target().0,
         _ => return None, // a staged message: its block is the channel's
     };
-    let id = member.segment().map().locate(member.refs.offset(spec.method, reference)?)?;
-    (id.index < member.segment().map().count(id.class)).then_some((word, id))
+    Some((word, block_of(member, spec, reference)?))
 }
 
 /// ATTACHED => `into`, and the partner is told (wait.rs, H2).

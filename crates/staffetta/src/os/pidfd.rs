@@ -49,6 +49,13 @@ pub(crate) fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
     answer == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EBADF)
 }
 
+/// Has the process exited? (invariant 1)
+pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
+    let mut looks = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    poll(&mut looks, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +77,6 @@ mod tests {
         let pidfd = of_child(pid).unwrap();
         child.wait().unwrap();
         assert!(is_pidfd(pidfd.as_fd()));
+        assert!(has_exited(pidfd.as_fd()) && !has_exited(of_self().unwrap().as_fd()));
     }
 }

@@ -454,6 +454,16 @@ impl Service {
         Ok(theirs)
     }
 
+    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got round to
+    /// telling of it. Whether it had left before, its slot says.
+    pub(crate) fn has_exited(&self, who: Member) -> bool {
+        self.guard.alive() && {
+            let state = self.core.lock();
+            let of = state.pidfds.values().find(|(of, _)| *of == who);
+            of.map_or_else(|| state.peers.is_gone(who), |(_, pidfd)| pidfd::has_exited(pidfd.as_fd()))
+        }
+    }
+
     /// Which members are linked at this moment.
     #[cfg(test)]
     pub(crate) fn linked(&self) -> Vec<Member> {

@@ -409,6 +409,17 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
     given
 }
 
+/// Frees a capability that is on its way to nobody: its record gets a new life.
+pub fn discard(segment: &Segment, id: CapabilityId) {
+    let now = Word(holder(segment, id.index).load(Acquire));
+    let free = Word::new(FREE, 0, id.incarnation + 1);
+    let mine = now.state() == OWNED && now.sequence() == id.incarnation;
+    if mine && holder(segment, id.index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
+        let bytes = segment.capability_word(id.index as usize, word::BYTES);
+        Blocks::uncharge(segment, bytes.swap(0, AcqRel));
+    }
+}
+
 /// Frees what dead process `slot` held, except `spared`.
 pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u32) -> bool) {
     let used = segment.header().capabilities.load(Acquire).min(CAPABILITIES_MAX as u64) as u32;
