@@ -3,6 +3,7 @@
 use crate::bench::BenchArgs;
 use crate::demo::DemoArgs;
 use crate::failure::Failure;
+use crate::launch::RunArgs;
 use crate::limits::LimitsArgs;
 use crate::two::side::SideArgs;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -22,6 +23,7 @@ Examples:
   staffetta demo                        64 MiB from process to process, every mechanism
   staffetta demo film.mkv --plot out.svg
   staffetta bench --quick               latencies beside the machine's own limits, in 40 s
+  staffetta run -- ./producer + ./consumer
   staffetta limits                      what this machine can hold
   staffetta completions bash > ~/.local/share/bash-completion/completions/staffetta";
 
@@ -49,6 +51,9 @@ pub enum Command {
     #[command(after_help = crate::bench::EXAMPLES,
         after_long_help = format!("{}\n\n{EXIT_CODES}", crate::bench::EXAMPLES))]
     Bench(BenchArgs),
+    #[command(after_help = crate::launch::EXAMPLES,
+        after_long_help = format!("{}\n\n{}", crate::launch::EXAMPLES, crate::launch::EXIT_CODES))]
+    Run(RunArgs),
     #[command(after_help = "Examples:\n  staffetta limits\n  staffetta limits --json")]
     Limits(LimitsArgs),
     /// Print the completions of a shell

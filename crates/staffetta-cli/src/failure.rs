@@ -26,6 +26,9 @@ pub enum Failure {
     /// A signal asked the command to stop; its number.
     #[error("interrupted by signal {0}")]
     Interrupted(i32),
+    /// A program that was run ended with this code, and has said why.
+    #[error("a program ended with code {0}")]
+    Program(u8),
     /// The reader of our output has gone (`| head`): nobody is left to tell.
     #[error("the output was closed")]
     OutputClosed,
@@ -40,6 +43,7 @@ impl Failure {
             Failure::Input(_) => 3,
             Failure::Environment(_) => 4,
             Failure::Interrupted(signal) => (128 + signal) as u8,
+            Failure::Program(code) => *code,
             Failure::OutputClosed => 0,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::machine;
-use crate::show::size::show;
+use crate::show::size::{duration, show};
 use crate::show::style::Style;
 use crate::show::table::{self, line, numbers, words};
 use clap::Args;
@@ -35,25 +35,38 @@ pub struct Limit {
 
 /// Runs the command.
 pub fn run(args: LimitsArgs) -> Result<(), Failure> {
-    let limits = of_kernel();
+    let mut limits = of_library();
+    limits.extend(of_kernel());
     if args.json {
         let text =
             serde_json::to_string_pretty(&limits).map_err(|error| Failure::os("cannot write JSON", error))?;
         return line(&text);
     }
-    let columns = [words("limit", 34), numbers("value", 22), words("unit", 11), words("from", 20)];
+    let columns = [words("limit", 34), numbers("value", 22), words("unit", 11), words("from, or remark", 20)];
     table::head(&columns, Style::of_stdout())?;
     for limit in limits {
         let value = match (&limit.text, limit.value) {
             (Some(text), _) => text.clone(),
             (None, None) => "unlimited".into(),
             (None, Some(value)) if limit.unit == "bytes" => show(value),
+            (None, Some(value)) if limit.unit == "ns" => duration(value as f64),
             (None, Some(value)) => value.to_string(),
         };
-        let unit = if value.ends_with('B') { "" } else { limit.unit };
+        let unit = if ["bytes", "ns"].contains(&limit.unit) { "" } else { limit.unit };
         table::row(&columns, &[limit.name, value, unit.into(), limit.origin])?;
     }
     Ok(())
+}
+
+fn of_library() -> Vec<Limit> {
+    let limit = |limit: staffetta::Limit| Limit {
+        name: limit.name.to_owned(),
+        value: Some(limit.value),
+        unit: limit.unit,
+        text: None,
+        origin: limit.remark.to_owned(),
+    };
+    staffetta::limits().into_iter().map(limit).collect()
 }
 
 /// What the library asks of the kernel, with the version that first had it.
@@ -61,7 +74,7 @@ const NEEDED: [(&str, (u32, u32)); 5] = [
     ("memfd_create with seals", (3, 17)),
     ("MADV_WIPEONFORK", (4, 14)),
     ("MAP_FIXED_NOREPLACE", (4, 17)),
-    ("F_SEAL_FUTURE_WRITE", (5, 1)),
+    ("pidfd_send_signal", (5, 1)),
     ("pidfd_open", (5, 3)),
 ];
 

@@ -118,6 +118,14 @@ fn group_bytes() -> u64 {
         .unwrap_or(u64::MAX)
 }
 
+/// Allows this process as many descriptors as it may allow itself: each capability is one.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Without it, what needs more says so itself.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 /// A clock that two processes of one machine share, in nanoseconds.
 pub fn now_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

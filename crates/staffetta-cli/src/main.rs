@@ -7,6 +7,7 @@
 //! | `two` | two real processes that a command runs, and the wires to them |
 //! | `demo` | one file, every mechanism, the copies counted |
 //! | `bench` | subjects and raw limits in interleaved blocks |
+//! | `launch` | `staffetta run`: programs in a domain |
 //! | `limits` | what this machine and this library can hold |
 //! | `show` | text on the terminal: tables, bars, colours, units |
 //! | `machine` | what the machine is: cores, caches, kernel, free memory |
@@ -17,6 +18,7 @@ mod bench;
 mod demo;
 mod failure;
 mod interrupt;
+mod launch;
 mod limits;
 mod machine;
 mod raw;
@@ -40,6 +42,10 @@ fn main() -> ExitCode {
     let result = interrupt::survive_file_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Run(args) => match launch::run(args)? {
+            launch::Ended::Good => Ok(()),
+            launch::Ended::Code(code) => Err(Failure::Program(code)),
+        },
         Command::Limits(args) => limits::run(args),
         Command::Completions { shell } => args::completions(shell),
         Command::Side(args) => two::side::run(args),
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::Interrupted(_)) {
+            if !matches!(failure, Failure::Interrupted(_) | Failure::Program(_)) {
                 eprintln!("staffetta: {failure}");
             }
             ExitCode::from(failure.exit_code())

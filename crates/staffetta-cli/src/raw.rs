@@ -14,12 +14,16 @@
 //!    inside it can raise SIGBUS for want of a file.
 //! 3. The descriptor of a `Buffer` never leaves its constructor, so this process is the only one
 //!    that maps it.
+//! 4. A parcel lies in a memory file (a domain's, or one of its own), so it has been initialised by the
+//!    kernel, with zeroes, before anybody else wrote there.
 #![allow(unsafe_code)]
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create, MemfdFlags, SealFlags};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use staffetta::Parcel;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -100,6 +104,14 @@ impl SharedWords {
         unsafe { self.mapping.start.add(line * LINE_BYTES).cast().as_ref() }
     }
 
+    /// A 64-bit word of a line, counted from its beginning.
+    #[inline]
+    pub fn at(&self, line: usize, word: usize) -> &AtomicU64 {
+        assert!((line + 1) * LINE_BYTES <= self.mapping.bytes && word < LINE_BYTES / 8);
+        // SAFETY: as for `word`: inside the line, aligned to 8.
+        unsafe { self.mapping.start.add(line * LINE_BYTES + word * 8).cast().as_ref() }
+    }
+
     /// A 32-bit word for the futex, in the second half of a line, away from `word`.
     pub fn futex(&self, line: usize) -> &AtomicU32 {
         assert!((line + 1) * LINE_BYTES <= self.mapping.bytes);
@@ -133,6 +145,14 @@ impl Buffer {
     }
 }
 
+/// A fresh parcel of bytes as it is: what an earlier message left there, or zeroes.
+///
+/// To write it all first would be a hand-over of something else: its pages would be there.
+pub fn initialised(parcel: Parcel<[MaybeUninit<u8>]>) -> Parcel<[u8]> {
+    // SAFETY: invariant 4: every byte of a file has a value, and every value is a u8.
+    unsafe { parcel.assume_init_slice() }
+}
+
 /// Maps `bytes` of `fd`, reads one byte at every `stride`, unmaps; gives the sum.
 ///
 /// This is what acquiring a capability costs at the least, so nothing is checked that a mapping does
@@ -155,12 +175,14 @@ pub struct Usage {
     pub cpu_ns: u64,
     /// Context switches, voluntary and not.
     pub context_switches: u64,
+    /// Page faults, with input or without.
+    pub page_faults: u64,
 }
 
 impl Usage {
     /// The whole process since it started.
     pub fn now() -> Usage {
-        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
         // SAFETY: `usage` has room for what the call writes, and zero is a valid rusage if it fails.
         let usage = unsafe {
             libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
@@ -170,6 +192,7 @@ impl Usage {
         Usage {
             cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
             context_switches: usage.ru_nvcsw as u64 + usage.ru_nivcsw as u64,
+            page_faults: usage.ru_minflt as u64 + usage.ru_majflt as u64,
         }
     }
 
@@ -178,6 +201,7 @@ impl Usage {
         Usage {
             cpu_ns: self.cpu_ns - earlier.cpu_ns,
             context_switches: self.context_switches - earlier.context_switches,
+            page_faults: self.page_faults - earlier.page_faults,
         }
     }
 }
@@ -188,6 +212,7 @@ impl std::ops::Add for Usage {
         Usage {
             cpu_ns: self.cpu_ns + other.cpu_ns,
             context_switches: self.context_switches + other.context_switches,
+            page_faults: self.page_faults + other.page_faults,
         }
     }
 }

@@ -56,3 +56,45 @@ fn the_table_says_where_and_how_it_was_measured() {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
 }
+
+#[test]
+fn the_rendezvous_is_measured_beside_its_limits() {
+    if !two_cores() {
+        return;
+    }
+    let output = run(&["bench", "--quick", "--blocks", "3", "--only", "rendezvous", "--json"]);
+    let rows = json(&output);
+    let rows = rows.as_array().expect("an array");
+    let find = |what: &str, wait: &str| {
+        rows.iter()
+            .find(|row| row["what"] == what && row["wait"] == wait)
+            .unwrap_or_else(|| panic!("no {what}"))
+    };
+    for (what, wait, limit, copies) in [
+        ("rendezvous", "spin", "limit.cacheline", 2),
+        ("rendezvous", "spin-then-park", "limit.cacheline", 2),
+        ("rendezvous", "park", "limit.futex", 2),
+        ("rendezvous.variable", "spin", "limit.cacheline", 1),
+        ("rendezvous.locked", "spin", "limit.cacheline", 1),
+    ] {
+        let row = find(what, wait);
+        assert_eq!(row["limit"], limit, "{row}");
+        assert_eq!(row["copies"].as_f64(), Some(f64::from(copies)), "{row}");
+        assert!(row["messages_per_s"].as_f64().unwrap() > 0.0, "{row}");
+        let ratio = |name: &str| row["ratio"][name].as_f64().unwrap_or_else(|| panic!("{row}"));
+        assert!(ratio("q1") <= ratio("median") && ratio("median") <= ratio("q3"), "{row}");
+    }
+}
+
+#[test]
+fn no_parcel_and_no_basic_message_is_miscounted() {
+    if !two_cores() {
+        return;
+    }
+    let arguments = ["bench", "--quick", "--blocks", "1", "--only", "parcel", "--only", "basic", "--json"];
+    let rows = json(&run(&arguments));
+    for row in rows.as_array().expect("an array") {
+        let copies = if row["what"] == "parcel" { 0.0 } else { 2.0 };
+        assert_eq!(row["copies"].as_f64(), Some(copies), "{row}");
+    }
+}

@@ -15,7 +15,7 @@ fn a_small_file_arrives_by_every_mechanism() {
     assert_eq!(report["bytes"], 100_003);
     let rows = report["rows"].as_array().expect("rows");
     let names: Vec<_> = rows.iter().map(|row| row["mechanism"].as_str().unwrap()).collect();
-    for name in ["tcp", "unix", "pipe"] {
+    for name in ["tcp", "unix", "pipe", "basic", "rendezvous", "parcel"] {
         assert!(names.contains(&name), "{name} is missing in {names:?}");
     }
     for row in rows {
@@ -27,6 +27,18 @@ fn a_small_file_arrives_by_every_mechanism() {
             assert_eq!(row["copies_per_message"], 2, "{row}");
             assert_eq!(row["bytes_copied"], 2 * 100_003, "{row}");
             assert!(row["reference"].is_null() && row["wait"].is_null(), "{row}");
+        }
+        let counted = match row["mechanism"].as_str().unwrap() {
+            "basic" => Some(2),
+            "rendezvous" => Some(1),
+            "parcel" => Some(0),
+            _ => None,
+        };
+        if let Some(copies) = counted {
+            assert_eq!(row["copies_per_message"], copies, "{row}");
+            assert_eq!(row["bytes_copied"], copies * 100_003, "{row}");
+            assert!(row["wait"].is_string(), "{row}");
+            assert_eq!(row["reference"].is_string(), row["mechanism"] != "basic", "{row}");
         }
         let keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = [
@@ -42,6 +54,28 @@ fn a_small_file_arrives_by_every_mechanism() {
         ];
         expected.sort_unstable();
         assert_eq!(keys, expected);
+    }
+}
+
+#[test]
+fn every_mechanism_by_every_reference_and_wait() {
+    let directory = directory();
+    let path = file(&directory, "small", &[3; 10_000]);
+    let report = json(&run(&["demo", "--all", "--json", "--message-size", "1000", path.to_str().unwrap()]));
+    let rows = report["rows"].as_array().expect("rows");
+    for (mechanism, references) in [
+        ("rendezvous", &["coinciding", "distinct"][..]),
+        ("parcel", &["coinciding", "distinct", "capability"]),
+    ] {
+        for reference in references {
+            for wait in ["spin", "spin-then-park", "park"] {
+                let found = rows.iter().find(|row| {
+                    row["mechanism"] == mechanism && row["reference"] == *reference && row["wait"] == wait
+                });
+                let row = found.unwrap_or_else(|| panic!("no {mechanism}, {reference}, {wait}"));
+                assert_eq!(row["verified"], true, "{row}");
+            }
+        }
     }
 }
 

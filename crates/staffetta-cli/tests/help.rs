@@ -10,6 +10,7 @@ fn every_command_has_examples_and_exit_codes() {
         (&["--help"][..], &["Examples:", "staffetta demo", "Exit codes:", "130"][..]),
         (&["demo", "--help"], &["Examples:", "staffetta demo --json", "Exit codes:", "counted"]),
         (&["bench", "--help"], &["Examples:", "--only", "Exit codes:", "ratio", "eight raw variants"]),
+        (&["run", "--help"], &["Examples:", "--outlive", "Exit codes:", "127", "launched!()"]),
         (&["limits", "--help"], &["Examples:", "--json"]),
         (&["completions", "--help"], &["Example", "bash"]),
     ] {
@@ -43,6 +44,7 @@ fn the_bash_completions_load() {
 fn limits_as_text_and_as_json() {
     let output = run(&["limits"]);
     assert!(stdout(&output).contains("kernel, smallest needed"));
+    assert!(stdout(&output).contains("processes of a domain"));
     let limits = json(&run(&["limits", "--json"]));
     for limit in limits.as_array().expect("an array") {
         for key in ["name", "unit", "origin"] {

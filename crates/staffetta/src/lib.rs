@@ -39,6 +39,7 @@ mod channel;
 mod domain;
 mod error;
 pub mod launch;
+mod limits;
 mod member;
 mod memory;
 pub mod message;
@@ -55,8 +56,10 @@ pub use channel::receiver::{IntoIter, Receiver};
 pub use channel::sender::Sender;
 pub use channel::spec::{Carried, Kind, Payload};
 pub use channel::tally::SideCounters;
+pub use channel::view::{DescriptorState, DescriptorView};
 pub use domain::{Addresses, Domain, DomainOptions};
 pub use error::{AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure};
+pub use limits::{limits, Limit};
 pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};
 pub use message::variable::Variable;
 pub use message::Message;
@@ -65,3 +68,8 @@ pub use process::wait::{park_ns, Wait};
 pub use process::{Name, NameError, OpenError, PassError, Place, PlaceError, StartError, TakeError};
 pub use reference::Method;
 pub use staffetta_derive::Message;
+
+// The README's examples are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -26,6 +26,7 @@ pub struct Timed {
 pub fn block(timed: &mut Timed, link: &Wire) -> Result<Vec<f64>, Fault> {
     // One batch more than is counted: pong has to wake up, and lines have to come.
     let rounds = (timed.batches + 1) * timed.batch;
+    timed.subject.prepare(rounds)?;
     request(link, &Request::Pong { slot: timed.slot, rounds })?;
     timed.subject.ping(timed.batch)?;
     let mut samples = Vec::with_capacity(timed.batches as usize);

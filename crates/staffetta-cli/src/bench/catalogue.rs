@@ -1,5 +1,6 @@
 //! Every subject and every limit that can be measured, in the order of the report.
 
+use super::channel::{locked, parcel, slice, value, variable};
 use super::limit::{cacheline, futex, memcpy, mmap, touch};
 use super::subject::Spec;
 
@@ -12,6 +13,12 @@ pub fn specs(quick: bool) -> Vec<Spec> {
     specs.extend(memcpy::specs(quick));
     specs.extend(mmap::specs());
     specs.extend(touch::specs(quick));
+    specs.extend(value::basic_specs());
+    specs.extend(slice::specs());
+    specs.extend(value::rendezvous_specs());
+    specs.extend(variable::specs());
+    specs.extend(locked::specs());
+    specs.extend(parcel::specs(quick));
     specs
 }
 

@@ -4,12 +4,16 @@
 //! |---|---|
 //! | `subject`, `catalogue` | what can be measured; the list of it |
 //! | `limit` | the machine's own limits |
+//! | `channel` | the library's channels, and the students' baseline |
 //! | `ping`, `pong`, `orders` | the two processes, and what they say to each other |
 //! | `blocks`, `stream` | the timed loops: to and fro, and one way |
+//! | `facts` | figures that are no latencies |
 //! | `stats`, `row`, `report` | the figures |
 
 mod blocks;
 mod catalogue;
+mod channel;
+mod facts;
 mod limit;
 mod orders;
 pub mod ping;
@@ -32,6 +36,7 @@ Examples:
   staffetta bench --only limit.cacheline       one row (or all that begin so)
   staffetta bench --only parcel --blocks 100
   staffetta bench --cores 2,3                  where the two processes run
+  staffetta bench --facts                      page faults, idle CPU, memory, time to join
   staffetta bench --json > bench.json";
 
 /// Measure latencies between two processes, beside the machine's own limits
@@ -55,6 +60,10 @@ Examples:
 /// compare-exchange, with or without pause). limit.mmap maps a memfd, reads one byte (first) or a
 /// byte a page (all) and unmaps it; its rows with `capability` also pass the descriptor over a Unix
 /// socket. limit.touch writes and reads every byte in one process.
+///
+/// rendezvous.locked is the textbook's descriptor with its LOCK. A parcel by capability that is compared
+/// with limit.cacheline goes to and fro and is acquired from the cache; one that is compared with limit.mmap is
+/// new to its receiver every time.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Finish within 40 s: fewer sizes, short blocks
@@ -69,6 +78,9 @@ pub struct BenchArgs {
     /// The cores of the two processes, as A,B [default: two that are not threads of one core]
     #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
     cores: Vec<usize>,
+    /// Not latencies, but what else it costs: page faults, idle CPU, memory, time to join (8 s)
+    #[arg(long, conflicts_with_all = ["quick", "only", "blocks"])]
+    facts: bool,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,

@@ -1,5 +1,6 @@
 //! What the coordinator and the two processes of the benchmark say to each other.
 
+use super::facts::Fact;
 use super::row::Row;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Order {
     /// Measure a subject, by its place in the catalogue.
     Measure(usize),
+    /// Find out the facts.
+    Facts,
 }
 
 /// From ping to the coordinator.
@@ -15,6 +18,8 @@ pub enum Order {
 pub enum Answer {
     /// The figures, without the words that the coordinator knows already.
     Measured(Box<Row>),
+    /// The facts.
+    Facts(Vec<Fact>),
     /// It could not be done.
     Failed(String),
 }
@@ -22,6 +27,8 @@ pub enum Answer {
 /// From ping to pong, over the link.
 #[derive(Serialize, Deserialize)]
 pub enum Request {
+    /// Take part in finding out the facts.
+    Facts,
     /// Open a variant of a subject under a number.
     Open {
         /// The number, for later requests.

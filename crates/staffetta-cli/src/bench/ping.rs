@@ -2,6 +2,7 @@
 
 use super::blocks::{block, calibrate, Timed};
 use super::catalogue::specs;
+use super::facts::Fact;
 use super::orders::{Answer, Order, Request};
 use super::row::Row;
 use super::stats::{median, percentiles, quartiles};
@@ -19,13 +20,22 @@ pub fn serve(control: &Wire, link: &Wire, plan: Plan) -> Result<(), Fault> {
 fn serve_specs(specs: &[Spec], control: &Wire, link: &Wire, plan: Plan) -> Result<(), Fault> {
     let mut gathered = Gathered::default();
     loop {
-        let Order::Measure(index) = control.recv()?;
-        let answer = match measure(specs, index, link, plan, &mut gathered) {
-            Ok(row) => Answer::Measured(Box::new(row)),
-            Err(fault) => Answer::Failed(fault.to_string()),
+        let outcome = match control.recv()? {
+            Order::Measure(index) => {
+                measure(specs, index, link, plan, &mut gathered).map(|row| Answer::Measured(Box::new(row)))
+            }
+            Order::Facts => facts(link).map(Answer::Facts),
         };
+        let answer = outcome.unwrap_or_else(|fault| Answer::Failed(fault.to_string()));
         control.send(&answer)?;
     }
+}
+
+fn facts(link: &Wire) -> Result<Vec<Fact>, Fault> {
+    request(link, &Request::Facts)?;
+    let facts = super::facts::measure(Side::Ping, link)?;
+    link.recv::<()>()?;
+    Ok(facts)
 }
 
 /// Every block of a limit that was run between the blocks of its subjects. A limit's own row is made

@@ -24,13 +24,14 @@ pub fn serve_specs(specs: &[Spec], link: &Wire) -> Result<(), Fault> {
                     true
                 })
             }
+            Request::Facts => super::facts::measure(Side::Pong, link).map(|_| true),
             Request::CloseAll => {
                 open.clear();
                 Ok(true)
             }
             // Nothing is said after the rounds: ping knows, it has had the last answer.
             Request::Pong { slot, rounds } => match open.get_mut(&slot) {
-                Some(subject) => subject.pong(rounds).map(|()| false),
+                Some(subject) => subject.prepare(rounds).and_then(|()| subject.pong(rounds)).map(|()| false),
                 None => Err("pong was asked for a subject that is not open".into()),
             },
             Request::Stream { slot, first, messages } => match open.get_mut(&slot) {

@@ -1,5 +1,6 @@
 //! The benchmark's figures as text: a row as soon as it is known, then the machine and the command.
 
+use super::facts::Fact;
 use super::row::Row;
 use super::subject::Touch;
 use super::Plan;
@@ -74,6 +75,28 @@ impl Table {
                 or_dash(row.limit.clone()),
             ],
         )
+    }
+
+    /// The figures that are no latencies.
+    pub fn facts(&self, facts: &[Fact]) -> Result<(), Failure> {
+        let columns = [words("fact", 64), numbers("", 10), words("", 20)];
+        for fact in facts {
+            let (value, unit) = match fact.unit.as_str() {
+                "bytes" => (show(fact.value as u64), ""),
+                "ns" => (duration(fact.value), ""),
+                unit => (fact.value.to_string(), unit),
+            };
+            table::row(&columns, &[fact.fact.clone(), value, unit.to_owned()])?;
+        }
+        Ok(())
+    }
+
+    /// The machine and the command.
+    pub fn about(&self, cores: [usize; 2]) -> Result<(), Failure> {
+        line("")?;
+        let machine = format!("{}, Linux {}", machine::processor(), machine::kernel());
+        line(&self.style.faint(&format!("{machine}, pinned to cores {} and {}", cores[0], cores[1])))?;
+        line(&self.style.faint(&machine::command_line()))
     }
 
     /// What a sceptic needs to repeat it.

@@ -31,6 +31,11 @@ pub enum Touch {
 /// A *round* is two messages: one from ping to pong, one back. A subject that needs only one process
 /// does its two operations in `ping` and leaves `pong` empty.
 pub trait Subject {
+    /// Called on both sides before a block of so many rounds, outside the timed part.
+    fn prepare(&mut self, _rounds: u64) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Ping's side of so many rounds.
     fn ping(&mut self, rounds: u64) -> Result<(), Fault>;
 
@@ -113,7 +118,8 @@ impl Spec {
     /// The name for people: `parcel 64 KiB, distinct, spin`.
     pub fn label(&self) -> String {
         let size = crate::show::size::show(self.bytes);
-        let parts = [Some(self.what), Some(size.as_str()), self.reference, self.wait];
+        let touch = (self.touch == Some(Touch::All)).then_some("all");
+        let parts = [Some(self.what), Some(size.as_str()), touch, self.reference, self.wait];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }

@@ -5,11 +5,13 @@
 //! | `source` | the file, and everything that can be wrong with it |
 //! | `mechanism`, `catalogue` | what a mechanism is; the list of them |
 //! | `kernel` | TCP, Unix socket, pipe |
+//! | `channels` | basic channel, rendezvous between variables, parcels by each method |
 //! | `orders`, `sender`, `receiver` | the two processes, and what they are told |
 //! | `run` | the coordinator: the passes of one mechanism, made into a row |
 //! | `row`, `report`, `plot` | the figures: as JSON, as text, as a picture |
 
 mod catalogue;
+mod channels;
 mod kernel;
 mod mechanism;
 mod orders;

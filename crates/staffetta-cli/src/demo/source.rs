@@ -14,8 +14,9 @@ use std::path::PathBuf;
 /// How many bytes are made when no file is given.
 pub const MADE_BYTES: u64 = 64 << 20;
 
-/// How many times the demo holds the file at once: as read, and in the memory messages are built in.
-const HELD_TIMES: u64 = 2;
+/// How many times the demo holds the file at once: as read, in the memory messages are built in, and
+/// in the memory that a channel keeps for the next pass.
+const HELD_TIMES: u64 = 3;
 
 /// Where the bytes come from.
 #[derive(Clone, Debug, Serialize, Deserialize)]

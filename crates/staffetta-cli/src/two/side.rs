@@ -54,6 +54,7 @@ pub struct SideArgs {
 /// Runs one of the two processes until the coordinator closes the control wire.
 pub fn run(args: SideArgs) -> Result<(), Failure> {
     die_with(args.parent)?;
+    crate::machine::raise_descriptor_limit();
     let own = |fd: std::os::fd::BorrowedFd| {
         fd.try_clone_to_owned().map_err(|error| Failure::os("cannot take over the wires", error))
     };

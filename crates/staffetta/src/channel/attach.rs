@@ -321,10 +321,9 @@ fn intern(segment: &Segment, schema: &Schema) -> Option<u64> {
         if len == 0 {
             break;
         }
-        if ready && segment.schema_word(at + 1)?.load(Relaxed) == schema.fingerprint() {
-            if read_schema(segment, at).as_ref() == Some(schema) {
-                return Some(at);
-            }
+        let alike = ready && segment.schema_word(at + 1)?.load(Relaxed) == schema.fingerprint();
+        if alike && read_schema(segment, at).as_ref() == Some(schema) {
+            return Some(at);
         }
         at += 2 + len.div_ceil(8);
     }

@@ -36,9 +36,8 @@
 //! L2. A cell is not written again before its last message was consumed: cell `s & 1` is written again for
 //!     *s*+2 at the earliest, which needs *s*+1 to have ended, which needs the receiver of *s* to have
 //!     come back. A withdrawal adds two, so it returns to the same cell: nobody read that one.
-//! L3. A rendezvous that ends at *s*+1 happened; one that ends at *s*+2 did not (withdrawn or refused). Before the first
-//!     one of *s* looks, the second can make no other rendezvous happen, but it can come first and withdraw, any number of
-//!     times, two steps each: so the first one goes by whether the sequence grew by an odd number.
+//! L3. A rendezvous that ends at *s*+1 happened; one that ends at *s*+2 did not (withdrawn or refused). The partner
+//!     alone can only add twos, so the parity still tells when the first one looks late.
 //!     Commit points: take and deliver (one step each); finish; for a variable that was abandoned while
 //!     TAKING, the abandonment itself. A staged message abandoned while the receiver looks at its length was not taken.
 //! L4. Who waits puts P on its own state only; every step that ends its wait reports P to the caller,
@@ -360,4 +359,9 @@ impl<P: Platform> Default for Line<P> {
     fn default() -> Self {
         Line::new()
     }
+}
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Line { state, cells, reserved })]
 }

@@ -12,6 +12,7 @@
 //! | `end` | an end as this process holds it |
 //! | `payload` | how values and parcels travel |
 //! | `sender`, `receiver`, `builder` | the typed faces |
+//! | `view` | the descriptor as people see it |
 //! | `sweep` | what a dead process left in the channels |
 
 pub(crate) mod attach;
@@ -29,3 +30,4 @@ pub mod side;
 pub(crate) mod spec;
 pub(crate) mod sweep;
 pub mod tally;
+pub(crate) mod view;

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)] // Hands pointers to slices and variables to the protocols.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +10,9 @@ use super::end::{deadline_after, End};
 use super::line::INLINE_BYTES;
 use super::rendezvous::{Incoming, Patience, Stop};
 use super::side::ATTACHED;
-use super::spec::{Carried, Payload};
+use super::spec::{Carried, Kind, Payload};
 use super::tally::SideCounters;
+use super::view::DescriptorView;
 use crate::error::RecvError;
 use crate::message::variable::Variable;
 use crate::process::wait::Wait;
@@ -23,8 +23,7 @@ use crate::Message;
 /// Iterating over it ends when the sender has left.
 pub struct Receiver<T: Carried + ?Sized> {
     end: End,
-    /// One operation at a time (end.rs, E2): Send, not Sync.
-    _messages: PhantomData<(Cell<()>, fn() -> Box<T>)>,
+    _messages: PhantomData<fn() -> Box<T>>,
 }
 
 impl<T: Carried + ?Sized> Receiver<T> {
@@ -51,6 +50,12 @@ impl<T: Carried + ?Sized> Receiver<T> {
     pub fn channel_counters(&self) -> (SideCounters, SideCounters) {
         let record = self.end.record();
         (record.sender_tally.read(), record.receiver_tally.read())
+    }
+
+    /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
+    pub fn descriptor(&self) -> Option<DescriptorView> {
+        let rendezvous = self.end.member.here() && self.end.spec().kind == Kind::Rendezvous;
+        rendezvous.then(|| DescriptorView::of(self.end.record()))
     }
 
     /// Does anybody hold the sending end?

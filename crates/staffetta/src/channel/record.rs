@@ -93,3 +93,30 @@ impl Record {
         String::from_utf8_lossy(&words[..len as usize]).into_owned()
     }
 }
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Record {
+        line,
+        line_pair,
+        sender,
+        sender_tally,
+        receiver,
+        receiver_tally,
+        head,
+        head_pad,
+        tail,
+        tail_pad,
+        state,
+        next,
+        kind,
+        degree,
+        fingerprint,
+        schema,
+        message_bytes_max,
+        ring,
+        name_len,
+        name,
+        pad
+    })]
+}

@@ -623,6 +623,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ) -> Result<(), Stop> {
         let mut waited = Waited::default();
         let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
+        // A loss that this call does not report is the next call's to report.
+        let known = self.memory.peer;
         let end = loop {
             let memory = &mut *self.memory;
             let (policy, mut spinner) = (memory.wait, memory.spinner.clone());
@@ -659,6 +661,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 Withdrawn::Ended(now) => break now,
                 Withdrawn::Yes => {
                     self.memory.expect = Word::new(IDLE, 0, s + 2);
+                    if stop == Stop::TimedOut {
+                        self.memory.peer = known;
+                    }
                     self.tally.waited(&waited);
                     return Err(stop);
                 }
@@ -667,6 +672,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 Withdrawn::Copying(_) => match line.abandon(s) {
                     Ok(what) => {
                         self.memory.expect = Word::new(IDLE, 0, s);
+                        self.memory.peer = known;
                         self.tally.waited(&waited);
                         return Err(match what {
                             brings::LOOKING => Stop::TimedOut,
@@ -682,15 +688,16 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 },
             }
         };
+        self.memory.peer = known;
         self.tally.waited(&waited);
         let here = end.sequence();
         // The usual next thing: the same side is first again.
         self.memory.expect = Word::new(IDLE, 0, here.max(s + 1));
-        // Odd: it happened (L3). The partner may have come and gone since, while we were on our way to see.
-        if here.wrapping_sub(s) & 1 == 1 {
+        // L3. The partner may have come again, and withdrawn, before we looked: that adds two each time.
+        if here.wrapping_sub(s) % 2 == 1 {
             return Ok(());
         }
-        // L3: it ended without happening: our message or target did not fit.
+        // It ended without happening: our message or target did not fit.
         let (mine, theirs) = (size as u64, self.peer.note());
         Err(if sender {
             Stop::TooLong { length: mine, capacity: theirs }

@@ -271,6 +271,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         self.place.store(place + 1, Relaxed);
         self.wake_if(asleep);
         // Full? Then our last message waits with us.
+        let known = self.memory.peer;
         match self.await_slot(place + 1, EMPTY, deadline) {
             Ok(_) => Ok(()),
             Err(stop) => {
@@ -282,7 +283,11 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                         self.wake_if(asleep);
                         Err(stop)
                     }
-                    None => Ok(()), // it was taken
+                    None => {
+                        // It was taken; a loss is the next call's to report.
+                        self.memory.peer = known;
+                        Ok(())
+                    }
                 }
             }
         }
@@ -326,12 +331,6 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         Ok(length as usize)
     }
 
-    /// Waits for a message, and leaves it where it is.
-    #[cfg(test)]
-    pub fn peek(&mut self, deadline: Option<Instant>) -> Result<(), Stop> {
-        self.await_slot(self.place.load(Relaxed), FULL, deadline).map(drop)
-    }
-
     /// Waits until the slot is in `state`.
     fn await_slot(&mut self, place: u64, state: u8, deadline: Option<Instant>) -> Result<Word, Stop> {
         let slot: *const Slot<P> = self.slots.slot(place).0;
@@ -360,8 +359,14 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                     return Some(Ok(now));
                 }
                 let end = peer.end();
-                // It may have put its last message before it left.
-                memory.lost_partner(end).then(|| look().ok_or(Stop::Gone(end)))
+                if end.awake() == memory.peer {
+                    return None;
+                }
+                // It may have put its last message before it left: then the loss is for the next call to report.
+                if let Some(now) = look() {
+                    return Some(Ok(now));
+                }
+                memory.lost_partner(end).then_some(Err(Stop::Gone(end)))
             },
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);
@@ -400,4 +405,14 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             self.ground.wake(self.peer.pcb_ref());
         }
     }
+}
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Slot<Native> { word, length, ticket })]
+}
+
+#[cfg(test)]
+pub(crate) fn states() -> [(&'static str, u64); 3] {
+    [("ring::EMPTY", EMPTY.into()), ("ring::FULL", FULL.into()), ("ring::READING", READING.into())]
 }

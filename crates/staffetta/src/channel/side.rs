@@ -158,3 +158,16 @@ impl<P: Platform> Default for Side<P> {
         Side::new()
     }
 }
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Side {
+        end,
+        pcb_ref,
+        target_ref,
+        target_capacity,
+        note,
+        staging,
+        reserved
+    })]
+}

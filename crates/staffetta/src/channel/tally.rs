@@ -141,3 +141,17 @@ impl<P: Platform> Default for Tally<P> {
         Tally::new()
     }
 }
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Tally {
+        messages,
+        bytes,
+        bytes_copied,
+        waits,
+        parks,
+        wake_ups,
+        spins,
+        reserved
+    })]
+}

@@ -129,3 +129,43 @@ pub struct BlockRecord {
 }
 
 const _: () = assert!(size_of::<BlockRecord>() == super::map::BLOCK_RECORD_BYTES as usize);
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![
+        crate::memory::layout::layout!(Header {
+            magic,
+            version,
+            byte_order,
+            window_bytes,
+            window_base,
+            page_bytes,
+            identity,
+            budget_bytes,
+            retain_bytes,
+            pad0,
+            charged_bytes,
+            retained_bytes,
+            channels,
+            schema_bytes,
+            processes,
+            pcbs,
+            capabilities,
+            pad1,
+            free,
+            used
+        }),
+        crate::memory::layout::layout!(ProcessSlot {
+            word,
+            pid,
+            address_len,
+            intent,
+            ready,
+            window_base,
+            name,
+            address,
+            pad
+        }),
+        crate::memory::layout::layout!(BlockRecord { holder, next, charged, reserved }),
+    ]
+}

@@ -6,6 +6,8 @@
 
 pub mod blocks;
 pub mod header;
+#[cfg(test)]
+pub(crate) mod layout;
 pub mod map;
 pub mod platform;
 pub mod segment;

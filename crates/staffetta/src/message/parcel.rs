@@ -218,6 +218,7 @@ impl Parcels<'_> {
     ///
     /// # Errors
     /// [`AllocateError`]: the domain is full, or `T` asks for more than a page of alignment.
+    #[allow(clippy::new_ret_no_self)] // it is the parcel that is new
     pub fn new<T: Message>(&self, value: T) -> Result<Parcel<T>, AllocateError> {
         let mut parcel = self.uninit::<T>()?;
         parcel.write(value);

@@ -148,9 +148,14 @@ impl Platform for Loom {
 
 /// Explores `model`, and prints how many executions there were.
 pub fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    explore_within(2, name, model);
+}
+
+/// With more threads: fewer preemptions, unless asked for.
+pub fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
     let executions = Arc::new(Counter::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     let bound = builder.preemption_bound;
     let counted = executions.clone();
     let began = Instant::now();
@@ -338,10 +343,6 @@ impl Actor {
         Actor { channel: channel.clone(), who, memory }
     }
 
-    pub fn end(&self) -> Word {
-        self.channel.sides[self.who].end()
-    }
-
     pub fn send_to_line(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
         let channel = &*self.channel;
         let mut party = Party {
@@ -389,7 +390,8 @@ impl Actor {
             unsafe { (*p).fill(value) };
             p.cast_const().cast()
         });
-        let message = Outgoing::Variable { bytes, length: 8 * words, reference: reference(SENDER) };
+        let message =
+            Outgoing::Variable { bytes, length: 8 * words, reference: reference(SENDER), exact: false };
         let sent = self.send_to_line(message, patience);
         if sent != Err(Stop::Abandoned) {
             // Ours again: nobody may be reading any more.
@@ -404,7 +406,13 @@ impl Actor {
         let channel = self.channel.clone();
         let bytes = channel.variables[RECEIVER].0.with_mut(|p| p.cast());
         let capacity = 8 * words;
-        let target = Incoming::Variable { bytes, capacity, reference: reference(RECEIVER), small: false };
+        let target = Incoming::Variable {
+            bytes,
+            capacity,
+            reference: reference(RECEIVER),
+            small: false,
+            exact: false,
+        };
         let length = self.receive_from_line(target, patience)?;
         // SAFETY: ours again; loom reports conflicts.
         let got = channel.variables[RECEIVER].0.with(|p| unsafe { *p });
@@ -443,23 +451,5 @@ impl Actor {
         };
         // SAFETY: the only receiver; the bytes live until the call returns.
         unsafe { party.receive(bytes, 8, patience, true) }.map(|_| value)
-    }
-
-    /// Waits for a message, and leaves it where it is.
-    pub fn peek(&mut self, patience: Patience) -> Result<(), Stop> {
-        let Patience::Until(deadline) = patience else {
-            return Err(Stop::WouldBlock);
-        };
-        let channel = &*self.channel;
-        let mut party = RingParty {
-            slots: channel.slots(),
-            place: &channel.head,
-            me: &channel.sides[self.who],
-            peer: &channel.sides[1 - self.who],
-            ground: &(channel, self.who),
-            tally: &channel.tallies[self.who],
-            memory: &mut self.memory,
-        };
-        party.peek(deadline)
     }
 }

@@ -9,11 +9,13 @@
 //!
 //! | mutant | fails |
 //! |---|---|
-//! | `wait` without step 3, the recheck | `loom_sleeper_sees_the_partner_leave`, `loom_partner_leaves_while_one_waits` |
-//! | `Line::announce` skipped (says true, sets nothing) | `loom_values_one_way`, `loom_variables` |
-//! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` |
+//! | `wait` without step 3, the recheck | `loom_sleeper_sees_the_partner_leave`, `loom_partner_leaves_while_one_waits`, `loom_try`, `loom_ring_withdrawal`, `loom_receiver_dies_while_taking` |
+//! | `Line::announce` by a plain store | `loom_values_one_way`, `loom_sleeper_sees_the_partner_leave` and eight more |
+//! | `Line::announce` skipped (says true, sets nothing) | `loom_values_one_way`, `loom_variables` and nine more |
+//! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` and ten more |
 
 mod machine;
+mod ready;
 mod rendezvous;
 mod ring;
 mod sleep;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use loom::thread;
 
-use super::machine::{explore, Actor, Channel, RECEIVER, SENDER};
+use super::machine::{explore, explore_within, Actor, Channel, RECEIVER, SENDER};
+use crate::channel::line::{brings, OFFER};
 use crate::channel::rendezvous::{Patience, Stop};
 use crate::channel::side::DIED;
 use crate::process::wait::Wait;
@@ -217,31 +218,30 @@ fn loom_partner_leaves_while_one_waits() {
     });
 }
 
-/// A receiver that stops for ever after `begin`, its word as it left it; two sweepers; the sender's call ends.
+/// A receiver that stops for ever after `begin`, or before; two sweepers; the sender's call ends.
 #[test]
 fn loom_receiver_dies_while_taking() {
     explore("the receiver dies while TAKING", || {
         let channel = Channel::new();
         let held = channel.sides[RECEIVER].end();
         let mut sender = Actor::new(&channel, SENDER, Wait::Park);
-        let sweeps = [0, 1].map(|which| {
+        let dies = thread::spawn({
             let channel = channel.clone();
-            thread::spawn(move || {
-                if which == 0 {
-                    // The last steps of the dead one: nothing, or a copy begun.
-                    let now = channel.line.word();
-                    if now.state() == crate::channel::line::OFFER {
-                        let _ = channel.line.begin(now, held.sequence());
-                    }
+            move || {
+                // The last steps of the dead one: nothing, or a copy begun.
+                let now = channel.line.word();
+                if now.state() == OFFER {
+                    let _ = channel.line.begin(now, held.sequence());
                 }
+                let other = channel.clone();
+                let sweeps = thread::spawn(move || other.sweep(RECEIVER, held));
                 channel.sweep(RECEIVER, held);
-            })
+                sweeps.join().unwrap();
+            }
         });
         let sent = sender.send_variable(7, 4, FOREVER);
         assert!(matches!(sent, Err(Stop::Gone(end)) if end.state() == DIED), "{sent:?}");
-        for sweep in sweeps {
-            sweep.join().unwrap();
-        }
+        dies.join().unwrap();
         assert_eq!(adoptions(&channel), [[0, 0], [0, 0]]);
     });
 }
@@ -259,7 +259,7 @@ fn loom_sender_dies_while_the_receiver_copies() {
             let words = [super::machine::reference(SENDER), 32, 0];
             channel.line.write_cell(0, |cell| cell.cast::<[u64; 3]>().write(words));
         }
-        channel.line.offer(0, crate::channel::line::brings::VARIABLE).unwrap();
+        channel.line.offer(0, brings::VARIABLE).unwrap();
         let sweeps = [0, 1].map(|_| {
             let channel = channel.clone();
             thread::spawn(move || channel.sweep(SENDER, held))
@@ -282,7 +282,7 @@ fn loom_sender_dies_while_the_receiver_copies() {
 /// A sweeper that is stopped for long does nothing to a successor.
 #[test]
 fn loom_late_sweeper() {
-    explore("a late sweeper and a successor", || {
+    explore_within(1, "a late sweeper and a successor", || {
         let channel = Channel::new();
         let held = channel.sides[RECEIVER].end();
         channel.line.want(0, 0).unwrap(); // where it died

@@ -10,7 +10,7 @@
 //! 2. It has its full length and not one page of memory: it is sparse.
 //! 3. If `sealable` was false, no seal can ever be added.
 
-use super::fork::NotInherited;
+use super::fork::{without_fork, NotInherited};
 use super::{retry, Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode};
@@ -59,7 +59,9 @@ pub(crate) fn create_here(name: &CStr, len_bytes: u64, sealable: bool) -> Result
 
 /// Sees to it that a memory file that came from elsewhere is closed in forked children.
 pub(crate) fn keep_here(file: OwnedFd) -> Result<NotInherited> {
-    NotInherited::register(file).map_err(Error::when("keep a memory file"))
+    // Not while a fork is under way: the child's descriptors are copied before its memory, so it could find a
+    // number registered that it does not have.
+    without_fork(|| NotInherited::register(file)).map_err(Error::when("keep a memory file"))
 }
 
 /// The length of the file in bytes, holes included.

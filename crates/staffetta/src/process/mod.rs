@@ -11,6 +11,7 @@
 //! | `service` | the one thread per member that does all of this |
 //! | `pcb` | the shared record of one entity that can wait |
 //! | `wait` | spin, spin then park, park; the one sleep handshake |
+//! | `ready` | the ready list: PCBs that may run again |
 //! | `threads` | which PCB belongs to which thread |
 
 pub(crate) mod door;
@@ -19,6 +20,8 @@ pub(crate) mod name;
 pub(crate) mod passed;
 pub mod pcb;
 pub(crate) mod place;
+#[allow(dead_code)] // for tasks
+pub mod ready;
 pub(crate) mod service;
 #[cfg(test)]
 mod service_test;

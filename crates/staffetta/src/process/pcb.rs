@@ -69,3 +69,8 @@ impl<P: Platform> Default for Pcb<P> {
 }
 
 const _: () = assert!(size_of::<Pcb>() == 64);
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Pcb { wakes, pad, holder, rung_ns, next, reserved })]
+}

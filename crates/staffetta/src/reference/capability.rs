@@ -37,8 +37,10 @@ use crate::os::memfd::{self, Seals};
 pub const MAPPED_MAX: usize = 64;
 
 /// Words of a capability record.
-mod word {
+pub(super) mod word {
+    /// State word: the table above; the sequence is the incarnation.
     pub const HOLDER: usize = 0;
+    /// Bytes of its file.
     pub const BYTES: usize = 1;
 }
 

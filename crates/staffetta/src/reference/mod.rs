@@ -14,6 +14,8 @@
 //! This layer does not know what lies behind a reference.
 
 pub mod capability;
+#[cfg(test)]
+mod tests;
 
 use std::ptr::NonNull;
 
@@ -149,4 +151,18 @@ impl References {
             None => None,
         }
     }
+}
+
+#[cfg(test)]
+pub(crate) fn constants() -> [(&'static str, u64); 8] {
+    [
+        ("reference::OFFSET_BITS", u64::from(OFFSET_BITS)),
+        ("reference::WINDOW", WINDOW),
+        ("reference::CAPABILITIES", CAPABILITIES),
+        ("reference::Coinciding", u64::from(Method::Coinciding.code())),
+        ("reference::Distinct", u64::from(Method::Distinct.code())),
+        ("reference::Capability", u64::from(Method::Capability.code())),
+        ("capability::word::HOLDER", capability::word::HOLDER as u64),
+        ("capability::word::BYTES", capability::word::BYTES as u64),
+    ]
 }

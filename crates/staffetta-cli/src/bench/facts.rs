@@ -1,0 +1,180 @@
+//! `staffetta bench --facts`: figures that are no latencies.
+//!
+//! | fact | how it is measured |
+//! |---|---|
+//! | page faults in hand-overs of a parcel | `getrusage` of both processes around them, after prefault |
+//! | CPU of an idle receiver | its CPU time while it waits by the default policy and nothing comes |
+//! | CPU of each end, one message a millisecond | their CPU time while messages come at that pace |
+//! | memory of an empty domain | blocks of its file, as the kernel counts them |
+//! | time to join a domain | from the call to its return, median of some |
+//! | descriptors, threads | /proc/self, before and after |
+
+use super::channel::meet::{meet, unsent, Ends};
+use super::subject::Side;
+use crate::failure::Fault;
+use crate::machine::now_ns;
+use crate::raw::Usage;
+use crate::two::wire::Wire;
+use serde::{Deserialize, Serialize};
+use staffetta::{Addresses, Domain, Method, Parcel, Wait};
+use std::time::Duration;
+
+/// One figure.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fact {
+    /// What was measured.
+    pub fact: String,
+    /// The figure.
+    pub value: f64,
+    /// `faults`, `percent of a core`, `bytes`, `ns`, `descriptors`, `threads`.
+    pub unit: String,
+}
+
+fn fact(what: impl Into<String>, value: f64, unit: &str) -> Fact {
+    let value = (value * 1000.0).round() / 1000.0;
+    Fact { fact: what.into(), value, unit: unit.into() }
+}
+
+const HAND_OVERS: u64 = 1_000_000;
+const IDLE: Duration = Duration::from_secs(4);
+const PACED: u64 = 3_000;
+const PACE: Duration = Duration::from_millis(1);
+const JOINS: usize = 21;
+
+/// Both sides run this at the same time, each its own part.
+pub fn measure(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
+    let mut facts = of_domain(side, link)?;
+    facts.extend(faults(side, link)?);
+    facts.extend(idle(side, link)?);
+    facts.extend(paced(side, link)?);
+    Ok(facts)
+}
+
+/// What pong has found, told to ping.
+fn from_pong(side: Side, link: &Wire, own: f64) -> Result<f64, Fault> {
+    match side {
+        Side::Ping => link.recv(),
+        Side::Pong => link.send(&own).map(|()| own),
+    }
+}
+
+fn entries(of: &str) -> f64 {
+    std::fs::read_dir(of).map_or(0, Iterator::count) as f64
+}
+
+fn of_domain(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
+    if side == Side::Pong {
+        let name: String = link.recv()?;
+        let (files, threads) = (entries("/proc/self/fd"), entries("/proc/self/task"));
+        let mut took = Vec::new();
+        let mut held = (0.0, 0.0);
+        for _ in 0..JOINS {
+            let before = now_ns();
+            let domain = Domain::options().addresses(Addresses::Coinciding).join(&name)?;
+            took.push((now_ns() - before) as f64);
+            held = (entries("/proc/self/fd") - files, entries("/proc/self/task") - threads);
+            drop(domain);
+        }
+        link.send(&(super::stats::median(&took), held))?;
+        return Ok(Vec::new());
+    }
+    let files = entries("/proc/self/fd");
+    let name = format!("facts-{}", std::process::id());
+    let domain = Domain::options().create_new(&name)?;
+    let bytes = rustix::fs::fstat(domain.descriptor())?.st_blocks as f64 * 512.0;
+    let alone = entries("/proc/self/fd") - files;
+    link.send(&name)?;
+    let (join_ns, (with_peer, threads)): (f64, (f64, f64)) = link.recv()?;
+    Ok(vec![
+        fact("memory of an empty domain", bytes, "bytes"),
+        fact("time to join it", join_ns, "ns"),
+        fact("descriptors of its only member", alone, "descriptors"),
+        fact("descriptors of a member with one peer", with_peer, "descriptors"),
+        fact("threads added to a member", threads, "threads"),
+    ])
+}
+
+fn faults(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
+    const BYTES: usize = 1 << 20;
+    let domain = meet(side, link, Method::Coinciding, Wait::Spin)?;
+    let ends = Ends::<Parcel<[u8]>>::attach(side, &domain, |c| c.rendezvous())?;
+    let mut parcel = None;
+    if side == Side::Ping {
+        parcel = Some(domain.parcels(Method::Coinciding).zeroed::<[u8]>(BYTES)?);
+    }
+    let mut before = Usage::now();
+    for n in 0..HAND_OVERS / 2 + 100 {
+        // The first rounds bring this process's own code and stack into memory.
+        if n == 100 {
+            before = Usage::now();
+        }
+        if let Some(parcel) = parcel.take() {
+            if n == 0 {
+                parcel.prefault()?;
+            }
+            ends.out.send(parcel).map_err(unsent)?;
+        }
+        let mut back = ends.back.recv()?;
+        if n == 0 {
+            back.prefault()?;
+        }
+        back[0] = back[0].wrapping_add(1);
+        match side {
+            Side::Ping => parcel = Some(back),
+            Side::Pong => ends.out.send(back).map_err(unsent)?,
+        }
+    }
+    let own = Usage::now().since(before).page_faults as f64;
+    let theirs = from_pong(side, link, own)?;
+    Ok(vec![fact(
+        format!("page faults in {HAND_OVERS} hand-overs of 1 MiB, both processes"),
+        own + theirs,
+        "faults",
+    )])
+}
+
+fn cpu_percent(before: (Usage, u64)) -> f64 {
+    Usage::now().since(before.0).cpu_ns as f64 * 100.0 / (now_ns() - before.1) as f64
+}
+
+fn idle(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
+    let domain = meet(side, link, Method::Coinciding, Wait::default())?;
+    let ends = Ends::<u64>::attach(side, &domain, |c| c.rendezvous())?;
+    match side {
+        Side::Ping => {
+            ends.out.send(0).map_err(unsent)?;
+            std::thread::sleep(IDLE);
+            ends.out.send(1).map_err(unsent)?;
+        }
+        Side::Pong => drop(ends.back.recv()?),
+    }
+    let before = (Usage::now(), now_ns());
+    if side == Side::Pong {
+        ends.back.recv()?;
+    }
+    let percent = from_pong(side, link, cpu_percent(before))?;
+    let what = format!("CPU of a receiver that waits {} s, default policy", IDLE.as_secs());
+    Ok(vec![fact(what, percent, "percent of a core")])
+}
+
+fn paced(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
+    let domain = meet(side, link, Method::Coinciding, Wait::default())?;
+    let ends = Ends::<u64>::attach(side, &domain, |c| c.rendezvous())?;
+    let before = (Usage::now(), now_ns());
+    for number in 0..PACED {
+        match side {
+            Side::Ping => {
+                std::thread::sleep(PACE);
+                ends.out.send(number).map_err(unsent)?;
+            }
+            Side::Pong => drop(ends.back.recv()?),
+        }
+    }
+    let own = cpu_percent(before);
+    let theirs = from_pong(side, link, own)?;
+    let what = |end| format!("CPU of the {end}, one message a millisecond, default policy");
+    Ok(vec![
+        fact(what("sender"), own, "percent of a core"),
+        fact(what("receiver"), theirs, "percent of a core"),
+    ])
+}

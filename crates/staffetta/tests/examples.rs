@@ -1,0 +1,119 @@
+//! The examples run, end by themselves, and print what they say they print.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// An example that takes longer hangs: it is killed, and the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn program(name: &str) -> PathBuf {
+    // target/<profile>/deps/examples-<hash>: the examples are built beside it by `cargo test`.
+    let own = std::env::current_exe().expect("own path");
+    let profile = own.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
+    let path = profile.join("examples").join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build -p staffetta --examples`", path.display());
+    path
+}
+
+fn start(name: &str, arguments: &[&str]) -> Child {
+    let mut command = Command::new(program(name));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("start an example")
+}
+
+/// What it printed; it must end well, and in time.
+fn finish(name: &str, child: Child) -> String {
+    let (ended, end) = mpsc::channel::<()>();
+    let pid = child.id();
+    let watchdog = std::thread::spawn(move || {
+        if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+    });
+    let output = child.wait_with_output().expect("wait for an example");
+    drop(ended);
+    watchdog.join().expect("watchdog");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{text}\n{error}", output.status);
+    assert_eq!(error, "", "{name} complains");
+    text
+}
+
+fn run(name: &str) -> String {
+    finish(name, start(name, &[]))
+}
+
+#[test]
+fn hello_in_either_order() {
+    for order in [["hello_send", "hello_receive"], ["hello_receive", "hello_send"]] {
+        let domain = format!("example-{}-{}", order[0], std::process::id());
+        let first = start(order[0], &[&domain]);
+        std::thread::sleep(Duration::from_millis(100));
+        let second = start(order[1], &[&domain]);
+        let text = [finish(order[0], first), finish(order[1], second)].concat();
+        for n in 1..=5 {
+            assert!(text.contains(&format!("sent {n}\n")), "{text}");
+            assert!(text.contains(&format!("received {n}\n")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn launcher() {
+    let text = run("launcher");
+    for line in ["adder 0 adds 0 to 999", "adder 2 adds 2000 to 2999", "below 3000 is 4498500"] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn references() {
+    let text = run("references");
+    let part = |from: &str, to: &str| {
+        let rest = &text[text.find(from).expect(from)..];
+        let part = &rest[..rest.find(to).unwrap_or(rest.len())];
+        let address = |what: &str| {
+            let at = part.find(what).unwrap_or_else(|| panic!("{what} is missing: {text}")) + what.len();
+            part[at..].split([',', '\n']).next().expect("an address").to_owned()
+        };
+        (address("sent from "), address("received at "), part.to_owned())
+    };
+    let (sent, received, _) = part("coinciding:", "distinct:");
+    assert_eq!(sent, received, "{text}");
+    let (sent, received, _) = part("distinct:", "capability:");
+    assert_ne!(sent, received, "{text}");
+    let (_, _, capability) = part("capability:", "the end");
+    for line in ["in a mapping of its own", "released: its 8000 bytes", "acquired at 0x"] {
+        assert!(capability.contains(line), "{text}");
+    }
+    assert_eq!(text.matches("8000 sent, 0 copied").count(), 3, "{text}");
+}
+
+#[test]
+fn rendezvous_by_hand() {
+    let text = run("rendezvous_by_hand");
+    for line in [
+        "IDLE(0): nobody waits",
+        "OFFER(0): the sender waits with a message variable, asleep",
+        "WANT(1): the receiver waits with a target variable, asleep",
+        "IDLE(2): nobody waits",
+        "0 bytes by the sender, 800 by the receiver",
+        "800 bytes by the sender, 800 by the receiver",
+        "sender   | waited 1 times, woke its partner 1 times",
+        "receiver | waited 1 times, woke its partner 1 times",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn image() {
+    let text = run("image");
+    for n in 0..3 {
+        assert!(text.contains(&format!("frame {n}: 640 x 480, mean grey 127")), "{text}");
+    }
+    assert!(text.contains("921648 bytes sent, 0 copied"), "{text}");
+}
