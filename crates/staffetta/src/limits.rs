@@ -78,5 +78,5 @@ pub fn limits() -> Vec<Limit> {
 
 /// Measured by a test (`tests/limits.rs`), as is the next one.
 const DESCRIPTORS_ALONE: u64 = 7;
-/// A joiner has a few fewer of its own than who made the domain.
+/// A link and a pidfd; two links where both connected at once.
 const DESCRIPTORS_PER_PEER: u64 = 3;
