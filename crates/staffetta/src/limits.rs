@@ -78,5 +78,5 @@ pub fn limits() -> Vec<Limit> {
 
 /// Measured by a test (`tests/limits.rs`), as is the next one.
 const DESCRIPTORS_ALONE: u64 = 7;
-/// A link and a pidfd; two links where both connected at once.
+/// Its pidfd, and the ends of the sockets to it.
 const DESCRIPTORS_PER_PEER: u64 = 3;

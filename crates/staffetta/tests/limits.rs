@@ -21,8 +21,9 @@ fn roles() {
     };
     assert_eq!(role, "member");
     let domain = Domain::join(&arguments[0]).unwrap();
+    domain.sender::<u64>(&arguments[1]).unwrap().send(1).unwrap();
     // Until the test has looked.
-    let _ = domain.receiver::<u64>(&arguments[1]).unwrap().recv();
+    let _ = domain.receiver::<u64>(&arguments[2]).unwrap().recv();
 }
 
 /// Alone in its binary's process but for `roles`, which does nothing there.
@@ -38,14 +39,16 @@ fn descriptors_and_threads() {
     let alone = count();
     assert!(alone.0 - before.0 <= value("descriptors, alone"), "{} descriptors", alone.0 - before.0);
     const PEERS: usize = 3;
-    let peers: Vec<_> = (0..PEERS).map(|i| start("member", &[&name, &format!("done-{i}")])).collect();
+    let ends: Vec<_> = (0..PEERS).map(|n| (format!("here-{n}"), format!("done-{n}"))).collect();
+    let peers: Vec<_> = ends.iter().map(|(here, done)| start("member", &[&name, here, done])).collect();
+    for (here, _) in &ends {
+        domain.receiver::<u64>(here).unwrap().recv().unwrap();
+    }
+    let now = count();
     let most = value("descriptors, each peer");
-    for (i, peer) in peers.into_iter().enumerate() {
-        let done = domain.sender::<u64>(&format!("done-{i}")).unwrap();
-        let _ = done.send(1);
-        let now = count();
-        assert!(now.0 - alone.0 <= most * PEERS, "{} more for {PEERS} peers", now.0 - alone.0);
-        drop(done);
+    assert!(now.0 - alone.0 <= most * PEERS, "{} more for {PEERS} peers", now.0 - alone.0);
+    for ((_, done), peer) in ends.iter().zip(peers) {
+        domain.sender::<u64>(done).unwrap().send(1).unwrap();
         finish(peer);
     }
     assert!(value("threads added") >= 1 && alone.1 > before.1);
