@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::channel::builder::ChannelBuilder;
 use crate::error::{AllocateError, AttachError, DomainError};
@@ -228,18 +228,13 @@ impl DomainOptions {
         let site = Site::new(&self.place)?;
         let format = FORMAT_VERSION.into();
         let known_as = name.as_str().to_owned();
-        let deadline = Instant::now() + self.patience;
-        let domain = loop {
-            match door::open(&site, &name, wanted, format, self.patience)? {
-                door::Opened::Created(listener) => {
-                    break self.create_with(Entrance::created(site, name, listener, format))?;
-                }
-                // Who answered is about to leave: somebody else will, or nobody is there any more.
-                door::Opened::Joined(welcome) if welcome.payload.is_empty() && Instant::now() < deadline => {}
-                door::Opened::Joined(welcome) => {
-                    let (entrance, file, payload) = Entrance::joined(site, Some(name), welcome, format);
-                    break self.join_with(entrance, file, Some(&payload))?;
-                }
+        let domain = match door::open(&site, &name, wanted, format, self.patience)? {
+            door::Opened::Created(listener) => {
+                self.create_with(Entrance::created(site, name, listener, format))?
+            }
+            door::Opened::Joined(welcome) => {
+                let (entrance, file, payload) = Entrance::joined(site, Some(name), welcome, format);
+                self.join_with(entrance, file, Some(&payload))?
             }
         };
         opened.push(Opened {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use crate::error::{AcquireError, SendFailure};
 use crate::member::{give_slot_back, read_bytes, reserve_slot, write_bytes, Member};
-use crate::memory::header::process::LIVE;
+use crate::memory::header::process::{DEAD, LIVE};
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::word::Word;
 use crate::process::service::{PassError, Roster};
@@ -90,18 +90,15 @@ impl Roster for Table {
         }
     }
 
-    /// The payload names the slot that is reserved for the joiner. It is [`FULL`] if none is free, and empty if this member
-    /// is about to leave: the joiner then asks again.
-    fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
-        let payload = self.member.upgrade().map(|member| match reserve_slot(member.segment()) {
-            Some((slot, generation)) => {
-                let mut bytes = slot.to_le_bytes().to_vec();
-                bytes.extend(generation.to_le_bytes());
-                bytes
-            }
-            None => FULL.to_vec(),
+    /// The payload names the slot that is reserved for the joiner; it is empty if none is free.
+    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
+        let reserved = reserve_slot(self.member.upgrade()?.segment());
+        let payload = reserved.map(|(slot, generation)| {
+            let mut bytes = slot.to_le_bytes().to_vec();
+            bytes.extend(generation.to_le_bytes());
+            bytes
         });
-        (std::os::fd::AsFd::as_fd(&self.file), payload.unwrap_or_default())
+        Some((std::os::fd::AsFd::as_fd(&self.file), payload.unwrap_or_default()))
     }
 
     fn forsaken(&self, payload: &[u8]) {
@@ -110,9 +107,6 @@ impl Roster for Table {
         }
     }
 }
-
-/// A welcome to a domain whose process slots are all taken.
-const FULL: &[u8] = b"full";
 
 /// The slot and generation that a welcome reserves.
 pub(crate) fn reserved_slot(payload: &[u8]) -> Option<(u16, u64)> {
@@ -132,15 +126,22 @@ impl Member {
         (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
     }
 
-    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet. False: it is not.
+    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet, or be swept to the end.
+    /// False: it is not.
     pub(crate) fn sweep_if_dead(&self, slot: u16) -> bool {
-        let peer = self.peer(slot).filter(|_| slot != self.slot);
-        let Some((peer, service)) = peer.zip(self.service.get()) else {
+        if usize::from(slot) >= PROCESSES_MAX || slot == self.slot {
             return false;
+        }
+        let word = Word(self.segment().process(slot.into()).word.load(Acquire));
+        let who = Peer { slot, generation: word.sequence() };
+        let dead = match word.state() {
+            LIVE => self.service.get().is_some_and(|service| service.has_exited(who)),
+            DEAD => true,
+            // It was swept, or left, between two looks.
+            _ => return true,
         };
-        let dead = service.has_exited(peer);
         if dead {
-            self.sweep(peer.slot, peer.generation);
+            self.sweep(who.slot, who.generation);
         }
         dead
     }

@@ -90,8 +90,9 @@ pub(crate) trait Roster: Send + Sync {
     /// This member left in an orderly way. Called once, and then `died` is not.
     fn left(&self, who: Member);
 
-    /// What a joiner gets: the domain's memory, and at most [`wire::PAYLOAD_MAX`] bytes.
-    fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>);
+    /// What a joiner gets: the domain's memory, and at most [`wire::PAYLOAD_MAX`] bytes. None: this member is leaving,
+    /// and cannot let anybody in; the joiner knocks again.
+    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)>;
 
     /// Whoever got this payload went away without ever becoming a member: it died, or another
     /// member's welcome reached it first. What was reserved for it can be taken back.
@@ -715,7 +716,7 @@ impl Core {
 
     /// Lets somebody in; says what was promised to it, also if that could not be sent.
     fn send_welcome(&self, socket: &NotInherited) -> Result<Vec<u8>, (Errno, Vec<u8>)> {
-        let (memory, payload) = self.roster.welcome();
+        let (memory, payload) = self.roster.welcome().ok_or((Errno::SHUTDOWN, Vec::new()))?;
         debug_assert!(payload.len() <= wire::PAYLOAD_MAX, "a welcome has to fit");
         let message = encode::welcome(self.me, &payload);
         let descriptors = match &self.door {

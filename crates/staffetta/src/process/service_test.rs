@@ -125,8 +125,8 @@ impl Roster for Table {
         told.fetch_add(1, SeqCst);
     }
 
-    fn welcome(&self) -> (BorrowedFd<'_>, Vec<u8>) {
-        (self.memory.as_fd(), b"payload".to_vec())
+    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
+        Some((self.memory.as_fd(), b"payload".to_vec()))
     }
 
     fn forsaken(&self, payload: &[u8]) {
