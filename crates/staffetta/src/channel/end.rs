@@ -3,12 +3,14 @@
 //! E1. An `End` holds its side of the record: its end word says ATTACHED by our slot, taken by one
 //!     compare-exchange, so there is no second one anywhere; the protocols' "only sender" and "only receiver"
 //!     rest on it.
-//! E2. `Memory` is in a RefCell and an `End` is not Sync: one operation at a time.
+//! E2. `Memory` is made of cells and an `End` is not Sync: one operation at a time.
+//! E3. `record` lies in the window, which the `Member` keeps mapped.
 
 #![allow(unsafe_code)] // Calls the protocols, whose contract is E1 and E2.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +18,9 @@ use std::time::Instant;
 use super::attach::Found;
 use super::ground::EndGround;
 use super::record::{state, Record};
-use super::rendezvous::{Incoming, Memory, Outgoing, Party, Patience, Stop};
+use super::rendezvous::{
+    collect_small, deliver_now, want_now, Incoming, Memory, Outgoing, Party, Patience, Stop, Wanted,
+};
 use super::ring::{RingParty, Slots};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
@@ -31,11 +35,28 @@ use crate::process::wait::Wait;
 pub struct End {
     pub(crate) member: Arc<Member>,
     pub(crate) found: Found,
+    record: InWindow<Record>,
     is_sender: bool,
     held: Word,
-    memory: RefCell<Memory>,
+    memory: Memory,
+    /// A rendezvous that is not over: the fast paths apply.
+    quick: Cell<bool>,
     /// An unnamed channel is over when one end has left.
-    over: std::cell::Cell<bool>,
+    over: Cell<bool>,
+}
+
+/// Something in the window, of an end that keeps it mapped (E3).
+struct InWindow<T>(NonNull<T>);
+
+// SAFETY: it gives shared references only.
+unsafe impl<T: Sync> Send for InWindow<T> {}
+
+impl<T> InWindow<T> {
+    #[inline(always)]
+    fn get(&self) -> &T {
+        // SAFETY: E3.
+        unsafe { self.0.as_ref() }
+    }
 }
 
 impl End {
@@ -77,16 +98,19 @@ impl End {
         super::ground::wake(member, found.spec.method, peer.pcb_ref());
         Ok(End {
             member: member.clone(),
-            found,
+            record: InWindow(NonNull::from(record)),
             is_sender,
             held,
-            memory: RefCell::new(memory),
-            over: std::cell::Cell::new(false),
+            memory,
+            quick: Cell::new(found.spec.kind == Kind::Rendezvous),
+            over: Cell::new(false),
+            found,
         })
     }
 
+    #[inline(always)]
     pub(crate) fn record(&self) -> &Record {
-        self.member.segment().channel(self.found.index)
+        self.record.get()
     }
 
     pub(crate) fn spec(&self) -> &Spec {
@@ -97,6 +121,7 @@ impl End {
         Word(self.record().state.load(Relaxed)).state() == state::UNNAMED
     }
 
+    #[inline(always)]
     pub(crate) fn tally(&self) -> &Tally {
         let record = self.record();
         if self.is_sender {
@@ -106,16 +131,17 @@ impl End {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn peer(&self) -> Word {
         sides(self.record(), self.is_sender).1.end()
     }
 
     pub(crate) fn wait_policy(&self) -> Wait {
-        self.memory.borrow().wait
+        self.memory.wait.get()
     }
 
     pub(crate) fn set_wait(&self, wait: Wait) {
-        self.memory.borrow_mut().wait = wait;
+        self.memory.wait.set(wait);
     }
 
     fn check_over(&self) -> Result<(), Stop> {
@@ -128,59 +154,67 @@ impl End {
     fn note_over(&self, stop: Stop) -> Stop {
         if matches!(stop, Stop::Gone(_)) && self.is_unnamed() {
             self.over.set(true);
+            self.quick.set(false);
         }
         stop
     }
 
     /// # Safety
     /// `message` describes readable bytes, as `Party::send` asks.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn send(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
+        let quick = self.quick.get() && self.memory.is_known(self.peer());
+        // SAFETY: E1, E2; the bytes are the caller's promise.
+        if quick && unsafe { deliver_now(&self.record().line, &self.record().sender_tally, message) } {
+            self.record().sender_tally.message(message.length());
+            return Ok(());
+        }
+        // SAFETY: passed on.
+        unsafe { self.send_slowly(message, patience) }
+    }
+
+    /// # Safety
+    /// As `send`.
+    #[inline(never)]
+    unsafe fn send_slowly(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
         self.check_over()?;
-        let record = self.record();
-        let ground =
-            EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
-        let memory = &mut *self.memory.borrow_mut();
-        let (me, peer) = sides(record, self.is_sender);
-        let tally = &record.sender_tally;
+        let ground = self.ground();
         let sent = if self.found.spec.kind == Kind::Rendezvous {
-            let mut party = Party { line: &record.line, me, peer, ground: &ground, tally, memory };
             // SAFETY: E1, E2; the bytes are the caller's promise.
-            unsafe { party.send(message, patience) }
+            unsafe { self.party(&ground).send(message, patience) }
         } else {
             // SAFETY: as above.
-            unsafe { self.send_basic(record, &ground, memory, message, patience) }
+            unsafe { self.send_basic(&ground, message, patience) }
         };
         match sent {
             Ok(()) => {
-                tally.message(message.length());
+                self.tally().message(message.length());
                 Ok(())
             }
             Err(stop) => Err(self.note_over(stop)),
         }
     }
 
+    fn ground(&self) -> EndGround<'_> {
+        EndGround { member: &self.member, method: self.found.spec.method, sender: &self.record().sender }
+    }
+
+    fn party<'e>(&'e self, ground: &'e EndGround<'e>) -> Party<'e, Native, EndGround<'e>> {
+        let record = self.record();
+        let (me, peer) = sides(record, self.is_sender);
+        let (line, tally, memory) = (&record.line, self.tally(), &self.memory);
+        Party { line, me, peer, ground, tally, memory }
+    }
+
     /// # Safety
     /// As `send`.
     unsafe fn send_basic(
         &self,
-        record: &Record,
         ground: &EndGround<'_>,
-        memory: &mut Memory,
         message: Outgoing,
         patience: Patience,
     ) -> Result<(), Stop> {
-        let (me, peer) = sides(record, self.is_sender);
-        let spec = &self.found.spec;
-        let mut party = RingParty {
-            slots: slots(&self.member, record, spec).ok_or(Stop::Corrupt)?,
-            place: &record.tail,
-            me,
-            peer,
-            ground,
-            tally: &record.sender_tally,
-            memory,
-        };
+        let mut party = self.ring_party(ground)?;
         let words;
         let (bytes, length, counts) = match message {
             Outgoing::Parcel(parcel) => {
@@ -193,32 +227,81 @@ impl End {
         unsafe { party.send(bytes, length, patience, counts) }
     }
 
+    fn ring_party<'e>(
+        &'e self,
+        ground: &'e EndGround<'e>,
+    ) -> Result<RingParty<'e, Native, EndGround<'e>>, Stop> {
+        let record = self.record();
+        let (me, peer) = sides(record, self.is_sender);
+        Ok(RingParty {
+            slots: slots(&self.member, record, &self.found.spec).ok_or(Stop::Corrupt)?,
+            place: if self.is_sender { &record.tail } else { &record.head },
+            me,
+            peer,
+            ground,
+            tally: self.tally(),
+            memory: &self.memory,
+        })
+    }
+
     /// # Safety
     /// `target` describes writable bytes, as `Party::receive` asks.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+        let small = matches!(target, Incoming::Cell { .. } | Incoming::Parcel(_));
+        let quick = small && self.quick.get() && self.memory.is_known(self.peer());
+        if let (true, Patience::Until(deadline)) = (quick, patience) {
+            let (line, tally) = (&self.record().line, &self.record().receiver_tally);
+            match want_now(line, tally, &self.memory) {
+                Wanted::Given(s) => {
+                    // SAFETY: E1, E2; our WANT(s) was delivered; the target is the caller's promise.
+                    let length = unsafe { collect_small(line, tally, s, target) };
+                    self.count_received(target, length);
+                    return Ok(length);
+                }
+                // SAFETY: passed on.
+                Wanted::Waiting(s) => return unsafe { self.receive_wanted(s, target, deadline) },
+                Wanted::Not => {}
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.receive_slowly(target, patience) }
+    }
+
+    /// Of a parcel's length more is known later.
+    #[inline(always)]
+    fn count_received(&self, target: Incoming, length: usize) {
+        if !matches!(target, Incoming::Parcel(_)) {
+            self.tally().message(length);
+        }
+    }
+
+    /// # Safety
+    /// As `receive`; WANT(s) stands.
+    #[inline(never)]
+    unsafe fn receive_wanted(
+        &self,
+        s: u64,
+        target: Incoming,
+        deadline: Option<Instant>,
+    ) -> Result<usize, Stop> {
+        let ground = self.ground();
+        // SAFETY: E1, E2; the target is the caller's promise.
+        let length = unsafe { self.party(&ground).receive_wanted(s, target, deadline) };
+        length.inspect(|&length| self.count_received(target, length)).map_err(|stop| self.note_over(stop))
+    }
+
+    /// # Safety
+    /// As `receive`.
+    #[inline(never)]
+    unsafe fn receive_slowly(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
         self.check_over()?;
-        let record = self.record();
-        let ground =
-            EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
-        let memory = &mut *self.memory.borrow_mut();
-        let (me, peer) = sides(record, self.is_sender);
-        let tally = &record.receiver_tally;
+        let ground = self.ground();
         let received = if self.found.spec.kind == Kind::Rendezvous {
-            let mut party = Party { line: &record.line, me, peer, ground: &ground, tally, memory };
             // SAFETY: E1, E2; the target is the caller's promise.
-            unsafe { party.receive(target, patience) }
+            unsafe { self.party(&ground).receive(target, patience) }
         } else {
-            let spec = &self.found.spec;
-            let mut party = RingParty {
-                slots: slots(&self.member, record, spec).ok_or(Stop::Corrupt)?,
-                place: &record.head,
-                me,
-                peer,
-                ground: &ground,
-                tally,
-                memory,
-            };
+            let mut party = self.ring_party(&ground)?;
             let (bytes, capacity, counts) = match target {
                 Incoming::Parcel(words) => (words.cast(), size_of_val(&[0_u64; 3]), false),
                 other => (other.bytes(), other.capacity(), true),
@@ -226,15 +309,7 @@ impl End {
             // SAFETY: as above.
             unsafe { party.receive(bytes, capacity, patience, counts) }
         };
-        match received {
-            Ok(length) => {
-                if !matches!(target, Incoming::Parcel(_)) {
-                    tally.message(length);
-                }
-                Ok(length)
-            }
-            Err(stop) => Err(self.note_over(stop)),
-        }
+        received.inspect(|&length| self.count_received(target, length)).map_err(|stop| self.note_over(stop))
     }
 
     /// `try_*`: nothing happened; why?
@@ -288,9 +363,7 @@ impl End {
         self.check_over()?;
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
-        let ground =
-            EndGround { member: &self.member, method: self.found.spec.method, sender: &record.sender };
-        let memory = &mut *self.memory.borrow_mut();
+        let (ground, memory) = (self.ground(), &self.memory);
         let now = peer.end();
         if memory.lost_partner(now) && now.state() != ATTACHED {
             return Err(self.note_over(Stop::Gone(now)));

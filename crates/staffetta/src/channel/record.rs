@@ -1,9 +1,9 @@
 //! A channel's record in the domain: the descriptor, both sides, counters, and what the channel is.
 //!
 //! ```text
-//!    0  line: state word and cells              128  sender's side     192  sender's counters
-//!   64  (its pair line: left empty)             256  receiver's side   320  receiver's counters
-//!  384  head | 448 tail of a basic channel's ring
+//!    0  line: state word and cells            128  sender's side     192  receiver's side
+//!   64  (its pair: left empty)                256  sender's counters 320  tail of a basic channel's ring
+//!                                             384  receiver's counters 448 head of a basic channel's ring
 //!  512  what the channel is: fixed before the record is published
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! C2. `line` and the ring words follow line.rs and ring.rs; each `Side` and tally its own file.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::line::Line;
 use super::side::Side;
@@ -28,18 +29,18 @@ pub struct Record {
     line_pair: [u64; 8],
     /// The sender's side.
     pub sender: Side,
-    /// The sender's counters.
-    pub sender_tally: Tally,
     /// The receiver's side.
     pub receiver: Side,
-    /// The receiver's counters.
+    /// The sender's counters. Processors fetch lines in pairs: this one and the next are written by the sender alone.
+    pub sender_tally: Tally,
+    /// Basic channel: the sender's next slot.
+    pub tail: AtomicU64,
+    tail_pad: [u64; 7],
+    /// The receiver's counters. This line and the next are written by the receiver alone.
     pub receiver_tally: Tally,
     /// Basic channel: the receiver's next slot.
     pub head: AtomicU64,
     head_pad: [u64; 7],
-    /// Basic channel: the sender's next slot.
-    pub tail: AtomicU64,
-    tail_pad: [u64; 7],
     /// State word of the record: FREE, BUILDING, NAMED, UNNAMED.
     pub state: AtomicU64,
     /// Next record of the same name bucket: index + 1.
@@ -77,19 +78,15 @@ pub mod state {
 
 const _: () = assert!(size_of::<Record>() == crate::memory::map::CHANNEL_BYTES as usize);
 const _: () = assert!(std::mem::offset_of!(Record, sender) == 128);
-const _: () = assert!(std::mem::offset_of!(Record, receiver) == 256);
-const _: () = assert!(std::mem::offset_of!(Record, head) == 384);
+const _: () = assert!(std::mem::offset_of!(Record, sender_tally) == 256);
+const _: () = assert!(std::mem::offset_of!(Record, receiver_tally) == 384);
 const _: () = assert!(std::mem::offset_of!(Record, state) == 512);
 
 impl Record {
     /// The name, as far as it is UTF-8.
     pub fn name(&self) -> String {
-        let words: Vec<u8> = self
-            .name
-            .iter()
-            .flat_map(|w| w.load(std::sync::atomic::Ordering::Relaxed).to_le_bytes())
-            .collect();
-        let len = self.name_len.load(std::sync::atomic::Ordering::Relaxed).min(NAME_BYTES_MAX as u64);
+        let words: Vec<u8> = self.name.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect();
+        let len = self.name_len.load(Relaxed).min(NAME_BYTES_MAX as u64);
         String::from_utf8_lossy(&words[..len as usize]).into_owned()
     }
 }
@@ -100,13 +97,13 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         line,
         line_pair,
         sender,
-        sender_tally,
         receiver,
+        sender_tally,
+        tail,
+        tail_pad,
         receiver_tally,
         head,
         head_pad,
-        tail,
-        tail_pad,
         state,
         next,
         kind,

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code)] // Message bytes are raw memory: each copy says which invariant of line.rs allows it.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use super::line::{brings, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT};
@@ -163,37 +164,143 @@ pub struct Party<'c, P: Platform, G: Ground<P>> {
     /// Counters of this side.
     pub tally: &'c Tally<P>,
     /// What this side remembers from call to call.
-    pub memory: &'c mut Memory,
+    pub memory: &'c Memory,
 }
 
 /// What a side remembers between two calls.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Memory {
-    /// The state word expected at the next arrival: a guess that saves a cache miss.
-    pub expect: Word,
+    /// The state word that a receiver expects at its next arrival: a guess that saves a cache miss.
+    pub expect: Cell<Word>,
     /// The partner's end word, as last accounted for.
-    pub peer: Word,
+    pub peer: Cell<Word>,
     /// Waiting policy.
-    pub wait: Wait,
+    pub wait: Cell<Wait>,
     /// Its learning.
-    pub spinner: Spinner,
+    pub spinner: Cell<Spinner>,
 }
 
 impl Memory {
     /// Of a side that has just attached.
     pub fn new<P: Platform>(line: &Line<P>, peer: &Side<P>, wait: Wait) -> Memory {
-        Memory { expect: line.word().awake(), peer: peer.end().awake(), wait, spinner: Spinner::default() }
+        Memory {
+            expect: Cell::new(line.word().awake()),
+            peer: Cell::new(peer.end().awake()),
+            wait: Cell::new(wait),
+            spinner: Cell::default(),
+        }
+    }
+
+    /// Is the partner's end as it was last accounted for?
+    #[inline(always)]
+    pub fn is_known(&self, end: Word) -> bool {
+        end.awake() == self.peer.get()
     }
 
     /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time
     /// that it is said. One that came and went between two looks counts: it may have sent something.
-    pub fn lost_partner(&mut self, now: Word) -> bool {
+    pub fn lost_partner(&self, now: Word) -> bool {
         let now = now.awake();
-        if now == self.peer {
-            return false;
+        let before = self.peer.replace(now);
+        now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
+    }
+}
+
+/// The fast path of `send`: the receiver waits, and the message fits the cell. True: delivered. It only does what the full
+/// walk would do.
+///
+/// # Safety
+/// As `Party::send`.
+#[inline(always)]
+pub unsafe fn deliver_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, message: Outgoing) -> bool {
+    let now = line.word();
+    let s = now.sequence();
+    if now != Word::new(WANT, brings::CELL, s) || !message.is_small() {
+        return false;
+    }
+    // SAFETY: we are the sender and have not delivered `s` (L1).
+    unsafe { fill_small(line, tally, s, message) };
+    line.deliver(now).is_ok()
+}
+
+/// How far the fast path of `receive` came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The message of this rendezvous is in its cell.
+    Given(u64),
+    /// WANT of this rendezvous stands, and nobody came yet.
+    Waiting(u64),
+    /// Somebody is here already, or not all is as expected.
+    Not,
+}
+
+/// The fast path of `receive`, for messages that fit a cell: nobody is here, as expected; wait a little.
+#[inline(always)]
+pub fn want_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, memory: &Memory) -> Wanted {
+    let expect = memory.expect.get();
+    let s = expect.sequence();
+    if expect.state() != IDLE || line.want(s, brings::CELL).is_err() {
+        return Wanted::Not;
+    }
+    if memory.wait.get() != Wait::Park {
+        for step in 0..P::eager_steps() {
+            if line.word().sequence() == s + 1 {
+                memory.expect.set(Word::new(IDLE, 0, s + 1));
+                tally.waited(&Waited { spins: step, parks: 0 });
+                return Wanted::Given(s);
+            }
+            P::relax_briefly(step);
         }
-        let before = std::mem::replace(&mut self.peer, now);
-        before.state() == ATTACHED || now.state() != ATTACHED
+    }
+    Wanted::Waiting(s)
+}
+
+/// Takes a message that fits a cell.
+///
+/// # Safety
+/// By the receiver of rendezvous `s`, which ended; `target` is a cell's or a parcel's, as in `Party::receive`.
+#[inline(always)]
+pub unsafe fn collect_small<P: Platform>(
+    line: &Line<P>,
+    tally: &Tally<P>,
+    s: u64,
+    target: Incoming,
+) -> usize {
+    match target {
+        Incoming::Cell { bytes, length }
+        | Incoming::Variable { bytes, capacity: length, small: true, .. } => {
+            // SAFETY: passed on; a small message is exactly `length` <= INLINE_BYTES.
+            unsafe { line.read_cell(s, |cell| tally.copy(cell.cast(), bytes, length)) };
+            length
+        }
+        Incoming::Parcel(words) => {
+            // SAFETY: passed on.
+            unsafe { *words = line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+            0
+        }
+        Incoming::Private { .. } | Incoming::Variable { .. } => 0,
+    }
+}
+
+/// Writes the cell of `s`, if the message fits one.
+///
+/// # Safety
+/// As `Line::write_cell`; `message` as in `Party::send`.
+#[inline(always)]
+unsafe fn fill_small<P: Platform>(line: &Line<P>, tally: &Tally<P>, s: u64, message: Outgoing) -> bool {
+    match message {
+        Outgoing::Cell { bytes, length } => {
+            debug_assert!(length <= INLINE_BYTES);
+            // SAFETY: passed on; at most INLINE_BYTES.
+            unsafe { line.write_cell(s, |cell| tally.copy(bytes, cell.cast(), length)) };
+            true
+        }
+        Outgoing::Parcel(words) => {
+            // SAFETY: passed on.
+            unsafe { line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
+            true
+        }
+        Outgoing::Private { .. } | Outgoing::Variable { .. } => false,
     }
 }
 
@@ -207,45 +314,33 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     pub unsafe fn send(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
         // A partner that left since the last call is reported once, before anything is offered.
         let end = self.peer.end();
-        if end.awake() != self.memory.peer && self.partner_changed(end) {
+        if !self.memory.is_known(end) && self.partner_changed(end) {
             return Err(Stop::Gone(end));
         }
-        // The fast path: the message fits a cell. It only ever does what the full walk would do.
-        let now = self.memory.expect;
-        let mut filled = None;
-        if now.state() == WANT && now.slot() == brings::CELL {
-            let s = now.sequence();
-            // SAFETY: we are the sender and have not delivered `s` (L1).
-            if unsafe { self.fill_small(s, message) } {
-                if self.line.deliver(now).is_ok() {
-                    self.memory.expect = Word::new(WANT, brings::CELL, s + 1);
-                    return Ok(());
-                }
-                filled = Some(brings::CELL);
-            }
+        // SAFETY: passed on.
+        if unsafe { deliver_now(self.line, self.tally, message) } {
+            return Ok(());
         }
         // SAFETY: passed on.
-        unsafe { self.send_walk(message, patience, filled) }
+        unsafe { self.send_walk(self.line.word(), message, patience) }
     }
 
-    /// `filled`: what the cell brings already. It stays good whatever the word does meanwhile: without the sender the
-    /// sequence changes by two only, so the cell is the same (L2).
-    ///
     /// # Safety
     /// As `send`.
-    unsafe fn send_walk(
-        &mut self,
-        message: Outgoing,
-        patience: Patience,
-        mut filled: Option<u16>,
-    ) -> Result<(), Stop> {
-        let mut now = self.line.word();
+    unsafe fn send_walk(&mut self, now: Word, message: Outgoing, patience: Patience) -> Result<(), Stop> {
+        let mut now = now;
+        // What the cell brings already. It stays good whatever the word does meanwhile: without the sender the
+        // sequence changes by two only, so the cell is the same (L2).
+        let mut filled = None;
+        let mut eager = if self.memory.wait.get() == Wait::Park { 0 } else { P::eager_steps() };
         loop {
             let s = now.sequence();
             match now.state() {
-                IDLE if matches!(patience, Patience::Try) => {
-                    self.memory.expect = now;
-                    return Err(Stop::WouldBlock);
+                IDLE if matches!(patience, Patience::Try) => return Err(Stop::WouldBlock),
+                // To deliver is cheaper than to offer: a short look whether the receiver comes.
+                IDLE if eager != 0 => {
+                    now = self.look_for_change(now, eager);
+                    eager = 0;
                 }
                 IDLE => {
                     let what = match filled {
@@ -305,7 +400,6 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     match self.line.deliver(now) {
                         Ok(()) => {
                             self.wake_if(now.is_parked());
-                            self.memory.expect = Word::new(WANT, brings::CELL, s + 1);
                             return Ok(());
                         }
                         Err(found) => now = found,
@@ -317,13 +411,27 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         }
     }
 
+    /// Looks for up to `steps` steps whether the word changes; gives the word now.
+    fn look_for_change(&self, seen: Word, steps: u64) -> Word {
+        for step in 0..steps {
+            let now = self.line.word();
+            if now != seen {
+                self.tally.spun(step);
+                return now;
+            }
+            P::relax(step);
+        }
+        self.tally.spun(steps);
+        seen
+    }
+
     /// Writes the cell of `s`; says what an OFFER of it brings.
     ///
     /// # Safety
     /// As `Line::write_cell`; `message` as in `send`.
     unsafe fn fill_cell(&self, s: u64, message: Outgoing) -> Result<u16, Stop> {
         // SAFETY: passed on.
-        if unsafe { self.fill_small(s, message) } {
+        if unsafe { fill_small(self.line, self.tally, s, message) } {
             return Ok(brings::CELL);
         }
         let (reference, length, what) = match message {
@@ -340,28 +448,6 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         // SAFETY: passed on; a cell is as large as a `Reference3`.
         unsafe { self.line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
         Ok(what)
-    }
-
-    /// Writes the cell of `s` if the message fits one.
-    ///
-    /// # Safety
-    /// As `Line::write_cell`; `message` as in `send`.
-    #[inline(always)]
-    unsafe fn fill_small(&self, s: u64, message: Outgoing) -> bool {
-        match message {
-            Outgoing::Cell { bytes, length } => {
-                debug_assert!(length <= INLINE_BYTES);
-                // SAFETY: passed on; at most INLINE_BYTES.
-                unsafe { self.line.write_cell(s, |cell| self.tally.copy(bytes, cell.cast(), length)) };
-                true
-            }
-            Outgoing::Parcel(words) => {
-                // SAFETY: passed on.
-                unsafe { self.line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
-                true
-            }
-            Outgoing::Private { .. } | Outgoing::Variable { .. } => false,
-        }
     }
 
     /// Copies into the receiver's variable. None: the receiver had given up.
@@ -384,7 +470,6 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         match self.line.finish(giving, || self.ground.adopt(to)) {
             Finished::Done { wake } => {
                 self.wake_if(wake);
-                self.memory.expect = Word::new(WANT, brings::VARIABLE, giving.sequence() + 1);
                 Some(Ok(()))
             }
             Finished::Abandoned { wake } => {
@@ -423,21 +508,35 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     #[inline]
     pub unsafe fn receive(&mut self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
         let end = self.peer.end();
-        if end.awake() != self.memory.peer && self.partner_changed(end) {
+        if !self.memory.is_known(end) && self.partner_changed(end) {
             return Err(Stop::Gone(end));
         }
-        let expect = self.memory.expect;
-        // The fast path, mirror image of the sender's: guess, and do what the walk would do.
         if let (Incoming::Cell { .. } | Incoming::Parcel(_), Patience::Until(deadline)) = (target, patience) {
-            let s = expect.sequence();
-            if expect.state() == IDLE && self.line.want(s, brings::CELL).is_ok() {
-                self.await_end(s, deadline, target.capacity(), false)?;
-                // SAFETY: rendezvous `s` ended and we are its receiver (L2).
-                return unsafe { self.collect(s, target) };
+            match want_now(self.line, self.tally, self.memory) {
+                // SAFETY: our WANT(s) was delivered.
+                Wanted::Given(s) => return Ok(unsafe { collect_small(self.line, self.tally, s, target) }),
+                // SAFETY: passed on.
+                Wanted::Waiting(s) => return unsafe { self.receive_wanted(s, target, deadline) },
+                Wanted::Not => {}
             }
         }
         // SAFETY: passed on.
         unsafe { self.receive_walk(target, patience) }
+    }
+
+    /// Goes on where `want_now` left off.
+    ///
+    /// # Safety
+    /// As `receive`; WANT(s) stands, for a message that fits a cell.
+    pub unsafe fn receive_wanted(
+        &mut self,
+        s: u64,
+        target: Incoming,
+        deadline: Option<Instant>,
+    ) -> Result<usize, Stop> {
+        self.await_end(s, deadline, target.capacity(), false)?;
+        // SAFETY: our WANT(s) was delivered.
+        Ok(unsafe { collect_small(self.line, self.tally, s, target) })
     }
 
     /// # Safety
@@ -448,7 +547,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             let s = now.sequence();
             match now.state() {
                 IDLE if matches!(patience, Patience::Try) => {
-                    self.memory.expect = now;
+                    self.memory.expect.set(now);
                     return Err(Stop::WouldBlock);
                 }
                 IDLE => {
@@ -470,7 +569,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                                 // The sender copied, and left the length in its note.
                                 return Ok(self.peer.note().min(target.capacity() as u64) as usize);
                             }
-                            // SAFETY: `s` ended and we are its receiver.
+                            // SAFETY: our WANT(s) was delivered.
                             return unsafe { self.collect(s, target) };
                         }
                         Err(found) => now = found,
@@ -496,8 +595,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 OFFER => match self.line.take(now) {
                     Ok(()) => {
                         self.wake_if(now.is_parked());
-                        self.memory.expect = Word::new(IDLE, 0, s + 1);
-                        // SAFETY: `s` ended and we are its receiver.
+                        self.memory.expect.set(Word::new(IDLE, 0, s + 1));
+                        // SAFETY: we took the offer of `s`.
                         return unsafe { self.collect(s, target) };
                     }
                     Err(found) => now = found,
@@ -511,22 +610,14 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ///
     /// # Safety
     /// As `Line::read_cell`.
-    #[inline]
     unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
         match target {
-            Incoming::Cell { bytes, length }
-            | Incoming::Variable { bytes, capacity: length, small: true, .. } => {
-                // SAFETY: passed on; a small message is exactly `length` <= INLINE_BYTES.
-                unsafe { self.line.read_cell(s, |cell| self.tally.copy(cell.cast(), bytes, length)) };
-                Ok(length)
-            }
-            Incoming::Parcel(words) => {
+            Incoming::Cell { .. } | Incoming::Parcel(_) | Incoming::Variable { small: true, .. } => {
                 // SAFETY: passed on.
-                unsafe { *words = self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
-                Ok(0)
+                Ok(unsafe { collect_small(self.line, self.tally, s, target) })
             }
             Incoming::Private { bytes, capacity, .. } | Incoming::Variable { bytes, capacity, .. } => {
-                // SAFETY: passed on.
+                // SAFETY: passed on; the sender of a message that is not small wrote all three words.
                 let (from, length) = unsafe { self.referred(s) }?;
                 if length > capacity {
                     return Err(Stop::TooLong { length: length as u64, capacity: capacity as u64 });
@@ -558,7 +649,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         match self.line.finish(taking, || ()) {
             Finished::Done { wake } => {
                 self.wake_if(wake);
-                self.memory.expect = Word::new(IDLE, 0, s + 1);
+                self.memory.expect.set(Word::new(IDLE, 0, s + 1));
                 // SAFETY: `s` ended and we are its receiver: cell and staging block are stable (L2).
                 Some(unsafe { self.collect(s, target) })
             }
@@ -608,7 +699,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             }
             Finished::Lost => return Err(Stop::Corrupt),
         }
-        self.memory.expect = Word::new(IDLE, 0, taking.sequence() + 1);
+        self.memory.expect.set(Word::new(IDLE, 0, taking.sequence() + 1));
         Ok(length)
     }
 
@@ -624,10 +715,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let mut waited = Waited::default();
         let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
         // A loss that this call does not report is the next call's to report.
-        let known = self.memory.peer;
+        let known = self.memory.peer.get();
         let end = loop {
-            let memory = &mut *self.memory;
-            let (policy, mut spinner) = (memory.wait, memory.spinner.clone());
+            let memory = self.memory;
+            let (policy, mut spinner) = (memory.wait.get(), memory.spinner.get());
             let mut lost = None;
             let woken = wait(
                 policy,
@@ -651,7 +742,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     line.announce(s)
                 },
             );
-            self.memory.spinner = spinner;
+            self.memory.spinner.set(spinner);
             let stop = match (&woken, lost) {
                 (Woken::Ready(now), None) => break *now,
                 (_, Some(end)) => Stop::Gone(end),
@@ -660,9 +751,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             match line.withdraw(s) {
                 Withdrawn::Ended(now) => break now,
                 Withdrawn::Yes => {
-                    self.memory.expect = Word::new(IDLE, 0, s + 2);
+                    self.memory.expect.set(Word::new(IDLE, 0, s + 2));
                     if stop == Stop::TimedOut {
-                        self.memory.peer = known;
+                        self.memory.peer.set(known);
                     }
                     self.tally.waited(&waited);
                     return Err(stop);
@@ -671,8 +762,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 Withdrawn::Copying(_) if stop != Stop::TimedOut => continue,
                 Withdrawn::Copying(_) => match line.abandon(s) {
                     Ok(what) => {
-                        self.memory.expect = Word::new(IDLE, 0, s);
-                        self.memory.peer = known;
+                        self.memory.expect.set(Word::new(IDLE, 0, s));
+                        self.memory.peer.set(known);
                         self.tally.waited(&waited);
                         return Err(match what {
                             brings::LOOKING => Stop::TimedOut,
@@ -688,11 +779,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 },
             }
         };
-        self.memory.peer = known;
+        self.memory.peer.set(known);
         self.tally.waited(&waited);
         let here = end.sequence();
         // The usual next thing: the same side is first again.
-        self.memory.expect = Word::new(IDLE, 0, here.max(s + 1));
+        self.memory.expect.set(Word::new(IDLE, 0, here.max(s + 1)));
         // L3. The partner may have come again, and withdrawn, before we looked: that adds two each time.
         if here.wrapping_sub(s) % 2 == 1 {
             return Ok(());
@@ -714,10 +805,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         };
         let mut waited = Waited::default();
         let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
-        let known = self.memory.peer;
+        let known = self.memory.peer.get();
+        let mut spinner = self.memory.spinner.get();
         let woken = wait(
-            self.memory.wait,
-            &mut self.memory.spinner,
+            self.memory.wait.get(),
+            &mut spinner,
             deadline,
             &mut waited,
             || ground.own_pcb(),
@@ -731,6 +823,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 now.awake() == seen.awake() && line.announce_on(now)
             },
         );
+        self.memory.spinner.set(spinner);
         self.tally.waited(&waited);
         match woken {
             Woken::Ready(now) => {
@@ -759,6 +852,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
 }
 
 impl Outgoing {
+    /// Does it fit a cell?
+    fn is_small(&self) -> bool {
+        matches!(self, Outgoing::Cell { .. } | Outgoing::Parcel(_))
+    }
+
     /// As the name says; a parcel has its message's length and no bytes to copy.
     pub(crate) fn length(&self) -> usize {
         match *self {
@@ -820,14 +918,15 @@ pub fn await_attach<P: Platform, G: Ground<P>>(
     peer: &Side<P>,
     me: &Side<P>,
     ground: &G,
-    memory: &mut Memory,
+    memory: &Memory,
     tally: &Tally<P>,
     deadline: Option<Instant>,
 ) -> Result<Word, Stop> {
     let mut waited = Waited::default();
+    let mut spinner = memory.spinner.get();
     let woken = wait(
-        memory.wait,
-        &mut memory.spinner,
+        memory.wait.get(),
+        &mut spinner,
         deadline,
         &mut waited,
         || ground.own_pcb(),
@@ -837,6 +936,7 @@ pub fn await_attach<P: Platform, G: Ground<P>>(
             peer.announce()
         },
     );
+    memory.spinner.set(spinner);
     tally.waited(&waited);
     match woken {
         Woken::Ready(end) => {

@@ -86,7 +86,7 @@ pub struct RingParty<'c, P: Platform, G: Ground<P>> {
     /// Counters of this side.
     pub tally: &'c Tally<P>,
     /// What this side remembers.
-    pub memory: &'c mut Memory,
+    pub memory: &'c Memory,
 }
 
 /// From `from` (with or without P) to `state`, next sequence. Some(whoever waited for this change sleeps), or None if
@@ -271,7 +271,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         self.place.store(place + 1, Relaxed);
         self.wake_if(asleep);
         // Full? Then our last message waits with us.
-        let known = self.memory.peer;
+        let known = self.memory.peer.get();
         match self.await_slot(place + 1, EMPTY, deadline) {
             Ok(_) => Ok(()),
             Err(stop) => {
@@ -285,7 +285,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                     }
                     None => {
                         // It was taken; a loss is the next call's to report.
-                        self.memory.peer = known;
+                        self.memory.peer.set(known);
                         Ok(())
                     }
                 }
@@ -346,8 +346,8 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         }
         let mut waited = Waited::default();
         let (me, peer, ground) = (self.me, self.peer, self.ground);
-        let memory = &mut *self.memory;
-        let (policy, mut spinner) = (memory.wait, memory.spinner.clone());
+        let memory = self.memory;
+        let (policy, mut spinner) = (memory.wait.get(), memory.spinner.get());
         let woken = wait(
             policy,
             &mut spinner,
@@ -359,7 +359,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                     return Some(Ok(now));
                 }
                 let end = peer.end();
-                if end.awake() == memory.peer {
+                if memory.is_known(end) {
                     return None;
                 }
                 // It may have put its last message before it left: then the loss is for the next call to report.
@@ -376,7 +376,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                         || slot.word.compare_exchange(now.0, now.parked().0, AcqRel, Relaxed).is_ok())
             },
         );
-        self.memory.spinner = spinner;
+        self.memory.spinner.set(spinner);
         self.tally.waited(&waited);
         match woken {
             Woken::Ready(result) => result,

@@ -115,6 +115,12 @@ impl<P: Platform> Tally<P> {
         }
     }
 
+    /// This side looked so often whether the partner comes.
+    #[inline(always)]
+    pub fn spun(&self, steps: u64) {
+        Self::add(&self.spins, steps);
+    }
+
     /// This side woke its partner.
     pub fn woke(&self) {
         Self::add(&self.wake_ups, 1);

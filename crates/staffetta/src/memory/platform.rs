@@ -76,8 +76,13 @@ pub trait Platform: Sized + 'static {
     /// A few bytes guarded by a protocol.
     type Hold: Hold;
 
+    /// How many steps a busy wait takes before it looks at anything but the word that it waits for: about a
+    /// microsecond; 0 where the partner may need this very core.
+    fn eager_steps() -> u64;
     /// One step of a busy wait. `steps` counts them from the beginning of this wait.
     fn relax(steps: u64);
+    /// The same for the first steps of a wait, when the partner is likely to be on another core.
+    fn relax_briefly(steps: u64);
     /// Sleeps while `word` holds `expected`; may return early for no reason.
     fn sleep(word: &Self::U32, expected: u32, deadline: Option<Instant>);
     /// Wakes whoever sleeps on `word`.
@@ -161,6 +166,16 @@ impl Platform for Native {
     type Hold = NativeHold;
 
     #[inline(always)]
+    fn eager_steps() -> u64 {
+        const STEPS: u64 = 64;
+        if os::affinity::steps_per_yield() > STEPS {
+            STEPS
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
     fn relax(steps: u64) {
         std::hint::spin_loop();
         // A spinning process gives its core away now and then: its partner may be waiting for exactly this one.
@@ -168,6 +183,11 @@ impl Platform for Native {
         if steps & (per_yield - 1) == per_yield - 1 {
             os::affinity::yield_now();
         }
+    }
+
+    #[inline(always)]
+    fn relax_briefly(_steps: u64) {
+        std::hint::spin_loop();
     }
 
     fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {

@@ -123,8 +123,16 @@ impl Platform for Loom {
     type U32 = LoomU32;
     type Hold = LoomHold;
 
+    fn eager_steps() -> u64 {
+        1
+    }
+
     fn relax(_steps: u64) {
         loom::thread::yield_now();
+    }
+
+    fn relax_briefly(steps: u64) {
+        Self::relax(steps);
     }
 
     // As the kernel's: the word is compared under the lock of its hash bucket, which a waker takes too.
@@ -351,7 +359,7 @@ impl Actor {
             peer: &channel.sides[RECEIVER],
             ground: &(channel, SENDER),
             tally: &channel.tallies[SENDER],
-            memory: &mut self.memory,
+            memory: &self.memory,
         };
         // SAFETY: the only sender; the bytes live until the call returns.
         unsafe { party.send(message, patience) }
@@ -365,7 +373,7 @@ impl Actor {
             peer: &channel.sides[SENDER],
             ground: &(channel, RECEIVER),
             tally: &channel.tallies[RECEIVER],
-            memory: &mut self.memory,
+            memory: &self.memory,
         };
         // SAFETY: the only receiver; the bytes live until the call returns.
         unsafe { party.receive(target, patience) }
@@ -430,7 +438,7 @@ impl Actor {
             peer: &channel.sides[1 - self.who],
             ground: &(channel, self.who),
             tally: &channel.tallies[self.who],
-            memory: &mut self.memory,
+            memory: &self.memory,
         };
         // SAFETY: the only sender; the bytes live until the call returns.
         unsafe { party.send(bytes, 8, patience, true) }
@@ -447,7 +455,7 @@ impl Actor {
             peer: &channel.sides[1 - self.who],
             ground: &(channel, self.who),
             tally: &channel.tallies[self.who],
-            memory: &mut self.memory,
+            memory: &self.memory,
         };
         // SAFETY: the only receiver; the bytes live until the call returns.
         unsafe { party.receive(bytes, 8, patience, true) }.map(|_| value)

@@ -21,7 +21,7 @@ fn loom_sleeper_sees_the_partner_come() {
         let (peer, me) = (&channel.sides[RECEIVER], &channel.sides[SENDER]);
         let ground = (&*channel, SENDER);
         let tally = &channel.tallies[SENDER];
-        let end = await_attach(peer, me, &ground, &mut sender.memory, tally, None).unwrap();
+        let end = await_attach(peer, me, &ground, &sender.memory, tally, None).unwrap();
         assert_eq!(end.slot(), 2);
         comes.join().unwrap();
     });

@@ -88,7 +88,7 @@ fn spin_override_ns() -> Option<u64> {
 }
 
 /// How long this endpoint spins before it parks; learns from its own waits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Spinner {
     /// Share of a park it spins, in 1/256: 256 = a whole park.
     share: u16,
