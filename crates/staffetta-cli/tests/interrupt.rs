@@ -124,7 +124,8 @@ fn the_terminals_interrupt_key_ends_everything_and_leaves_the_terminal_as_it_was
     // The first row is there, so the second mechanism is at work.
     let mut shown = String::new();
     until("the first row is shown", || {
-        shown = output.try_iter().last().map_or(shown.clone(), |all| String::from_utf8_lossy(&all).into_owned());
+        shown =
+            output.try_iter().last().map_or(shown.clone(), |all| String::from_utf8_lossy(&all).into_owned());
         shown.contains("tcp ")
     });
     let group = rustix::termios::tcgetpgrp(&person).expect("the command has the terminal");

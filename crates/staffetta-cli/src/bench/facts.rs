@@ -5,18 +5,23 @@
 //! | page faults in hand-overs of a parcel | `getrusage` of both processes around them, after prefault |
 //! | CPU of an idle receiver | its CPU time while it waits by the default policy and nothing comes |
 //! | CPU of each end, one message a millisecond | their CPU time while messages come at that pace |
+//! | the same of a bare futex, and of sleeping alone | what the machine takes for that pace in any case |
 //! | memory of an empty domain | blocks of its file, as the kernel counts them |
 //! | time to join a domain | from the call to its return, median of some |
 //! | descriptors, threads | /proc/self, before and after |
 
 use super::channel::meet::{meet, unsent, Ends};
+use super::limit::cacheline::share;
 use super::subject::Side;
 use crate::failure::Fault;
 use crate::machine::now_ns;
 use crate::raw::Usage;
 use crate::two::wire::Wire;
+use rustix::io::Errno;
+use rustix::thread::futex::{wait, wake, Flags};
 use serde::{Deserialize, Serialize};
 use staffetta::{Addresses, Domain, Method, Parcel, Wait};
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::Duration;
 
 /// One figure.
@@ -37,7 +42,7 @@ fn fact(what: impl Into<String>, value: f64, unit: &str) -> Fact {
 
 const HAND_OVERS: u64 = 1_000_000;
 const IDLE: Duration = Duration::from_secs(4);
-const PACED: u64 = 3_000;
+const PACED: u64 = 2_000;
 const PACE: Duration = Duration::from_millis(1);
 const JOINS: usize = 21;
 
@@ -154,27 +159,64 @@ fn idle(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
     }
     let percent = from_pong(side, link, cpu_percent(before))?;
     let what = format!("CPU of a receiver that waits {} s, default policy", IDLE.as_secs());
-    Ok(vec![fact(what, percent, "percent of a core")])
+    Ok(vec![fact(what, percent, PERCENT)])
 }
 
 fn paced(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
-    let domain = meet(side, link, Method::Coinciding, Wait::default())?;
-    let ends = Ends::<u64>::attach(side, &domain, |c| c.rendezvous())?;
+    let mut facts = Vec::new();
+    // What is asked of the kernel in any case: a process that wakes up a thousand times a second …
     let before = (Usage::now(), now_ns());
-    for number in 0..PACED {
+    if side == Side::Ping {
+        (0..PACED).for_each(|_| std::thread::sleep(PACE));
+        facts.push(fact("CPU of sleeping a millisecond at a time", cpu_percent(before), PERCENT));
+    }
+    // … and wakes up another one.
+    let words = share(side, link, 1)?;
+    facts.extend(of_each_end(side, link, "a bare futex", |number| {
+        let word = words.futex(0);
         match side {
             Side::Ping => {
-                std::thread::sleep(PACE);
-                ends.out.send(number).map_err(unsent)?;
+                word.store(number as u32 + 1, Release);
+                wake(word, Flags::empty(), 1)?;
             }
-            Side::Pong => drop(ends.back.recv()?),
+            Side::Pong => {
+                while word.load(Acquire) == number as u32 {
+                    match wait(word, Flags::empty(), number as u32, None) {
+                        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
         }
+        Ok(())
+    })?);
+    let domain = meet(side, link, Method::Coinciding, Wait::default())?;
+    let ends = Ends::<u64>::attach(side, &domain, |c| c.rendezvous())?;
+    facts.extend(of_each_end(side, link, "default policy", |number| match side {
+        Side::Ping => ends.out.send(number).map_err(unsent),
+        Side::Pong => ends.back.recv().map(drop).map_err(Fault::from),
+    })?);
+    Ok(facts)
+}
+
+const PERCENT: &str = "percent of a core";
+
+/// The CPU of both ends while `step` is done at the pace of [`PACE`]; the sender keeps the time.
+fn of_each_end(
+    side: Side,
+    link: &Wire,
+    how: &str,
+    mut step: impl FnMut(u64) -> Result<(), Fault>,
+) -> Result<Vec<Fact>, Fault> {
+    let before = (Usage::now(), now_ns());
+    for number in 0..PACED {
+        if side == Side::Ping {
+            std::thread::sleep(PACE);
+        }
+        step(number)?;
     }
     let own = cpu_percent(before);
     let theirs = from_pong(side, link, own)?;
-    let what = |end| format!("CPU of the {end}, one message a millisecond, default policy");
-    Ok(vec![
-        fact(what("sender"), own, "percent of a core"),
-        fact(what("receiver"), theirs, "percent of a core"),
-    ])
+    let what = |end| format!("CPU of the {end}, one message a millisecond, {how}");
+    Ok(vec![fact(what("sender"), own, PERCENT), fact(what("receiver"), theirs, PERCENT)])
 }

@@ -78,7 +78,7 @@ pub struct BenchArgs {
     /// The cores of the two processes, as A,B [default: two that are not threads of one core]
     #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
     cores: Vec<usize>,
-    /// Not latencies, but what else it costs: page faults, idle CPU, memory, time to join (8 s)
+    /// Not latencies, but what else it costs: page faults, idle CPU, memory, time to join (13 s)
     #[arg(long, conflicts_with_all = ["quick", "only", "blocks"])]
     facts: bool,
     /// Print JSON instead of the table

@@ -27,7 +27,7 @@ pub enum Wait {
     /// Busy waiting: the fastest hand-over; the core stays busy.
     Spin,
     /// Spin about as long as a park would cost, then sleep in the kernel. Adapts: an endpoint whose
-    /// partner is never back in time soon spins less.
+    /// partner is never back in time soon sleeps at once, and only now and then looks whether it is quicker.
     #[default]
     SpinThenPark,
     /// Sleep in the kernel at once.
@@ -53,8 +53,12 @@ impl std::fmt::Display for Wait {
 pub(crate) const SPIN_NS_MAX: u64 = 50_000;
 /// What a park is taken to cost before one was measured.
 const PARK_NS_GUESS: u64 = 10_000;
-/// An endpoint that keeps missing spins this little.
-const SPIN_NS_MIN: u64 = 500;
+/// After so many spins in vain, each half as long as the one before, an endpoint parks at once.
+const MISSES_MAX: u32 = 4;
+/// An endpoint that parks at once still spins for once in so many waits, at full length: how else would it learn that
+/// its partner has become quick? At full length, because two partners that both park answer no sooner than a park
+/// takes, and would never find out. Costs an idle end at most SPIN_NS_MAX / 64, less than a microsecond a message.
+const PROBE_EVERY: u32 = 64;
 /// Steps of a spin between two looks at the clock.
 const STEPS_PER_CLOCK: u64 = 64;
 
@@ -88,31 +92,38 @@ fn spin_override_ns() -> Option<u64> {
 }
 
 /// How long this endpoint spins before it parks; learns from its own waits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Spinner {
-    /// Share of a park it spins, in 1/256: 256 = a whole park.
-    share: u16,
-}
-
-impl Default for Spinner {
-    fn default() -> Self {
-        Spinner { share: 256 }
-    }
+    /// Waits since the last one that a spin was long enough for.
+    misses: u32,
 }
 
 impl Spinner {
-    fn limit_ns(&self) -> u64 {
-        if let Some(ns) = spin_override_ns() {
-            return ns;
+    /// How long to spin now; None: not at all.
+    fn limit_ns(&self) -> Option<u64> {
+        match spin_override_ns() {
+            Some(0) => None,
+            Some(ns) => Some(ns),
+            None => self.learned_ns((2 * park_ns()).min(SPIN_NS_MAX)),
         }
-        let whole = (2 * park_ns()).min(SPIN_NS_MAX);
-        (whole * u64::from(self.share) / 256).max(SPIN_NS_MIN)
     }
+
+    fn learned_ns(&self, whole_ns: u64) -> Option<u64> {
+        match self.misses {
+            few if few < MISSES_MAX => Some(whole_ns >> few),
+            many => (many % PROBE_EVERY == 0).then_some(whole_ns),
+        }
+    }
+
+    /// The partner came while we spun.
     fn hit(&mut self) {
-        self.share = (self.share * 2).min(256);
+        self.misses = 0;
     }
+
+    /// It did not, or we did not spin.
     fn missed(&mut self) {
-        self.share = (self.share / 2).max(8);
+        // Comes round to a probe, never to 0.
+        self.misses = self.misses.checked_add(1).unwrap_or(PROBE_EVERY);
     }
 }
 
@@ -147,8 +158,13 @@ pub fn wait<'p, P: Platform, R>(
     mut poll: impl FnMut() -> Option<R>,
     mut announce: impl FnMut(u64) -> bool,
 ) -> Woken<R> {
+    let spin_ns = match policy {
+        Wait::Spin => None,
+        Wait::SpinThenPark => spinner.limit_ns(),
+        Wait::Park => None,
+    };
     // Busy waiting.
-    if policy != Wait::Park {
+    if policy == Wait::Spin || spin_ns.is_some() {
         let mut until: Option<Instant> = None;
         let mut steps = 0_u64;
         loop {
@@ -167,17 +183,17 @@ pub fn wait<'p, P: Platform, R>(
                     waited.spins += steps;
                     return last_look(poll);
                 }
-                if policy == Wait::SpinThenPark
-                    && now >= *until.get_or_insert_with(|| now + Duration::from_nanos(spinner.limit_ns()))
-                {
+                let long =
+                    spin_ns.is_some_and(|ns| now >= *until.get_or_insert(now + Duration::from_nanos(ns)));
+                if long {
                     waited.spins += steps;
-                    spinner.missed();
                     break;
                 }
             }
         }
     }
     // Context switching.
+    let mut parked = false;
     loop {
         if let Some(r) = poll() {
             return Woken::Ready(r);
@@ -195,6 +211,10 @@ pub fn wait<'p, P: Platform, R>(
         }
         if let Some(r) = poll() {
             return Woken::Ready(r); // 3
+        }
+        if !parked {
+            spinner.missed(); // the spin was not long enough, or there was none
+            parked = true;
         }
         waited.parks += 1;
         pcb.sleep(ticket, deadline);
@@ -215,4 +235,30 @@ fn last_look<R>(mut poll: impl FnMut() -> Option<R>) -> Woken<R> {
 /// The clock that `Pcb::wake_up` writes down.
 pub(crate) fn now_ns() -> u64 {
     <crate::memory::platform::Native as Platform>::now_ns()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_keeps_missing_stops_spinning_and_probes() {
+        let mut spinner = Spinner::default();
+        let waits: Vec<_> = (0..4 * PROBE_EVERY)
+            .map(|_| {
+                let limit = spinner.learned_ns(8_000);
+                spinner.missed();
+                limit
+            })
+            .collect();
+        assert_eq!(waits[..6], [Some(8_000), Some(4_000), Some(2_000), Some(1_000), None, None]);
+        let probes: Vec<_> = (6..waits.len()).filter(|&n| waits[n].is_some()).collect();
+        assert_eq!(probes, [64, 128, 192]);
+        assert!(probes.iter().all(|&n| waits[n] == Some(8_000)), "a probe is a whole spin");
+        spinner.hit();
+        assert_eq!(spinner.learned_ns(8_000), Some(8_000));
+        spinner.misses = u32::MAX;
+        spinner.missed();
+        assert_eq!(spinner.learned_ns(8_000), Some(8_000), "the counter comes round to a probe");
+    }
 }
