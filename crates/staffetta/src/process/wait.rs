@@ -53,11 +53,8 @@ impl std::fmt::Display for Wait {
 pub(crate) const SPIN_NS_MAX: u64 = 50_000;
 /// What a park is taken to cost before one was measured.
 const PARK_NS_GUESS: u64 = 10_000;
-/// After so many spins in vain, each half as long as the one before, an endpoint parks at once.
-const MISSES_MAX: u32 = 4;
-/// An endpoint that parks at once still spins for once in so many waits, at full length: how else would it learn that
-/// its partner has become quick? At full length, because two partners that both park answer no sooner than a park
-/// takes, and would never find out. Costs an idle end at most SPIN_NS_MAX / 64, less than a microsecond a message.
+/// An endpoint that keeps missing spins for once in so many waits: how else would it learn that its partner has become
+/// quick? Costs it SPIN_NS_MAX / 64 a wait, less than a microsecond.
 const PROBE_EVERY: u32 = 64;
 /// Steps of a spin between two looks at the clock.
 const STEPS_PER_CLOCK: u64 = 64;
@@ -108,11 +105,15 @@ impl Spinner {
         }
     }
 
+    /// After 0, 1, 2, 4, 8, 16 and 32 misses, and then after every 64th; otherwise it parks at once. Soon again, so
+    /// that one disturbance does no lasting harm. Always at full length: two partners that both park answer no
+    /// sooner than a park takes, and a shorter spin would never find out that they need not.
     fn learned_ns(&self, whole_ns: u64) -> Option<u64> {
-        match self.misses {
-            few if few < MISSES_MAX => Some(whole_ns >> few),
-            many => (many % PROBE_EVERY == 0).then_some(whole_ns),
-        }
+        let probe = match self.misses {
+            few if few < PROBE_EVERY => few == 0 || few.is_power_of_two(),
+            many => many % PROBE_EVERY == 0,
+        };
+        probe.then_some(whole_ns)
     }
 
     /// The partner came while we spun.
@@ -244,17 +245,13 @@ mod tests {
     #[test]
     fn an_endpoint_that_keeps_missing_stops_spinning_and_probes() {
         let mut spinner = Spinner::default();
-        let waits: Vec<_> = (0..4 * PROBE_EVERY)
-            .map(|_| {
-                let limit = spinner.learned_ns(8_000);
-                spinner.missed();
-                limit
-            })
-            .collect();
-        assert_eq!(waits[..6], [Some(8_000), Some(4_000), Some(2_000), Some(1_000), None, None]);
-        let probes: Vec<_> = (6..waits.len()).filter(|&n| waits[n].is_some()).collect();
-        assert_eq!(probes, [64, 128, 192]);
-        assert!(probes.iter().all(|&n| waits[n] == Some(8_000)), "a probe is a whole spin");
+        let mut spins = Vec::new();
+        for wait in 0..4 * PROBE_EVERY {
+            spins.extend(spinner.learned_ns(8_000).map(|ns| (wait, ns)));
+            spinner.missed();
+        }
+        let probes = [0, 1, 2, 4, 8, 16, 32, 64, 128, 192];
+        assert_eq!(spins, probes.map(|wait| (wait, 8_000)), "each is a whole spin");
         spinner.hit();
         assert_eq!(spinner.learned_ns(8_000), Some(8_000));
         spinner.misses = u32::MAX;
