@@ -6,22 +6,25 @@
 //! | CPU of an idle receiver | its CPU time while it waits by the default policy and nothing comes |
 //! | CPU of each end, one message a millisecond | their CPU time while messages come at that pace |
 //! | the same of a bare futex, and of sleeping alone | what the machine takes for that pace in any case |
+//! | touching by two processes | raw shared memory, no protocol: what a message end to end costs beyond `limit.touch` |
 //! | memory of an empty domain | blocks of its file, as the kernel counts them |
 //! | time to join a domain | from the call to its return, median of some |
 //! | descriptors, threads | /proc/self, before and after |
 
 use super::channel::meet::{meet, unsent, Ends};
 use super::limit::cacheline::share;
+use super::limit::touch::rotation;
 use super::subject::Side;
 use crate::failure::Fault;
 use crate::machine::now_ns;
-use crate::raw::Usage;
+use crate::raw::{Usage, LINE_BYTES};
 use crate::two::wire::Wire;
 use rustix::io::Errno;
 use rustix::thread::futex::{wait, wake, Flags};
 use serde::{Deserialize, Serialize};
 use staffetta::{Addresses, Domain, Method, Parcel, Wait};
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 /// One figure.
@@ -31,7 +34,7 @@ pub struct Fact {
     pub fact: String,
     /// The figure.
     pub value: f64,
-    /// `faults`, `percent of a core`, `bytes`, `ns`, `descriptors`, `threads`.
+    /// `faults`, `percent of a core`, `bytes`, `ns`, `descriptors`, `threads`, `x` (a ratio).
     pub unit: String,
 }
 
@@ -52,6 +55,7 @@ pub fn measure(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
     facts.extend(faults(side, link)?);
     facts.extend(idle(side, link)?);
     facts.extend(paced(side, link)?);
+    facts.extend(touched_by_two(side, link)?);
     Ok(facts)
 }
 
@@ -219,4 +223,52 @@ fn of_each_end(
     let theirs = from_pong(side, link, own)?;
     let what = |end| format!("CPU of the {end}, one message a millisecond, {how}");
     Ok(vec![fact(what("sender"), own, PERCENT), fact(what("receiver"), theirs, PERCENT)])
+}
+
+/// `limit.touch` is of one process. When another core reads what was written, the bytes cross over, whatever the
+/// protocol: here there is none but a word that says whose turn it is.
+fn touched_by_two(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
+    const LINES: usize = (16 << 20) / LINE_BYTES;
+    const BLOCKS: usize = 40;
+    let buffers = rotation(16 << 20);
+    let words = share(side, link, 1 + buffers * LINES)?;
+    let buffer = |n: usize| words.words(1 + n % buffers * LINES..1 + (n % buffers + 1) * LINES);
+    let write = |n: usize| buffer(n).iter().for_each(|word| word.store(n as u64, Relaxed));
+    let read =
+        |n: usize| black_box(buffer(n).iter().fold(0, |sum: u64, word| sum.wrapping_add(word.load(Relaxed))));
+    // Message `n` is written by ping if it is even, by pong if it is odd, and read by the other.
+    let turn = words.word(0);
+    let pass_on = |n: usize| {
+        write(n);
+        turn.store(n as u64 + 1, Release);
+    };
+    let take = |n: usize| {
+        while turn.load(Acquire) != n as u64 + 1 {
+            spin_loop();
+        }
+        read(n)
+    };
+    if side == Side::Pong {
+        for n in (0..4 * BLOCKS).step_by(2) {
+            take(n);
+            pass_on(n + 1);
+        }
+        return Ok(Vec::new());
+    }
+    let mut ratios = Vec::new();
+    for block in 0..BLOCKS {
+        let before = now_ns();
+        for n in (4 * block..).step_by(2).take(2) {
+            pass_on(n);
+            take(n + 1);
+        }
+        let between = now_ns();
+        for n in 4 * block..4 * block + 4 {
+            write(n);
+            read(n);
+        }
+        ratios.push((between - before) as f64 / (now_ns() - between) as f64);
+    }
+    let what = "16 MiB written by one process, read by another, to one process alone";
+    Ok(vec![fact(what, super::stats::median(&ratios), "x")])
 }
