@@ -99,8 +99,8 @@ fn the_terminals_interrupt_key_ends_everything_and_leaves_the_terminal_as_it_was
     let (mut person, program) = terminal();
     let settings = |of: &std::fs::File| format!("{:?}", rustix::termios::tcgetattr(of).expect("a terminal"));
     let before = settings(&program);
-    // As a shell does: the terminal belongs to the command, whose processes all get the signal at once. Messages so
-    // small that the demo takes long. `setsid` makes the terminal its own.
+    // As a shell does: the terminal belongs to the command, whose processes all get the signal at once.
+    // Messages so small that the demo takes long. `setsid` makes the terminal its own.
     let mut command = std::process::Command::new("setsid")
         .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_staffetta"), "demo", "--message-size=64"])
         .env("TERM", "xterm")

@@ -1,6 +1,6 @@
-//! Processes with fewer rights, less memory or another view of the machine than usual: other users, sandboxes,
-//! containers, control groups, strict overcommit. Each is had for real; where the machine does not permit it, the
-//! test says `skipped` and why.
+//! Processes with fewer rights, less memory or another view of the machine than usual: other users,
+//! sandboxes, containers, control groups, strict overcommit. Each is had for real; where the machine does not
+//! permit it, the test says `skipped` and why.
 #![allow(unsafe_code)]
 #![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))] // the filters name system calls by number
 

@@ -6,7 +6,7 @@
 //! | CPU of an idle receiver | its CPU time while it waits by the default policy and nothing comes |
 //! | CPU of each end, one message a millisecond | their CPU time while messages come at that pace |
 //! | the same of a bare futex, and of sleeping alone | what the machine takes for that pace in any case |
-//! | touching by two processes | raw shared memory, no protocol: what a message end to end costs beyond `limit.touch` |
+//! | touching by two processes, to one | raw shared memory and a word that says whose turn it is |
 //! | memory of an empty domain | blocks of its file, as the kernel counts them |
 //! | time to join a domain | from the call to its return, median of some |
 //! | descriptors, threads | /proc/self, before and after |
@@ -225,8 +225,8 @@ fn of_each_end(
     Ok(vec![fact(what("sender"), own, PERCENT), fact(what("receiver"), theirs, PERCENT)])
 }
 
-/// `limit.touch` is of one process. When another core reads what was written, the bytes cross over, whatever the
-/// protocol: here there is none but a word that says whose turn it is.
+/// `limit.touch` is of one process. When another core reads what was written, the bytes cross over, whatever
+/// the protocol: here there is none but a word that says whose turn it is.
 fn touched_by_two(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
     const LINES: usize = (16 << 20) / LINE_BYTES;
     const BLOCKS: usize = 40;

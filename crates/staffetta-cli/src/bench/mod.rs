@@ -54,13 +54,15 @@ Examples:
 ///
 /// touch: `first`, the reader reads the first word (hand-over); `all`, the writer writes every byte
 /// and the reader reads every byte, over rotating buffers larger than the last cache (end to end).
-/// p99.9 of small messages is also told beside the p99.9 of their limit in the blocks around, under the table.
+/// p99.9 of small messages is also told beside the p99.9 of their limit in the blocks around, under the
+/// table.
 /// msg/s is measured one way, without traffic in the other direction, sequence numbers checked.
 ///
 /// limit.cacheline is the fastest of eight raw variants (one or two lines, store or compare-exchange, with or
-/// without pause). All of them run in every block, and the one counts, in every block, whose median over all the
-/// blocks is the lowest. The fastest of each block would be another one each time: where a machine changes within a
-/// block, the lowest of eight readings is lower than any variant ever is. limit.mmap maps a memfd, reads one byte (first) or a
+/// without pause). All of them run in every block, and the one counts, in every block, whose median over all
+/// the blocks is the lowest. The fastest of each block would be another one each time: where a machine
+/// changes within a block, the lowest of eight readings is lower than any one variant's. limit.mmap maps a
+/// memfd, reads one byte (first) or a
 /// byte a page (all) and unmaps it; its rows with `capability` also pass the descriptor over a Unix
 /// socket. limit.touch writes and reads every byte in one process.
 ///

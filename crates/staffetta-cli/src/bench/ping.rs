@@ -175,11 +175,12 @@ impl Contest {
         Ok(())
     }
 
-    /// The blocks of the variant that is the fastest over all of them: the median of its blocks is the lowest.
+    /// The blocks of the variant that is the fastest over all of them: the median of its blocks is the
+    /// lowest.
     ///
-    /// Not the fastest of each block: where the machine's state changes within a block, the lowest of several noisy
-    /// readings is lower than any one variant ever is, and a subject, which is read once a block, would be compared
-    /// with a limit that nobody can reach.
+    /// Not the fastest of each block: where the machine's state changes within a block, the lowest of several
+    /// noisy readings is lower than any one variant ever is, and a subject, which is read once a block, would
+    /// be compared with a limit that nobody can reach.
     fn result(&mut self) -> Blocks {
         let fastest = self.variants.iter_mut().map(|variant| &mut variant.blocks);
         let fastest = fastest.min_by(|one, other| median(&one.medians).total_cmp(&median(&other.medians)));

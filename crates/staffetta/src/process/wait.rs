@@ -53,8 +53,8 @@ impl std::fmt::Display for Wait {
 pub(crate) const SPIN_NS_MAX: u64 = 50_000;
 /// What a park is taken to cost before one was measured.
 const PARK_NS_GUESS: u64 = 10_000;
-/// An endpoint that keeps missing spins for once in so many waits: how else would it learn that its partner has become
-/// quick? Costs it SPIN_NS_MAX / 64 a wait, less than a microsecond.
+/// An endpoint that keeps missing spins for once in so many waits: how else would it learn that its partner
+/// has become quick? Costs it SPIN_NS_MAX / 64 a wait, less than a microsecond.
 const PROBE_EVERY: u32 = 64;
 /// Steps of a spin between two looks at the clock.
 const STEPS_PER_CLOCK: u64 = 64;
@@ -105,9 +105,9 @@ impl Spinner {
         }
     }
 
-    /// After 0, 1, 2, 4, 8, 16 and 32 misses, and then after every 64th; otherwise it parks at once. Soon again, so
-    /// that one disturbance does no lasting harm. Always at full length: two partners that both park answer no
-    /// sooner than a park takes, and a shorter spin would never find out that they need not.
+    /// After 0, 1, 2, 4, 8, 16 and 32 misses, and then after every 64th; otherwise it parks at once. Soon
+    /// again, so that one disturbance does no lasting harm. Always at full length: two partners that both
+    /// park answer no sooner than a park takes, and a shorter spin would never find out that they need not.
     fn learned_ns(&self, whole_ns: u64) -> Option<u64> {
         let probe = match self.misses {
             few if few < PROBE_EVERY => few == 0 || few.is_power_of_two(),

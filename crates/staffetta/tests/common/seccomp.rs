@@ -17,8 +17,9 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
 
-/// What Docker's default profile refuses to a container without extra capabilities, as its documentation lists it
-/// ("Significant syscalls blocked by the default profile"), with what older versions of it refused in addition.
+/// What Docker's default profile refuses to a container without extra capabilities, as its documentation
+/// lists it ("Significant syscalls blocked by the default profile"), with what older versions of it refused
+/// in addition.
 pub fn docker() -> Vec<Refused> {
     let mut calls = vec![
         libc::SYS_acct,
