@@ -112,6 +112,17 @@ impl SharedWords {
         unsafe { self.mapping.start.add(line * LINE_BYTES + word * 8).cast().as_ref() }
     }
 
+    /// All the words of so many lines.
+    pub fn words(&self, lines: std::ops::Range<usize>) -> &[AtomicU64] {
+        assert!(lines.start <= lines.end && lines.end * LINE_BYTES <= self.mapping.bytes);
+        let count = (lines.end - lines.start) * LINE_BYTES / 8;
+        // SAFETY: as for `word`: inside the mapping, which zeroes initialise, aligned, and all of it atomics.
+        unsafe {
+            let first = self.mapping.start.add(lines.start * LINE_BYTES).cast::<AtomicU64>();
+            std::slice::from_raw_parts(first.as_ptr(), count)
+        }
+    }
+
     /// A 32-bit word for the futex, in the second half of a line, away from `word`.
     pub fn futex(&self, line: usize) -> &AtomicU32 {
         assert!((line + 1) * LINE_BYTES <= self.mapping.bytes);

@@ -117,9 +117,7 @@ fn refuse_generics(generics: &Generics) -> Result<()> {
             }
             GenericParam::Type(ty) => {
                 let unsized_bound = ty.bounds.iter().any(|bound| match bound {
-                    syn::TypeParamBound::Trait(bound) => {
-                        matches!(bound.modifier, syn::TraitBoundModifier::Maybe(_))
-                    }
+                    syn::TypeParamBound::Trait(bound) => bound.maybe.is_some(),
                     _ => false,
                 });
                 if unsized_bound {

@@ -74,7 +74,7 @@ pub fn refuse(field: &str, ty: &Type) -> Option<Error> {
 fn find(ty: &Type) -> Option<(&Type, Reason)> {
     let found = |reason| Some((ty, reason));
     match ty {
-        Type::Reference(_) | Type::Ptr(_) | Type::BareFn(_) => found(Reason::Address),
+        Type::Reference(_) | Type::Ptr(_) | Type::FnPtr(_) => found(Reason::Address),
         Type::TraitObject(_) | Type::ImplTrait(_) => found(Reason::Address),
         Type::Array(array) => find(&array.elem),
         Type::Slice(slice) => find(&slice.elem),

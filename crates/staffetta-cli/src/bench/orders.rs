@@ -2,6 +2,7 @@
 
 use super::facts::Fact;
 use super::row::Row;
+use super::stats::Percentiles;
 use serde::{Deserialize, Serialize};
 
 /// From the coordinator to ping.
@@ -13,11 +14,20 @@ pub enum Order {
     Facts,
 }
 
+/// What became of one subject.
+#[derive(Serialize, Deserialize)]
+pub struct Measured {
+    /// Its row.
+    pub row: Row,
+    /// Its limit in the blocks around the subject's own.
+    pub limit_ns: Option<Percentiles>,
+}
+
 /// From ping to the coordinator.
 #[derive(Serialize, Deserialize)]
 pub enum Answer {
-    /// The figures, without the words that the coordinator knows already.
-    Measured(Box<Row>),
+    /// The figures.
+    Measured(Box<Measured>),
     /// The facts.
     Facts(Vec<Fact>),
     /// It could not be done.

@@ -2,6 +2,7 @@
 
 use super::facts::Fact;
 use super::row::Row;
+use super::stats::Percentiles;
 use super::subject::Touch;
 use super::Plan;
 use crate::failure::Failure;
@@ -25,6 +26,30 @@ const COLUMNS: [Column; 13] = [
     numbers("ratio (quartiles)", 21),
     words("to", 15),
 ];
+
+/// How slow the slowest of a thousand messages is, and the limit's slowest at the same time.
+pub struct Tail {
+    subject: String,
+    own_ns: f64,
+    limit: String,
+    limit_ns: f64,
+}
+
+impl Tail {
+    /// Of a row that is compared with the machine's own way to pass a word on: small messages.
+    pub fn of(row: &Row, limit: Option<Percentiles>) -> Option<Tail> {
+        if row.bytes > 8 {
+            return None;
+        }
+        let parts = [Some(row.what.as_str()), row.reference.as_deref(), row.wait.as_deref()];
+        Some(Tail {
+            subject: parts.into_iter().flatten().collect::<Vec<_>>().join(" "),
+            own_ns: row.oneway_ns.p999,
+            limit: row.limit.clone()?,
+            limit_ns: limit?.p999,
+        })
+    }
+}
 
 /// The text on the standard output; silent when JSON is wanted.
 pub struct Table {
@@ -75,6 +100,20 @@ impl Table {
                 or_dash(row.limit.clone()),
             ],
         )
+    }
+
+    /// Slow messages beside their limit's.
+    pub fn tails(&self, tails: &[Tail]) -> Result<(), Failure> {
+        if self.silent || tails.is_empty() {
+            return Ok(());
+        }
+        line("")?;
+        line("p99.9, to the p99.9 of the limit in the blocks around:")?;
+        tails.iter().try_for_each(|tail| {
+            let (own, limit) = (duration(tail.own_ns), duration(tail.limit_ns));
+            let ratio = tail.own_ns / tail.limit_ns;
+            line(&format!("  {}: {own}, {ratio:.2} x {limit} of {}", tail.subject, tail.limit))
+        })
     }
 
     /// The figures that are no latencies.

@@ -1,8 +1,8 @@
 //! The coordinator of the benchmark: one order for each row, and what becomes of the answers.
 
 use super::catalogue::specs;
-use super::orders::{Answer, Order};
-use super::report::Table;
+use super::orders::{Answer, Measured, Order};
+use super::report::{Table, Tail};
 use super::row::Row;
 use super::subject::Spec;
 use super::{BenchArgs, Plan};
@@ -44,6 +44,7 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     let begun = machine::now_ns();
     let mut pair = start(cores, plan)?;
     let mut rows: Vec<(usize, Row)> = Vec::new();
+    let mut tails = Vec::new();
     let mut failed = 0;
     let spinner = spinner();
     for (done, &index) in chosen.iter().enumerate() {
@@ -58,9 +59,11 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
         let outcome = pair.answer_of(&[PING], LookEvery { ms: 1000 }, &mut || ());
         spinner.finish_and_clear();
         match outcome {
-            Ok((_, Answer::Measured(row))) => {
+            Ok((_, Answer::Measured(measured))) => {
+                let Measured { row, limit_ns } = *measured;
                 table.row(&row)?;
-                rows.push((index, *row));
+                tails.extend(Tail::of(&row, limit_ns));
+                rows.push((index, row));
             }
             Ok((_, Answer::Facts(_))) => {
                 return Err(Failure::Mechanism("the two processes answered out of turn".into()));
@@ -75,6 +78,7 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         }
     }
+    table.tails(&tails)?;
     table.foot(cores, plan)?;
     if args.json {
         rows.sort_by_key(|(index, _)| *index);

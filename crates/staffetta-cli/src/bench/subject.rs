@@ -87,7 +87,7 @@ pub struct Spec {
     pub alone: bool,
     /// The limit that it is compared with.
     pub limit: Option<LimitName>,
-    /// How it is opened. Several: variants, and the fastest of each block counts.
+    /// How it is opened. Several: variants, and the one that is the fastest over all blocks counts.
     pub open: Vec<Open>,
 }
 

@@ -17,7 +17,7 @@ fn loom_sleeper_sees_the_partner_come() {
             // As `End::attach` does.
             other.wake(other.sides[SENDER].pcb_ref());
         });
-        let mut sender = Actor::new(&channel, SENDER, Wait::Park);
+        let sender = Actor::new(&channel, SENDER, Wait::Park);
         let (peer, me) = (&channel.sides[RECEIVER], &channel.sides[SENDER]);
         let ground = (&*channel, SENDER);
         let tally = &channel.tallies[SENDER];

@@ -127,7 +127,7 @@ pub enum Error {
     /// This kernel does not know the call (`ENOSYS`).
     #[error(
         "cannot {doing}: this kernel, or the sandbox around this program, does not offer the \
-         call; Staffetta needs Linux 5.4 or later and a seccomp profile that lets it through"
+         call; Staffetta needs Linux 5.3 or later and a seccomp profile that lets it through"
     )]
     Unsupported {
         /// What was tried.

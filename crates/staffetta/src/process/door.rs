@@ -164,6 +164,7 @@ pub(crate) fn open(
         match site.claim(name, deadline)? {
             Some(listener) => return Ok(Opened::Created(listener)),
             None if wanted == Wanted::New => {
+                knocker.is_ours()?;
                 return Err(OpenError::NameTaken { name: name.to_string() });
             }
             // Taken between our two looks; whoever took it may not listen yet.
@@ -244,14 +245,30 @@ impl Knocker<'_> {
             Err(Errno::PROTOTYPE) => return Err(self.not_staffetta()),
             Err(errno) => return Err(os::Error::new(DOING, errno).into()),
         };
-        let holder = socket::peer(&socket).map_err(os::Error::when(DOING))?;
-        let own_uid = rustix::process::geteuid().as_raw();
-        if holder.uid != own_uid {
-            return Err(OpenError::ForeignUser { name: self.name.to_string(), uid: holder.uid, own_uid });
-        }
+        self.check_user(&socket)?;
         // If it was closed meanwhile, reading will say so.
         let _ = socket::send(&socket, &encode::join(self.format), &[]);
         Ok(Attempt::Knocked(socket))
+    }
+
+    /// An error if somebody else holds the name; nothing is said to its holder.
+    fn is_ours(&self) -> Result<(), OpenError> {
+        match socket::connect(self.address) {
+            Ok(socket) => self.check_user(&socket),
+            Err(Errno::PROTOTYPE) => Err(self.not_staffetta()),
+            // It went meanwhile, or many wait: whose it was does not matter.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Invariant 1.
+    fn check_user(&self, socket: &NotInherited) -> Result<(), OpenError> {
+        let holder = socket::peer(socket).map_err(os::Error::when("ask who holds the name of a domain"))?;
+        let own_uid = rustix::process::geteuid().as_raw();
+        match holder.uid == own_uid {
+            true => Ok(()),
+            false => Err(OpenError::ForeignUser { name: self.name.to_string(), uid: holder.uid, own_uid }),
+        }
     }
 
     /// Reads the answer on one of the connections, and takes it out if it is of no more use there.

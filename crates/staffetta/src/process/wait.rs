@@ -27,7 +27,7 @@ pub enum Wait {
     /// Busy waiting: the fastest hand-over; the core stays busy.
     Spin,
     /// Spin about as long as a park would cost, then sleep in the kernel. Adapts: an endpoint whose
-    /// partner is never back in time soon spins less.
+    /// partner is never back in time soon sleeps at once, and only now and then looks whether it is quicker.
     #[default]
     SpinThenPark,
     /// Sleep in the kernel at once.
@@ -53,8 +53,9 @@ impl std::fmt::Display for Wait {
 pub(crate) const SPIN_NS_MAX: u64 = 50_000;
 /// What a park is taken to cost before one was measured.
 const PARK_NS_GUESS: u64 = 10_000;
-/// An endpoint that keeps missing spins this little.
-const SPIN_NS_MIN: u64 = 500;
+/// An endpoint that keeps missing spins for once in so many waits: how else would it learn that its partner
+/// has become quick? Costs it SPIN_NS_MAX / 64 a wait, less than a microsecond.
+const PROBE_EVERY: u32 = 64;
 /// Steps of a spin between two looks at the clock.
 const STEPS_PER_CLOCK: u64 = 64;
 
@@ -88,31 +89,42 @@ fn spin_override_ns() -> Option<u64> {
 }
 
 /// How long this endpoint spins before it parks; learns from its own waits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Spinner {
-    /// Share of a park it spins, in 1/256: 256 = a whole park.
-    share: u16,
-}
-
-impl Default for Spinner {
-    fn default() -> Self {
-        Spinner { share: 256 }
-    }
+    /// Waits since the last one that a spin was long enough for.
+    misses: u32,
 }
 
 impl Spinner {
-    fn limit_ns(&self) -> u64 {
-        if let Some(ns) = spin_override_ns() {
-            return ns;
+    /// How long to spin now; None: not at all.
+    fn limit_ns(&self) -> Option<u64> {
+        match spin_override_ns() {
+            Some(0) => None,
+            Some(ns) => Some(ns),
+            None => self.learned_ns((2 * park_ns()).min(SPIN_NS_MAX)),
         }
-        let whole = (2 * park_ns()).min(SPIN_NS_MAX);
-        (whole * u64::from(self.share) / 256).max(SPIN_NS_MIN)
     }
+
+    /// After 0, 1, 2, 4, 8, 16 and 32 misses, and then after every 64th; otherwise it parks at once. Soon
+    /// again, so that one disturbance does no lasting harm. Always at full length: two partners that both
+    /// park answer no sooner than a park takes, and a shorter spin would never find out that they need not.
+    fn learned_ns(&self, whole_ns: u64) -> Option<u64> {
+        let probe = match self.misses {
+            few if few < PROBE_EVERY => few == 0 || few.is_power_of_two(),
+            many => many % PROBE_EVERY == 0,
+        };
+        probe.then_some(whole_ns)
+    }
+
+    /// The partner came while we spun.
     fn hit(&mut self) {
-        self.share = (self.share * 2).min(256);
+        self.misses = 0;
     }
+
+    /// It did not, or we did not spin.
     fn missed(&mut self) {
-        self.share = (self.share / 2).max(8);
+        // Comes round to a probe, never to 0.
+        self.misses = self.misses.checked_add(1).unwrap_or(PROBE_EVERY);
     }
 }
 
@@ -147,8 +159,13 @@ pub fn wait<'p, P: Platform, R>(
     mut poll: impl FnMut() -> Option<R>,
     mut announce: impl FnMut(u64) -> bool,
 ) -> Woken<R> {
+    let spin_ns = match policy {
+        Wait::Spin => None,
+        Wait::SpinThenPark => spinner.limit_ns(),
+        Wait::Park => None,
+    };
     // Busy waiting.
-    if policy != Wait::Park {
+    if policy == Wait::Spin || spin_ns.is_some() {
         let mut until: Option<Instant> = None;
         let mut steps = 0_u64;
         loop {
@@ -167,17 +184,17 @@ pub fn wait<'p, P: Platform, R>(
                     waited.spins += steps;
                     return last_look(poll);
                 }
-                if policy == Wait::SpinThenPark
-                    && now >= *until.get_or_insert_with(|| now + Duration::from_nanos(spinner.limit_ns()))
-                {
+                let long =
+                    spin_ns.is_some_and(|ns| now >= *until.get_or_insert(now + Duration::from_nanos(ns)));
+                if long {
                     waited.spins += steps;
-                    spinner.missed();
                     break;
                 }
             }
         }
     }
     // Context switching.
+    let mut parked = false;
     loop {
         if let Some(r) = poll() {
             return Woken::Ready(r);
@@ -195,6 +212,10 @@ pub fn wait<'p, P: Platform, R>(
         }
         if let Some(r) = poll() {
             return Woken::Ready(r); // 3
+        }
+        if !parked {
+            spinner.missed(); // the spin was not long enough, or there was none
+            parked = true;
         }
         waited.parks += 1;
         pcb.sleep(ticket, deadline);
@@ -215,4 +236,26 @@ fn last_look<R>(mut poll: impl FnMut() -> Option<R>) -> Woken<R> {
 /// The clock that `Pcb::wake_up` writes down.
 pub(crate) fn now_ns() -> u64 {
     <crate::memory::platform::Native as Platform>::now_ns()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_keeps_missing_stops_spinning_and_probes() {
+        let mut spinner = Spinner::default();
+        let mut spins = Vec::new();
+        for wait in 0..4 * PROBE_EVERY {
+            spins.extend(spinner.learned_ns(8_000).map(|ns| (wait, ns)));
+            spinner.missed();
+        }
+        let probes = [0, 1, 2, 4, 8, 16, 32, 64, 128, 192];
+        assert_eq!(spins, probes.map(|wait| (wait, 8_000)), "each is a whole spin");
+        spinner.hit();
+        assert_eq!(spinner.learned_ns(8_000), Some(8_000));
+        spinner.misses = u32::MAX;
+        spinner.missed();
+        assert_eq!(spinner.learned_ns(8_000), Some(8_000), "the counter comes round to a probe");
+    }
 }

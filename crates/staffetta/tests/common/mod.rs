@@ -17,18 +17,21 @@ pub fn options() -> staffetta::DomainOptions {
     staffetta::Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 30)
 }
 
-/// Starts this test binary again to play `role`; `arguments` reach it through [`arguments`].
+/// Starts this test binary again to play `role`; `arguments` reach it through [`role`].
 pub fn start(role: &str, arguments: &[&str]) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
     die_with_parent(&mut command);
+    play(&mut command, role, arguments).spawn().expect("start a process")
+}
+
+/// What makes a command that starts this test binary, perhaps by way of another program, play `role`.
+pub fn play<'c>(command: &'c mut Command, role: &str, arguments: &[&str]) -> &'c mut Command {
     command
         .args(["--exact", "roles", "--nocapture", "--test-threads=1"])
         .env("STAFFETTA_TEST_ROLE", role)
         .env("STAFFETTA_TEST_ARGUMENTS", arguments.join("\u{1f}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .spawn()
-        .expect("start a process")
 }
 
 /// The role this process is to play, if any, and its arguments.
@@ -45,7 +48,7 @@ pub fn finish(mut child: Child) {
 }
 
 /// A test that fails or is killed leaves no process behind.
-fn die_with_parent(command: &mut Command) {
+pub fn die_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: one async-signal-safe system call between fork and exec.
     unsafe {

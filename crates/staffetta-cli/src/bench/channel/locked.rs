@@ -22,7 +22,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 pub fn specs() -> Vec<Spec> {
     vec![Spec {
         what: "rendezvous.locked",
-        reference: Some("distinct"),
+        // Numbers of lines, not references of the library: the five fields in a raw mapping.
+        reference: None,
         wait: Some("spin"),
         bytes: 8,
         touch: Some(Touch::First),

@@ -1,8 +1,8 @@
 //! `limit.cacheline`: a cache line from core to core, in every way that is worth trying.
 //!
-//! Two processes count a word up, in turn. The value of the word *is* the message. Eight variants, and
-//! the fastest of each block is the limit of that block, because which one wins depends on the
-//! machine and on the moment:
+//! Two processes count a word up, in turn. The value of the word *is* the message. Eight variants, because
+//! which one wins depends on the machine; all run in every block, and the one whose median over the blocks is
+//! the lowest is the limit (ping.rs says why not the fastest of each block):
 //!
 //! | lines | one: both change the same word · two: each has its own and watches the other's |
 //! |---|---|
