@@ -124,6 +124,8 @@ impl Drop for Member {
         let segment = self.segment();
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot, self.generation);
+        // What others may ask for goes to others; and no mapping of ours outlives our links.
+        self.give_up_capabilities();
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
         // does not take it for a death.
         let record = segment.process(self.slot.into());

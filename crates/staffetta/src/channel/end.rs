@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::attach::Found;
 use super::ground::EndGround;
+use super::line::Reference3;
 use super::record::{state, Record};
 use super::rendezvous::{Incoming, Memory, Outgoing, Party, Patience, Stop};
 use super::ring::{RingParty, Slots};
@@ -36,6 +37,8 @@ pub struct End {
     memory: RefCell<Memory>,
     /// An unnamed channel is over when one end has left.
     over: std::cell::Cell<bool>,
+    /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
+    pub(crate) owed: std::cell::Cell<Option<Reference3>>,
 }
 
 impl End {
@@ -82,6 +85,7 @@ impl End {
             held,
             memory: RefCell::new(memory),
             over: std::cell::Cell::new(false),
+            owed: std::cell::Cell::new(None),
         })
     }
 
@@ -309,6 +313,9 @@ impl Drop for End {
     fn drop(&mut self) {
         if !self.member.here() {
             return;
+        }
+        if let Some(words) = self.owed.take() {
+            super::payload::give_up(self, words);
         }
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);

@@ -1,0 +1,136 @@
+//! Descriptors on their way from member to member: passed, taken, given on request, left to an heir.
+
+use super::error::{PassError, TakeError};
+use super::links::Reach;
+use super::thread::{Core, State, Stop, MAILBOX};
+use super::Service;
+use crate::os::fork::NotInherited;
+use crate::os::{self, memfd, socket};
+use crate::process::link::Key;
+use crate::process::wire::{encode, Member};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use std::sync::PoisonError;
+
+/// A descriptor that somebody will ask for after this member has left.
+#[derive(Debug)]
+pub(crate) struct Keepsake {
+    /// The number that will be asked for.
+    pub(crate) id: u64,
+    /// The descriptor.
+    pub(crate) descriptor: NotInherited,
+    /// Who has it as well: while one of them is linked, nobody else needs it.
+    pub(crate) known_by: Vec<Member>,
+}
+
+impl Service {
+    /// Puts a descriptor into a peer's queue, under a number the peer will ask for.
+    ///
+    /// When this returns the descriptor is the kernel's to deliver: it arrives even if this
+    /// process is killed at once. The number has to be new to the receiver.
+    pub(crate) fn pass(&self, to: Member, id: u64, fd: BorrowedFd<'_>) -> Result<(), PassError> {
+        if !self.guard.alive() {
+            return Err(PassError::Forked);
+        }
+        let core = &self.core;
+        let mut state = core.lock();
+        if to == core.me {
+            if !state.passed.has_room() {
+                return Err(PassError::WouldBlock);
+            }
+            state.passed.put(id, memfd::duplicate(fd)?, to);
+            return Ok(());
+        }
+        match core.reach(&mut state, to) {
+            Reach::Linked => core.say(&state, to, &encode::pass(id), &[fd]),
+            Reach::Gone => Err(PassError::Gone),
+            Reach::Later | Reach::OutOfSight => Err(PassError::WouldBlock),
+        }
+    }
+
+    /// This member leaves: these, and what was passed to it, go to somebody who stays; to the last of them before anybody
+    /// sees its end, and at once if they can, so that who joins when its slot is free again finds them.
+    pub(crate) fn bequeath(&self, mut keepsakes: Vec<Keepsake>) {
+        // Not a wait: the roster, with the lock held, may have had the last handle of its member.
+        if let Ok(state) = self.core.state.try_lock() {
+            leave_behind(&state, &mut keepsakes);
+        }
+        *self.core.bequest.lock().unwrap_or_else(PoisonError::into_inner) = keepsakes;
+    }
+}
+
+impl Core {
+    /// Reads what lies in the queues, until the descriptor of `id` is among what was passed, or to the end.
+    ///
+    /// So a descriptor that was passed before a message was sent is found by whoever received the message.
+    pub(super) fn look_for(&self, state: &mut State, id: u64) -> Result<(), TakeError> {
+        if state.passed.get(id).is_some() {
+            return Ok(());
+        }
+        let accepted = self.accept(state, MAILBOX);
+        let keys: Vec<Key> = state.connections.keys().copied().collect();
+        let (mut starved, mut full) = (false, false);
+        for key in keys {
+            match self.read(state, key, Some(id)) {
+                Stop::NoDescriptors => starved = true,
+                Stop::Full => full = true,
+                // Ends are for the thread, which sees them as well.
+                Stop::Empty | Stop::End => {}
+            }
+            if state.passed.get(id).is_some() {
+                return Ok(());
+            }
+        }
+        accepted?;
+        if starved {
+            return Err(os::Error::new("take a descriptor that was passed", Errno::MFILE).into());
+        }
+        if full {
+            return Err(TakeError::Full);
+        }
+        Ok(())
+    }
+
+    /// Puts a message into the queue of a member that is linked.
+    pub(super) fn say(
+        &self,
+        state: &State,
+        to: Member,
+        message: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), PassError> {
+        for key in state.peers.links(to) {
+            let Some(connection) = state.connections.get(key) else {
+                continue;
+            };
+            match socket::send(&connection.socket, message, descriptors) {
+                Ok(()) => return Ok(()),
+                Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => {
+                    return Err(PassError::WouldBlock);
+                }
+                // This one has ended; the thread will say so. Another may still be open.
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {}
+                Err(errno) => return Err(os::Error::new("pass a descriptor", errno).into()),
+            }
+        }
+        Err(PassError::Gone)
+    }
+}
+
+/// Passes what nobody else is known to have to somebody who is linked; keeps those of `bequest` that nobody could take.
+pub(super) fn leave_behind(state: &State, bequest: &mut Vec<Keepsake>) {
+    let linked: Vec<Member> = state.peers.linked().collect();
+    let give = |id, descriptor: BorrowedFd<'_>| {
+        let links = linked.iter().flat_map(|who| state.peers.links(*who));
+        let mut sockets = links.filter_map(|key| state.connections.get(key));
+        // A full queue, or one that has ended: the next.
+        sockets.any(|c| socket::send(&c.socket, &encode::pass(id), &[descriptor]).is_ok())
+    };
+    bequest.retain(|kept| {
+        let known = kept.known_by.iter().any(|who| linked.contains(who));
+        !known && !give(kept.id, kept.descriptor.as_fd())
+    });
+    for (id, descriptor) in state.passed.all() {
+        let _ = give(id, descriptor.as_fd());
+    }
+}
