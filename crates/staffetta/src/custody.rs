@@ -116,7 +116,10 @@ impl Member {
         };
         let mut who: Vec<String> = out_of_sight.iter().map(name).collect();
         if who.is_empty() {
-            who.push("no other member, so this process by a ReadOnly that was forgotten, or a program outside".to_owned());
+            who.push(
+                "no other member, so this process by a ReadOnly that was forgotten, or a program outside"
+                    .to_owned(),
+            );
         }
         Err(AcquireError::StillMapped { who: who.join("; ") })
     }

@@ -5,7 +5,7 @@ mod common;
 use std::process::Child;
 use std::time::Duration;
 
-use common::{finish, name, options, role, start, watchdog};
+use common::{finish, name, options, role, start, until, watchdog};
 use staffetta::{AcquireError, Domain, Method, Parcel, Receiver, RecvError, Sender};
 
 /// Messages in a buffer.
@@ -70,6 +70,13 @@ fn roles() {
             for parcel in rx {
                 tx.send(parcel).unwrap();
             }
+        }
+        // Has all of them in its hands when it is killed.
+        "hold" => {
+            let rx = receiver(&domain);
+            let held: Vec<_> = (0..K).map(|_| rx.recv().unwrap()).collect();
+            done.sender::<u64>().unwrap().send(held.len() as u64).unwrap();
+            sleep();
         }
         "witness" => sleep(),
         other => panic!("no role {other}"),
@@ -193,6 +200,20 @@ fn what_everybody_took_to_the_grave_is_an_error_and_the_channel_goes_on() {
     let tx = sender(&domain);
     tx.send(parcel(&domain, 9)).unwrap();
     expect(&rx, 9);
+}
+
+#[test]
+fn what_a_dead_receiver_held_is_given_back() {
+    let _watchdog = watchdog("dead receivers", 60);
+    let name = name("held");
+    let domain = options().open(&name).unwrap();
+    let tx = sender(&domain);
+    (0..K).for_each(|n| tx.send(parcel(&domain, n)).unwrap());
+    let child = start("hold", &[&name]);
+    hear(&domain, "done");
+    let charged = domain.memory().unwrap().1;
+    kill(child);
+    until(|| domain.memory().unwrap().1 <= charged - K * 8192);
 }
 
 #[test]

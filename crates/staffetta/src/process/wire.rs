@@ -164,12 +164,9 @@ pub(crate) mod encode {
     }
 }
 
-/// The number under which a message passes a descriptor, if that is what it does.
-pub(crate) fn passed_id(bytes: &[u8]) -> Option<u64> {
-    match parse(bytes) {
-        Ok((PASS, id, _, _)) => Some(id),
-        _ => None,
-    }
+/// Whether a message passes a descriptor.
+pub(crate) fn passes(bytes: &[u8]) -> bool {
+    matches!(parse(bytes), Ok((PASS, ..)))
 }
 
 /// Reads a message that came with these descriptors. Those that do not belong are closed.
@@ -243,8 +240,8 @@ mod tests {
             Ok(Message::Hello { me: who, pidfd: None }) if who == me
         ));
         assert!(matches!(decode(&encode::goodbye(), vec![]), Ok(Message::Goodbye)));
-        assert_eq!(passed_id(&encode::pass(9)), Some(9));
-        assert_eq!(passed_id(&encode::join(9)), None);
+        assert!(passes(&encode::pass(9)));
+        assert!(!passes(&encode::join(9)));
         for question in [Question::Descriptor, Question::Unmap] {
             assert!(matches!(
                 decode(&encode::ask(question, 8), vec![]),

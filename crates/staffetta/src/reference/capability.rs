@@ -30,10 +30,10 @@ use crate::memory::header::block::{FREE, NEVER, OWNED};
 use crate::memory::map::CAPABILITIES_MAX;
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
+use crate::os;
 use crate::os::fork::NotInherited;
 use crate::os::mapping::{Access, Mapping, Placement};
 use crate::os::memfd::{self, Seals};
-use crate::os;
 
 /// Mappings that a process keeps although nobody uses them.
 pub const MAPPED_MAX: usize = 64;

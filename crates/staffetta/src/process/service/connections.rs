@@ -2,10 +2,10 @@
 
 use super::inquiry::Asked;
 use super::thread::{Connection, Core, News, Stage, State, Stop, DOOR, MAILBOX};
+use crate::os;
 use crate::os::epoll::Interest;
 use crate::os::fork::NotInherited;
 use crate::os::socket::{self, Received};
-use crate::os;
 use crate::process::link::Key;
 use crate::process::wire::{self, encode, Message};
 use rustix::fd::AsFd;
@@ -13,7 +13,12 @@ use rustix::io::Errno;
 
 impl Core {
     /// Adds a connection.
-    pub(super) fn watch(&self, state: &mut State, socket: NotInherited, stage: Stage) -> Result<Key, os::Error> {
+    pub(super) fn watch(
+        &self,
+        state: &mut State,
+        socket: NotInherited,
+        stage: Stage,
+    ) -> Result<Key, os::Error> {
         let key = state.new_key();
         self.epoll.add(&socket, key, Interest::IN | Interest::RDHUP)?;
         state.connections.insert(key, Connection { socket, stage });
@@ -88,7 +93,7 @@ impl Core {
 
     /// Reads a connection, and draws the conclusions from how that ended.
     pub(super) fn serve_connection(&self, state: &mut State, key: Key) {
-        match self.read(state, key, None) {
+        match self.read(state, key, false) {
             Stop::Empty => {}
             Stop::NoDescriptors | Stop::Full => self.pause(state, key),
             Stop::End => {
@@ -113,8 +118,8 @@ impl Core {
 
     /// Reads a connection until there is nothing more, or no room for it.
     ///
-    /// A descriptor passed under `wanted` has room always: its caller is here for it.
-    pub(super) fn read(&self, state: &mut State, key: Key, wanted: Option<u64>) -> Stop {
+    /// `make_room`: somebody is here for a descriptor that may lie behind others, so those have room as well.
+    pub(super) fn read(&self, state: &mut State, key: Key, make_room: bool) -> Stop {
         let mut buffer = [0; wire::MESSAGE_MAX];
         loop {
             let Some(connection) = state.connections.get(&key) else {
@@ -128,8 +133,7 @@ impl Core {
                 Err(_) => return Stop::Empty,
             };
             let bytes = &buffer[..len];
-            let passed = wire::passed_id(bytes);
-            if passed.is_some() && passed != wanted && !state.passed.has_room() {
+            if !make_room && wire::passes(bytes) && !state.passed.has_room() {
                 state.passed.keep_only(|id| self.roster.is_wanted(id));
                 if !state.passed.has_room() {
                     return Stop::Full; // invariant 5: it stays where it is

@@ -1,6 +1,5 @@
 //! What starting a service, passing and taking descriptors can come to.
 
-use super::passed::PASSED_MAX;
 use crate::os;
 use thiserror::Error;
 
@@ -51,12 +50,6 @@ pub enum PassError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TakeError {
-    /// Too many others lie before it.
-    #[error(
-        "{PASSED_MAX} descriptors that were passed to this process wait to be taken; take or \
-         drop their messages first"
-    )]
-    Full,
     /// This is a forked child of the member.
     #[error("a forked child may not use its parent's domain; join it anew")]
     Forked,

@@ -177,7 +177,7 @@ impl Core {
     ) {
         if let Some(inquiry) = state.inquiries.get_mut(&(question, id)) {
             inquiry.awaited.remove(&who);
-            if let Some(descriptor) = descriptor {
+            if let Some(descriptor) = descriptor.filter(|_| question == Question::Descriptor) {
                 state.passed.put(id, descriptor, who);
             }
             self.answered.notify_all();
@@ -228,8 +228,7 @@ impl Core {
         match self.look_for(&mut state, id) {
             Ok(()) => state.passed.get(id).map(|passed| memfd::duplicate(passed.as_fd())).transpose(),
             Err(TakeError::Os(error)) => Err(error),
-            // It may lie behind others.
-            Err(_) => Err(os::Error::new("look for a descriptor", rustix::io::Errno::AGAIN)),
+            Err(TakeError::Forked) => Ok(None),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Core {
     pub(super) fn bury(&self, state: &mut State, who: Member) {
         for key in state.peers.links(who).to_vec() {
             // A goodbye may be waiting. What stays because there is no room for it stays watched.
-            let _ = self.read(state, key, None);
+            let _ = self.read(state, key, false);
         }
         let verdict = state.peers.gone(who);
         self.unanswered(state, who);

@@ -294,4 +294,3 @@ impl Drop for Service {
         let _ = thread.join();
     }
 }
-

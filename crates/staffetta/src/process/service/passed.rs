@@ -2,16 +2,16 @@
 //!
 //! What it does not do: it does not know what they are; a capability checks its own size and seals.
 //!
-//! 1. It holds at most [`PASSED_MAX`], those that a caller waits for aside. When it is full nothing is taken out
-//!    of a socket's queue, so the queues fill, and senders are told: back-pressure, no loss.
+//! 1. When it holds [`PASSED_MAX`], nothing more is taken out of a socket's queue, so the queues fill, and senders are
+//!    told: back-pressure, no loss. Only one that is looked for, and those before it, are taken out all the same.
 //! 2. A number stands for the first descriptor passed under it; a second one is closed.
 
 use crate::process::wire::Member;
 use rustix::fd::OwnedFd;
 use std::collections::hash_map::{Entry, HashMap};
 
-/// The most descriptors that wait here at one time.
-pub(crate) const PASSED_MAX: usize = 4096;
+/// How many descriptors wait here before senders have to wait.
+const PASSED_MAX: usize = 4096;
 
 /// A descriptor that was passed to this process.
 #[derive(Debug)]

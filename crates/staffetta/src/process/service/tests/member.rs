@@ -6,7 +6,7 @@ use crate::os::memfd;
 use crate::process::door::{self, Opened, Wanted};
 use crate::process::name::Name;
 use crate::process::place::{Place, Site};
-use crate::process::service::{Entrance, ObtainError, PassError, Roster, Service, TakeError};
+use crate::process::service::{Entrance, ObtainError, PassError, Roster, Service};
 use crate::process::wire::Member;
 use rustix::fd::AsFd;
 use std::path::PathBuf;
@@ -109,7 +109,6 @@ fn obtain(service: &Service, id: u64, deadline: Option<Instant>) -> String {
         }
         Err(ObtainError::Nobody) => "nobody".to_owned(),
         Err(ObtainError::Later) => "later".to_owned(),
-        Err(ObtainError::Take(TakeError::Full)) => "full".to_owned(),
         Err(ObtainError::Take(other)) => other.to_string(),
     }
 }
