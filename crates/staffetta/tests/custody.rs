@@ -48,6 +48,13 @@ fn roles() {
                 sleep();
             }
         }
+        // Sends while it is alone, and leaves when somebody has come.
+        "alone" => {
+            let tx = sender(&domain);
+            (0..K).for_each(|n| tx.send(parcel(&domain, n)).unwrap());
+            std::fs::write(&arguments[1], []).unwrap();
+            domain.channel("leave").basic(1).receiver::<u64>().unwrap().recv().unwrap();
+        }
         // Holds the receiving end until it is told to leave it; stays in the domain, or not.
         "attach" => {
             let rx = receiver(&domain);
@@ -159,6 +166,21 @@ fn what_a_dead_sender_sent_is_with_whoever_was_there() {
         (0..K).for_each(|n| expect(&rx, n));
         kill(witness);
     }
+}
+
+#[test]
+fn who_was_alone_hands_over_when_it_leaves() {
+    let _watchdog = watchdog("one that was alone", 60);
+    let name = name("alone");
+    let sent = std::env::temp_dir().join(&name);
+    let child = start("alone", &[&name, sent.to_str().unwrap()]);
+    until(|| sent.exists());
+    std::fs::remove_file(&sent).unwrap();
+    let domain = options().open(&name).unwrap();
+    tell(&domain, "leave");
+    finish(child);
+    let rx = receiver(&domain);
+    (0..K).for_each(|n| expect(&rx, n));
 }
 
 #[test]
