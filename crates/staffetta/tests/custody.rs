@@ -101,8 +101,17 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-fn signal(child: &Child, signal: rustix::process::Signal) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+fn stop(child: &Child) {
+    use rustix::process::{kill_process, waitid, Pid, Signal, WaitId, WaitIdOptions};
+    let pid = Pid::from_child(child);
+    kill_process(pid, Signal::STOP).unwrap();
+    // It takes a moment: each of its threads has to notice.
+    waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+}
+
+fn go_on(child: &Child) {
+    use rustix::process::{kill_process, Pid, Signal};
+    kill_process(Pid::from_child(child), Signal::CONT).unwrap();
 }
 
 fn hear(domain: &Domain, channel: &str) {
@@ -246,8 +255,7 @@ fn a_stopped_sender_is_waited_for_and_holds_no_deadline() {
     let first = predecessor(&name, &domain, "stay");
     let child = start("send", &[&name, "stay"]);
     hear(&domain, "done");
-    signal(&child, rustix::process::Signal::STOP);
-    signal(&first, rustix::process::Signal::STOP);
+    stop(&child);
     kill(first);
     let rx = receiver(&domain);
     // It is taken, and owed to us; each of these is over by its deadline, or the watchdog bites.
@@ -255,7 +263,7 @@ fn a_stopped_sender_is_waited_for_and_holds_no_deadline() {
         assert!(matches!(rx.recv_timeout(Duration::from_millis(2)), Err(RecvError::TimedOut)));
         assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)));
     }
-    signal(&child, rustix::process::Signal::CONT);
+    go_on(&child);
     (0..K).for_each(|n| expect(&rx, n));
     kill(child);
 }
@@ -277,7 +285,7 @@ fn who_seals_has_others_unmap_what_they_do_not_use() {
     // One that is killed keeps no mapping.
     tx.send(parcel(&domain, 50)).unwrap();
     let mut capability = rx.recv().unwrap().release().ok().unwrap();
-    signal(&child, rustix::process::Signal::STOP);
+    stop(&child);
     std::thread::scope(|scope| {
         let sealed = scope.spawn(|| capability.seal());
         kill(child);
