@@ -1,7 +1,9 @@
-//! Custody: in whose hands the descriptors of capabilities are, so that a capability on its way is never in nobody's.
+//! Custody: in whose hands the descriptors of capabilities are, so that a capability on its way is never in
+//! nobody's.
 //!
-//! A capability is reached through a descriptor, and a descriptor is a process's own. So a message that waits in a
-//! channel is worth something only while some process has the descriptor; and whoever receives it must get it from there.
+//! A capability is reached through a descriptor, and a descriptor is a process's own. So a message that waits
+//! in a channel is worth something only while some process has the descriptor; and whoever receives it must
+//! get it from there.
 //!
 //! ```text
 //!   send     there is a receiver: pass it the descriptor, then commit
@@ -11,21 +13,24 @@
 //!   leave    pass on what may still be asked for, then say goodbye
 //! ```
 //!
-//! C1. Who has a descriptor keeps it for as long as the capability is in the same life (its incarnation), in its table
-//!     or among what was passed to it. So the sender has it, and so has everyone to whom it was passed.
-//! C2. Before the commit point of a send it is with a second process, if the domain has another one that takes it: the
-//!     one that holds the receiving end, or else a keeper. It waits in that one's socket queue, so it is there even if
-//!     the sender is killed at the commit point. No keeper takes it if the sender is alone, or if every queue is full.
-//! C3. Who leaves passes each descriptor of an owned capability to one who stays, unless one of them is known to have it,
-//!     before its links end.
+//! C1. Who has a descriptor keeps it for as long as the capability is in the same life (its incarnation), in
+//!     its table or among what was passed to it. So the sender has it, and so has everyone to whom it was
+//!     passed.
+//! C2. Before the commit point of a send it is with a second process, if the domain has another one that
+//!     takes it: the one that holds the receiving end, or else a keeper. It waits in that one's socket queue,
+//!     so it is there even if the sender is killed at the commit point. No keeper takes it if the sender is
+//!     alone, or if every queue is full.
+//! C3. Who leaves passes each descriptor of an owned capability to one who stays, unless one of them is known
+//!     to have it, before its links end.
 //! C4. *Lost* is said only if no process alive has it: after a round of questions that everybody has answered
 //!     and during which nobody ended (`process::service::inquiry`).
-//! C5. Waiting for answers ends by an answer, or by the kernel's word that there is nobody to answer. If the caller's
-//!     time is over first, the message stays *owed* to its end of the channel: the next call takes it up. So a member that
-//!     is stopped delays only those who need the very descriptor that nobody else has shown.
+//! C5. Waiting for answers ends by an answer, or by the kernel's word that there is nobody to answer. If the
+//!     caller's time is over first, the message stays *owed* to its end of the channel: the next call takes
+//!     it up. So a member that is stopped delays only those who need the very descriptor that nobody else has
+//!     shown.
 //!
-//! Not covered: everybody who had the descriptor was killed (or left when no other queue had room) before
-//! the receiver got it. Then the message is lost: the receiver gets [`AcquireError::Lost`], at once, the memory
+//! Not covered: everybody who had the descriptor was killed (or left when no other queue had room) before the
+//! receiver got it. Then the message is lost: the receiver gets [`AcquireError::Lost`], at once, the memory
 //! goes back to the budget, and the channel goes on with the next message.
 
 use std::os::fd::BorrowedFd;
@@ -128,10 +133,10 @@ impl Member {
     pub(crate) fn give_up_capabilities(&self) {
         let kept = self.refs.capabilities().give_up(self.segment());
         let peer = |(slot, generation)| Peer { slot, generation };
-        let keepsakes = kept.into_iter().map(|(id, descriptor, known_by)| Keepsake {
-            id: id.ticket(),
-            descriptor,
-            known_by: known_by.into_iter().map(peer).collect(),
+        let keepsakes = kept.into_iter().map(|kept| Keepsake {
+            id: kept.id.ticket(),
+            descriptor: kept.file,
+            known_by: kept.known_by.into_iter().map(peer).collect(),
         });
         if let Some(service) = self.service.get() {
             service.bequeath(keepsakes.collect());

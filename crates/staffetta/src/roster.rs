@@ -144,8 +144,8 @@ impl Member {
         (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
     }
 
-    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet, or be swept to the end.
-    /// False: it is not.
+    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet, or be swept
+    /// to the end. False: it is not.
     pub(crate) fn sweep_if_dead(&self, slot: u16) -> bool {
         if usize::from(slot) >= PROCESSES_MAX || slot == self.slot {
             return false;

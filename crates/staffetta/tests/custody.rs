@@ -160,7 +160,8 @@ fn a_receiver_is_replaced_between_send_and_receive() {
 fn what_a_dead_sender_sent_is_with_whoever_was_there() {
     let _watchdog = watchdog("dead senders", 60);
     for ends in ["stay", "leave"] {
-        // No receiver was ever there: a keeper has it, the witness or this process; and who leaves hands it on.
+        // No receiver was ever there: a keeper has it, the witness or this process; and who leaves hands it
+        // on.
         let name = name("dead");
         let domain = options().open(&name).unwrap();
         let witness = start("witness", &[&name]);

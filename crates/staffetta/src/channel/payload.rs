@@ -96,37 +96,53 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
             return Err(RecvError::Forked);
         }
         let method = end.spec().method;
-        let owed = if method == Method::Capability { end.owed.take() } else { None };
-        let words = match owed {
-            Some(words) => words,
-            None => {
-                let mut words: Reference3 = [0; 3];
-                // SAFETY: `words` lives until the call returns.
-                unsafe { end.receive(Incoming::Parcel(&mut words), patience) }
-                    .map_err(|stop| end.recv_failure(stop, patience))?;
-                words
-            }
+        let (raw, words) = if method == Method::Capability {
+            receive_capability(end, patience, T::ALIGN)?
+        } else {
+            let words = take(end, patience)?;
+            let raw = Raw::receive(&end.member, method, words, T::ALIGN)
+                .map_err(|why| why.map_or(RecvError::Corrupt, RecvError::Acquire))?;
+            (raw, words)
         };
-        let receive = || Raw::receive(&end.member, method, words, T::ALIGN);
-        let raw = match receive() {
-            Err(Some(AcquireError::NotHeld)) => {
-                secure(end, words, patience)?;
-                receive()
-            }
-            other => other,
-        };
-        let raw = raw.map_err(|why| {
-            give_up(end, words);
-            why.map_or(RecvError::Corrupt, RecvError::Acquire)
-        })?;
         let parcel = Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt)?;
         end.tally().message(words[1] as usize);
         Ok(parcel)
     }
 }
 
-/// Puts a capability's descriptor into the hands of whoever holds the other end; of a basic channel without one, into
-/// a keeper's (`custody`, C2).
+/// The next reference in the channel.
+#[inline]
+fn take(end: &End, patience: Patience) -> Result<Reference3, RecvError> {
+    let mut words: Reference3 = [0; 3];
+    // SAFETY: `words` lives until the call returns.
+    unsafe { end.receive(Incoming::Parcel(&mut words), patience) }
+        .map_err(|stop| end.recv_failure(stop, patience))?;
+    Ok(words)
+}
+
+/// The next capability: the one that is owed to us (`custody`, C5), or the next in the channel.
+#[inline(never)] // so that nothing of it is in the way of other parcels
+fn receive_capability(end: &End, patience: Patience, align: usize) -> Result<(Raw, Reference3), RecvError> {
+    let words = match end.owed.take() {
+        Some(words) => words,
+        None => take(end, patience)?,
+    };
+    let receive = || Raw::receive(&end.member, Method::Capability, words, align);
+    let mut raw = receive();
+    if matches!(raw, Err(Some(AcquireError::NotHeld))) {
+        secure(end, words, patience)?;
+        raw = receive();
+    }
+    let raw = raw.map_err(|why| {
+        give_up(end, words);
+        why.map_or(RecvError::Corrupt, RecvError::Acquire)
+    })?;
+    Ok((raw, words))
+}
+
+/// Puts a capability's descriptor into the hands of whoever holds the other end; of a basic channel without
+/// one, into a keeper's (`custody`, C2).
+#[inline(never)]
 fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailure> {
     let peer = match end.spec().kind {
         Kind::Rendezvous => end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?,
@@ -177,7 +193,8 @@ fn secure(end: &End, words: Reference3, patience: Patience) -> Result<(), RecvEr
     })
 }
 
-/// What these words refer to was taken from the channel, and nobody will receive it: its memory is free again.
+/// What these words refer to was taken from the channel, and nobody will receive it: its memory is free
+/// again.
 pub(super) fn give_up(end: &End, words: Reference3) {
     if let Some(id) = named(end, words) {
         end.member.abandon_capability(id);

@@ -89,6 +89,16 @@ struct Entry {
     known_by: Vec<(u16, u64)>,
 }
 
+/// What is left of an entry when its process leaves.
+pub struct GivenUp {
+    /// Of which capability.
+    pub id: CapabilityId,
+    /// Its descriptor.
+    pub file: NotInherited,
+    /// Processes (slot, generation) that have the descriptor as well; some may be gone.
+    pub known_by: Vec<(u16, u64)>,
+}
+
 /// A capability, by its record and the life it is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CapabilityId {
@@ -321,9 +331,8 @@ impl Table {
         Ok(memfd::seal_against_writing(entry.file.as_fd())?)
     }
 
-    /// The process leaves: everything is unmapped, and the descriptors that others may ask for are given up, with
-    /// those who have them as well.
-    pub fn give_up(&self, segment: &Segment) -> Vec<(CapabilityId, NotInherited, Vec<(u16, u64)>)> {
+    /// The process leaves: everything is unmapped, and the descriptors that others may ask for are given up.
+    pub fn give_up(&self, segment: &Segment) -> Vec<GivenUp> {
         let entries = std::mem::take(&mut *self.lock());
         let owned = |index, incarnation| {
             let now = Word(holder(segment, index).load(Acquire));
@@ -331,7 +340,11 @@ impl Table {
         };
         let all = entries.by_index.into_iter();
         all.filter(|(index, entry)| owned(*index, entry.incarnation))
-            .map(|(index, e)| (CapabilityId { index, incarnation: e.incarnation }, e.file, e.known_by))
+            .map(|(index, entry)| GivenUp {
+                id: CapabilityId { index, incarnation: entry.incarnation },
+                file: entry.file,
+                known_by: entry.known_by,
+            })
             .collect()
     }
 

@@ -48,8 +48,9 @@ impl Service {
         }
     }
 
-    /// This member leaves: these, and what was passed to it, go to somebody who stays; to the last of them before anybody
-    /// sees its end, and at once if they can, so that who joins when its slot is free again finds them.
+    /// This member leaves: these, and what was passed to it, go to somebody who stays; to the last of them
+    /// before anybody sees its end, and at once if they can, so that who joins when its slot is free again
+    /// finds them.
     pub(crate) fn bequeath(&self, mut keepsakes: Vec<Keepsake>) {
         // Not a wait: the roster, with the lock held, may have had the last handle of its member.
         if let Ok(state) = self.core.state.try_lock() {
@@ -110,7 +111,8 @@ impl Core {
     }
 }
 
-/// Passes what nobody else is known to have to somebody who is linked; keeps those of `bequest` that nobody could take.
+/// Passes what nobody else is known to have to somebody who is linked; keeps those of `bequest` that nobody
+/// could take.
 pub(super) fn leave_behind(state: &State, bequest: &mut Vec<Keepsake>) {
     let linked: Vec<Member> = state.peers.linked().collect();
     let give = |id, descriptor: BorrowedFd<'_>| {

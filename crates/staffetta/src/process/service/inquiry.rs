@@ -1,11 +1,12 @@
 //! Questions to every member, and their answers.
 //!
-//! One process asks everybody at once, since one that is stopped may be the only one who does not know. The end of the
-//! wait is everybody's answer, or the kernel's word that there is nobody to answer; never the clock.
+//! One process asks everybody at once, since one that is stopped may be the only one who does not know. The
+//! end of the wait is everybody's answer, or the kernel's word that there is nobody to answer; never the
+//! clock.
 //!
-//! 1. A *round* asks every member there is. It is over when each has answered or its link has ended. Whoever ended
-//!    may have left what was asked for to another who had answered before; so a round in which a link ended is
-//!    followed by another one. A round in which none did is the answer.
+//! 1. A *round* asks every member there is. It is over when each has answered or its link has ended. Whoever
+//!    ended may have left what was asked for to another who had answered before; so a round in which a link
+//!    ended is followed by another one. A round in which none did is the answer.
 //! 2. Whoever is asked for a descriptor first reads all that was passed to it. So if any process alive
 //!    has the descriptor when a round begins, then it gives it, or it ends.
 //!    One that is leaving answers no more (its roster says "not now"): its end does.
@@ -93,7 +94,8 @@ impl Service {
         }
     }
 
-    /// Returns when no other member has what `id` names in its address space; gives those who could not be asked.
+    /// Returns when no other member has what `id` names in its address space; gives those who could not be
+    /// asked.
     pub(crate) fn have_unmapped(&self, id: u64) -> Vec<Member> {
         let mut state = self.core.lock();
         loop {
@@ -218,8 +220,8 @@ impl Core {
         matches!(answered, Ok(()) | Err(PassError::Gone))
     }
 
-    /// A copy of the descriptor of `id`, if it is in this process (2). It is not on its way from here to the roster's
-    /// table meanwhile: that is done by who received its message, and who asks has received it.
+    /// A copy of the descriptor of `id`, if it is in this process (2). It is not on its way from here to the
+    /// roster's table meanwhile: that is done by who received its message, and who asks has received it.
     fn search(&self, id: u64, for_whom: Member) -> Result<Option<OwnedFd>, os::Error> {
         if let Some(descriptor) = self.roster.descriptor(id, for_whom)? {
             return Ok(Some(descriptor));

@@ -76,8 +76,8 @@ use std::thread::JoinHandle;
 
 /// What the service needs to know, and whom it tells: the shared process table.
 ///
-/// `died`, `left`, `forsaken`, `descriptor` and `unmap` come from the service's thread, one at a time, and may use the
-/// service. The others come from any thread and must neither block nor use it.
+/// `died`, `left`, `forsaken`, `descriptor` and `unmap` come from the service's thread, one at a time, and
+/// may use the service. The others come from any thread and must neither block nor use it.
 pub(crate) trait Roster: Send + Sync {
     /// The slot and generation this process has taken.
     fn me(&self) -> Member;
@@ -103,8 +103,8 @@ pub(crate) trait Roster: Send + Sync {
     /// This member left in an orderly way. Called once, and then `died` is not.
     fn left(&self, who: Member);
 
-    /// What a joiner gets: the domain's memory, and at most [`wire::PAYLOAD_MAX`] bytes. None: this member is leaving,
-    /// and cannot let anybody in; the joiner knocks again.
+    /// What a joiner gets: the domain's memory, and at most [`wire::PAYLOAD_MAX`] bytes. None: this member is
+    /// leaving, and cannot let anybody in; the joiner knocks again.
     fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)>;
 
     /// Whoever got this payload went away without ever becoming a member: it died, or another
@@ -113,13 +113,15 @@ pub(crate) trait Roster: Send + Sync {
         let _ = payload;
     }
 
-    /// A copy of the descriptor that stands for this number, for `whom`; None: it is not here. An error: not now.
+    /// A copy of the descriptor that stands for this number, for `whom`; None: it is not here. An error: not
+    /// now.
     fn descriptor(&self, id: u64, whom: Member) -> Result<Option<OwnedFd>, os::Error> {
         let _ = (id, whom);
         Ok(None)
     }
 
-    /// Takes what this number stands for out of the address space. False: not yet, somebody uses it for a moment.
+    /// Takes what this number stands for out of the address space. False: not yet, somebody uses it for a
+    /// moment.
     fn unmap(&self, id: u64) -> bool {
         let _ = id;
         true
@@ -254,8 +256,8 @@ impl Service {
         Ok(theirs)
     }
 
-    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got round to
-    /// telling of it. Whether it had left before, its slot says.
+    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got
+    /// round to telling of it. Whether it had left before, its slot says.
     pub(crate) fn has_exited(&self, who: Member) -> bool {
         self.guard.alive() && {
             let state = self.core.lock();

@@ -2,8 +2,9 @@
 //!
 //! What it does not do: it does not know what they are; a capability checks its own size and seals.
 //!
-//! 1. When it holds [`PASSED_MAX`], nothing more is taken out of a socket's queue, so the queues fill, and senders are
-//!    told: back-pressure, no loss. Only one that is looked for, and those before it, are taken out all the same.
+//! 1. When it holds [`PASSED_MAX`], nothing more is taken out of a socket's queue, so the queues fill, and
+//!    senders are told: back-pressure, no loss. Only one that is looked for, and those before it, are taken
+//!    out all the same.
 //! 2. A number stands for the first descriptor passed under it; a second one is closed.
 
 use crate::process::wire::Member;
