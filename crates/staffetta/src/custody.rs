@@ -21,7 +21,8 @@
 //!     so it is there even if the sender is killed at the commit point. No keeper takes it if the sender is
 //!     alone, or if every queue is full.
 //! C3. Who leaves passes each descriptor of an owned capability to one who stays, unless one of them is known
-//!     to have it, before its links end.
+//!     to have it, before its links end. It looks who stays twice: before and after its slot says that it
+//!     left.
 //! C4. *Lost* is said only if no process alive has it: after a round of questions that everybody has answered
 //!     and during which nobody ended (`process::service::inquiry`).
 //! C5. Waiting for answers ends by an answer, or by the kernel's word that there is nobody to answer. If the
@@ -29,9 +30,10 @@
 //!     it up. So a member that is stopped delays only those who need the very descriptor that nobody else has
 //!     shown.
 //!
-//! Not covered: everybody who had the descriptor was killed (or left when no other queue had room) before the
-//! receiver got it. Then the message is lost: the receiver gets [`AcquireError::Lost`], at once, the memory
-//! goes back to the budget, and the channel goes on with the next message.
+//! Not covered: everybody who had the descriptor was killed (or left when no other queue had room, or lives
+//! in a network namespace that cannot be reached) before the receiver got it. Then the message is lost: the
+//! receiver gets [`AcquireError::Lost`], at once, the memory goes back to the budget, and the channel goes on
+//! with the next message.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -129,8 +131,8 @@ impl Member {
         Err(AcquireError::StillMapped { who: who.join("; ") })
     }
 
-    /// This member leaves (C3).
-    pub(crate) fn give_up_capabilities(&self) {
+    /// This member is about to leave: unmaps all, and gives what it has to those who stay (C3).
+    pub(crate) fn leave_capabilities(&self) {
         let kept = self.refs.capabilities().give_up(self.segment());
         let peer = |(slot, generation)| Peer { slot, generation };
         let keepsakes = kept.into_iter().map(|kept| Keepsake {
@@ -138,8 +140,14 @@ impl Member {
             descriptor: kept.file,
             known_by: kept.known_by.into_iter().map(peer).collect(),
         });
+        self.bequeath(keepsakes.collect());
+    }
+
+    /// To be called again when the slot says that this member left: of two that relied on each other, and
+    /// leave at the same time, at least one sees then that the other does not stay.
+    pub(crate) fn bequeath(&self, keepsakes: Vec<Keepsake>) {
         if let Some(service) = self.service.get() {
-            service.bequeath(keepsakes.collect());
+            service.bequeath(keepsakes, |who| self.peer(who.slot) == Some(who));
         }
     }
 }

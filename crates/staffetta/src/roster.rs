@@ -140,7 +140,8 @@ impl Member {
         if usize::from(slot) >= PROCESSES_MAX {
             return None;
         }
-        let word = Word(self.segment().process(slot.into()).word.load(Acquire));
+        // SeqCst: pairs with the store of one that leaves.
+        let word = Word(self.segment().process(slot.into()).word.load(SeqCst));
         (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
     }
 

@@ -44,8 +44,10 @@ fn roles() {
             (0..K).for_each(|n| tx.send(parcel(&domain, n)).unwrap());
             let done = done.sender::<u64>().unwrap();
             done.send(0).unwrap();
-            if arguments[1] == "stay" {
-                sleep();
+            match &*arguments[1] {
+                "stay" => sleep(),
+                "told" => drop(domain.channel("leave too").basic(1).receiver::<u64>().unwrap().recv()),
+                _ => {}
             }
         }
         // Sends while it is alone, and leaves when somebody has come.
@@ -208,6 +210,25 @@ fn a_dead_senders_messages_come_from_the_receiver_before_us() {
         let rx = receiver(&domain);
         (0..K).for_each(|n| expect(&rx, n));
         kill(first);
+    }
+}
+
+#[test]
+fn all_who_have_it_leave_at_once() {
+    let _watchdog = watchdog("leaving together", 120);
+    for _ in 0..20 {
+        let name = name("together");
+        let domain = options().open(&name).unwrap();
+        let first = predecessor(&name, &domain, "leave");
+        let child = start("send", &[&name, "told"]);
+        hear(&domain, "done");
+        tell(&domain, "leave");
+        hear(&domain, "gone");
+        tell(&domain, "leave too");
+        finish(first);
+        finish(child);
+        let rx = receiver(&domain);
+        (0..K).for_each(|n| expect(&rx, n));
     }
 }
 

@@ -48,15 +48,18 @@ impl Service {
         }
     }
 
-    /// This member leaves: these, and what was passed to it, go to somebody who stays; to the last of them
-    /// before anybody sees its end, and at once if they can, so that who joins when its slot is free again
-    /// finds them.
-    pub(crate) fn bequeath(&self, mut keepsakes: Vec<Keepsake>) {
-        // Not a wait: the roster, with the lock held, may have had the last handle of its member.
-        if let Ok(state) = self.core.state.try_lock() {
-            leave_behind(&state, &mut keepsakes);
+    /// This member leaves: these, and what was passed to it, go to others who `stay`. Those that one of them
+    /// is known to have, or that nobody can take now, are kept for the next call, and the last ones until the
+    /// links end.
+    pub(crate) fn bequeath(&self, keepsakes: Vec<Keepsake>, stays: impl Fn(Member) -> bool) {
+        let mut bequest = self.core.bequest.lock().unwrap_or_else(PoisonError::into_inner);
+        bequest.extend(keepsakes);
+        // Our own thread may have had the last handle of the member, in a call of the roster's with the lock held.
+        let ours = self.thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        let state = if ours { self.core.state.try_lock().ok() } else { Some(self.core.lock()) };
+        if let Some(state) = state {
+            leave_behind(&state, &mut bequest, stays);
         }
-        *self.core.bequest.lock().unwrap_or_else(PoisonError::into_inner) = keepsakes;
     }
 }
 
@@ -111,19 +114,18 @@ impl Core {
     }
 }
 
-/// Passes what nobody else is known to have to somebody who is linked; keeps those of `bequest` that nobody
-/// could take.
-pub(super) fn leave_behind(state: &State, bequest: &mut Vec<Keepsake>) {
-    let linked: Vec<Member> = state.peers.linked().collect();
+/// Passes what nobody who `stays` is known to have to one who does; keeps the rest of `bequest`.
+pub(super) fn leave_behind(state: &State, bequest: &mut Vec<Keepsake>, stays: impl Fn(Member) -> bool) {
+    let heirs: Vec<Member> = state.peers.linked().filter(|who| stays(*who)).collect();
     let give = |id, descriptor: BorrowedFd<'_>| {
-        let links = linked.iter().flat_map(|who| state.peers.links(*who));
+        let links = heirs.iter().flat_map(|who| state.peers.links(*who));
         let mut sockets = links.filter_map(|key| state.connections.get(key));
         // A full queue, or one that has ended: the next.
         sockets.any(|c| socket::send(&c.socket, &encode::pass(id), &[descriptor]).is_ok())
     };
     bequest.retain(|kept| {
-        let known = kept.known_by.iter().any(|who| linked.contains(who));
-        !known && !give(kept.id, kept.descriptor.as_fd())
+        let known = kept.known_by.iter().any(|who| heirs.contains(who));
+        known || !give(kept.id, kept.descriptor.as_fd())
     });
     for (id, descriptor) in state.passed.all() {
         let _ = give(id, descriptor.as_fd());

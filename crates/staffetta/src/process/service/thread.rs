@@ -105,10 +105,14 @@ pub(super) enum Stop {
 impl Drop for Core {
     fn drop(&mut self) {
         // Runs when both the service and its thread are done, in this process.
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Before the goodbye: whoever sees our end finds them with somebody else.
-        let bequest = self.bequest.get_mut().unwrap_or_else(PoisonError::into_inner);
-        super::descriptors::leave_behind(state, bequest);
+        let mut state = self.lock();
+        // Before the goodbye: whoever sees our end finds with somebody else what was passed to us, up to now.
+        let keys: Vec<Key> = state.connections.keys().copied().collect();
+        for key in keys {
+            self.read(&mut state, key, true);
+        }
+        let mut bequest = self.bequest.lock().unwrap_or_else(PoisonError::into_inner);
+        super::descriptors::leave_behind(&state, &mut bequest, |_| true);
         let links: Vec<Key> = state.peers.all_links().collect();
         for key in links {
             if let Some(connection) = state.connections.get(&key) {
@@ -116,6 +120,7 @@ impl Drop for Core {
                 let _ = socket::send(&connection.socket, &encode::goodbye(), &[]);
             }
         }
+        drop((state, bequest));
         self.site.remove_mailbox(&self.address);
         if let (Some(name), Some(door)) = (&self.name, self.door.take()) {
             drop(door);
