@@ -95,7 +95,8 @@ pub enum AcquireError {
     Take(#[source] crate::process::service::TakeError),
     /// Nobody alive has its descriptor: whoever had it died before the receiver got it.
     #[error(
-        "the message is lost: every process that had the capability's descriptor was killed before it could be          received; attach the receiver before sending, or keep another process in the domain"
+        "the message is lost: every process that had the capability's descriptor was killed before it was received; \
+         attach the receiver before sending, or keep another process in the domain"
     )]
     Lost,
     /// It cannot be sealed: it is mapped for writing where nobody can be asked to unmap it.
