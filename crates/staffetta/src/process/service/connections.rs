@@ -146,6 +146,12 @@ impl Core {
         }
     }
 
+    /// Reads every connection that there is.
+    pub(super) fn read_all(&self, state: &mut State, make_room: bool) -> Vec<Stop> {
+        let keys: Vec<Key> = state.connections.keys().copied().collect();
+        keys.into_iter().map(|key| self.read(state, key, make_room)).collect()
+    }
+
     /// Acts on a message.
     pub(super) fn hear(&self, state: &mut State, key: Key, message: Message) {
         let Some(connection) = state.connections.get_mut(&key) else {

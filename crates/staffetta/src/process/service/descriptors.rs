@@ -6,7 +6,6 @@ use super::thread::{Core, State, Stop, MAILBOX};
 use super::Service;
 use crate::os::fork::NotInherited;
 use crate::os::{self, memfd, socket};
-use crate::process::link::Key;
 use crate::process::wire::{encode, Member};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
@@ -64,7 +63,7 @@ impl Service {
 }
 
 impl Core {
-    /// Reads what lies in the queues, until the descriptor of `id` is among what was passed, or to the end.
+    /// Reads what lies in the queues, unless the descriptor of `id` is among what was passed already.
     ///
     /// So a descriptor that was passed before a message was sent is found by whoever received the message.
     pub(super) fn look_for(&self, state: &mut State, id: u64) -> Result<(), TakeError> {
@@ -72,14 +71,10 @@ impl Core {
             return Ok(());
         }
         let accepted = self.accept(state, MAILBOX);
-        let keys: Vec<Key> = state.connections.keys().copied().collect();
-        let mut starved = false;
-        for key in keys {
-            // Ends are for the thread, which sees them as well.
-            starved |= self.read(state, key, true) == Stop::NoDescriptors;
-            if state.passed.get(id).is_some() {
-                return Ok(());
-            }
+        // Ends are for the thread, which sees them as well.
+        let starved = self.read_all(state, true).contains(&Stop::NoDescriptors);
+        if state.passed.get(id).is_some() {
+            return Ok(());
         }
         accepted?;
         if starved {

@@ -256,14 +256,18 @@ impl Service {
         Ok(theirs)
     }
 
-    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got
-    /// round to telling of it. Whether it had left before, its slot says.
+    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got round to
+    /// telling of it, or even to reading the pidfd. Whether it had left before, its slot says.
     pub(crate) fn has_exited(&self, who: Member) -> bool {
-        self.guard.alive() && {
-            let state = self.core.lock();
-            let of = state.pidfds.values().find(|(of, _)| *of == who);
-            of.map_or_else(|| state.peers.is_gone(who), |(_, pidfd)| pidfd::has_exited(pidfd.as_fd()))
+        if !self.guard.alive() {
+            return false;
         }
+        let mut state = self.core.lock();
+        if !state.peers.is_gone(who) && !state.pidfds.values().any(|(of, _)| *of == who) {
+            self.core.read_all(&mut state, false);
+        }
+        let of = state.pidfds.values().find(|(of, _)| *of == who);
+        of.map_or_else(|| state.peers.is_gone(who), |(_, pidfd)| pidfd::has_exited(pidfd.as_fd()))
     }
 
     /// Which members are linked at this moment.
