@@ -93,6 +93,18 @@ pub enum AcquireError {
     /// Its descriptor could not be taken from the queue of descriptors.
     #[error("the capability's descriptor cannot be taken: {0}")]
     Take(#[source] crate::process::service::TakeError),
+    /// Nobody alive has its descriptor: whoever had it died before the receiver got it.
+    #[error(
+        "the message is lost: every process that had the capability's descriptor was killed before it was received; \
+         attach the receiver before sending, or keep another process in the domain"
+    )]
+    Lost,
+    /// It cannot be sealed: it is mapped for writing where nobody can be asked to unmap it.
+    #[error("the capability is still mapped for writing by {who}; unmap it there, then seal it")]
+    StillMapped {
+        /// Who maps it, as far as can be told.
+        who: String,
+    },
     /// Somebody in this process still uses its mapping.
     #[error("the capability is acquired in this process; release it first")]
     InUse,

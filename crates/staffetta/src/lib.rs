@@ -36,6 +36,7 @@
 extern crate self as staffetta;
 
 mod channel;
+mod custody;
 mod domain;
 mod error;
 pub mod launch;

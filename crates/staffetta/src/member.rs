@@ -4,7 +4,7 @@
 //!     the window stays mapped for as long as anything points into it.
 //! A2. Every operation asks [`Member::here`] first: a forked child has the handles but not the window.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::OnceLock;
 
 use crate::memory::blocks::{self, Blocks};
@@ -124,11 +124,15 @@ impl Drop for Member {
         let segment = self.segment();
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot, self.generation);
+        // What others may ask for goes to others; and no mapping of ours outlives our links.
+        self.leave_capabilities();
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
         // does not take it for a death.
         let record = segment.process(self.slot.into());
         record.address_len.store(0, Relaxed);
-        record.word.store(Word::new(FREE, 0, self.generation).0, Release);
+        // SeqCst: of two that leave at once, one sees the other's (custody.rs).
+        record.word.store(Word::new(FREE, 0, self.generation).0, SeqCst);
+        self.bequeath(Vec::new());
         drop(self.service.take());
     }
 }

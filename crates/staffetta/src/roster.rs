@@ -1,17 +1,18 @@
 //! The shared process table, as the service thread sees it.
 
-use std::os::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
 
-use crate::error::{AcquireError, SendFailure};
 use crate::member::{give_slot_back, read_bytes, reserve_slot, write_bytes, Member};
 use crate::memory::header::process::{DEAD, LIVE};
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::word::Word;
-use crate::process::service::{PassError, Roster};
+use crate::os;
+use crate::process::service::Roster;
 use crate::process::wire::Member as Peer;
-use crate::reference::capability::CapabilityId;
+use crate::reference::capability::{self, CapabilityId};
 
 /// Tells the service who is a member, and a member who died.
 ///
@@ -101,6 +102,23 @@ impl Roster for Table {
         Some((std::os::fd::AsFd::as_fd(&self.file), payload.unwrap_or_default()))
     }
 
+    fn descriptor(&self, id: u64, whom: Peer) -> Result<Option<OwnedFd>, os::Error> {
+        // A member that leaves must not say that it has nothing: it is about to hand it over.
+        let leaving = || os::Error::new("look for a descriptor", Errno::AGAIN);
+        let member = self.member.upgrade().ok_or_else(leaving)?;
+        member.refs.capabilities().copy_for(CapabilityId::of_ticket(id), (whom.slot, whom.generation))
+    }
+
+    fn unmap(&self, id: u64) -> bool {
+        let id = CapabilityId::of_ticket(id);
+        self.member.upgrade().is_some_and(|member| member.refs.capabilities().unmap_idle(id))
+    }
+
+    fn is_wanted(&self, id: u64) -> bool {
+        let id = CapabilityId::of_ticket(id);
+        self.member.upgrade().is_none_or(|member| capability::is_current(member.segment(), id))
+    }
+
     fn forsaken(&self, payload: &[u8]) {
         if let (Some(member), Some(slot)) = (self.member.upgrade(), reserved_slot(payload)) {
             give_slot_back(member.segment(), slot);
@@ -116,18 +134,19 @@ pub(crate) fn reserved_slot(payload: &[u8]) -> Option<(u16, u64)> {
     (usize::from(slot) < PROCESSES_MAX).then_some((slot, generation))
 }
 
-// Capabilities travel over the service's links.
 impl Member {
-    fn peer(&self, slot: u16) -> Option<Peer> {
+    /// Who is in `slot` now.
+    pub(crate) fn peer(&self, slot: u16) -> Option<Peer> {
         if usize::from(slot) >= PROCESSES_MAX {
             return None;
         }
-        let word = Word(self.segment().process(slot.into()).word.load(Acquire));
+        // SeqCst: pairs with the store of one that leaves.
+        let word = Word(self.segment().process(slot.into()).word.load(SeqCst));
         (word.state() == LIVE).then_some(Peer { slot, generation: word.sequence() })
     }
 
-    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet, or be swept to the end.
-    /// False: it is not.
+    /// Sweeps the process in `slot` if it is dead already: a death need not have been told yet, or be swept
+    /// to the end. False: it is not.
     pub(crate) fn sweep_if_dead(&self, slot: u16) -> bool {
         if usize::from(slot) >= PROCESSES_MAX || slot == self.slot {
             return false;
@@ -144,36 +163,5 @@ impl Member {
             self.sweep(who.slot, who.generation);
         }
         dead
-    }
-
-    /// Puts the descriptor of `id` into the hands of the process in `slot`, unless it has it.
-    pub(crate) fn pass_capability(&self, id: CapabilityId, slot: u16) -> Result<(), SendFailure> {
-        let peer = self.peer(slot).ok_or(SendFailure::Disconnected)?;
-        let service = self.service.get().ok_or(SendFailure::Disconnected)?;
-        let pass = |file: BorrowedFd<'_>| service.pass(peer, id.ticket(), file);
-        match self.refs.capabilities().pass_to(id, (peer.slot, peer.generation), pass) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(PassError::Gone)) => Err(SendFailure::PeerDied),
-            Some(Err(PassError::Forked)) => Err(SendFailure::Forked),
-            Some(Err(why)) => Err(SendFailure::Pass(why)),
-            None => Err(SendFailure::Allocate(AcquireError::NotHeld.into())),
-        }
-    }
-
-    /// Makes sure that the capability that arrived from the process in `slot` is in our table.
-    pub(crate) fn adopt_capability(&self, words: [u64; 3], slot: u16) -> Result<(), AcquireError> {
-        let [reference, _, incarnation] = words;
-        let Some(index) = self.refs.capability_index(reference) else {
-            return Ok(());
-        };
-        let id = CapabilityId { index, incarnation };
-        let table = self.refs.capabilities();
-        if table.has(id) {
-            return Ok(());
-        }
-        let service = self.service.get().ok_or(AcquireError::NotHeld)?;
-        let file = service.take(id.ticket()).map_err(AcquireError::Take)?;
-        let from = self.peer(slot).map_or((slot, 0), |peer| (peer.slot, peer.generation));
-        table.adopt(self.segment(), id, file, from)
     }
 }

@@ -441,7 +441,8 @@ fn rights_are_enforced_by_the_mapping() {
     dies_of("touch-released", &[], libc::SIGSEGV);
     dies_of("write-read-only", &[], libc::SIGSEGV);
     let domain = Domain::create().unwrap();
-    let capability = domain.parcels(Method::Capability).new([7_u64; 1000]).unwrap().release().ok().unwrap();
+    let mut capability =
+        domain.parcels(Method::Capability).new([7_u64; 1000]).unwrap().release().ok().unwrap();
     capability.seal().unwrap();
     assert_eq!(capability.acquire_read().unwrap()[3], 7);
     let (capability, error) = capability.acquire().err().unwrap();

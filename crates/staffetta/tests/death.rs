@@ -186,7 +186,7 @@ fn a_receiver_is_killed() {
     let mut random = Random::new("a_receiver_is_killed");
     let log = std::env::temp_dir().join(format!("{}.log", name("received")));
     let mut unknown = 0;
-    for form in Form::all().into_iter().filter(|form| !form.needs_its_receiver()) {
+    for form in Form::all() {
         for wait in Wait::ALL {
             std::fs::write(&log, []).unwrap();
             let name = name("kill-receiver");

@@ -85,10 +85,6 @@ fn a_receiver_that_leaves_gives_the_blocked_sender_its_message_back() {
     let _watchdog = watchdog("blocked senders", 120);
     for wait in Wait::ALL {
         for form in Form::all() {
-            if form.needs_its_receiver() {
-                eprintln!("skipped: {form:?}: its buffer is bound to one receiver");
-                continue;
-            }
             let name = name("leave");
             let domain = common::options().wait(wait).open(&name).unwrap();
             let mut tx = sender(&domain, CHANNEL, form);
@@ -156,10 +152,6 @@ fn a_lone_end_waits_tries_say_so_and_timeouts_give_back() {
     let _watchdog = watchdog("lone ends", 120);
     for wait in Wait::ALL {
         for form in Form::all() {
-            if form.needs_its_receiver() {
-                eprintln!("skipped: {form:?}: its buffer is bound to one receiver");
-                continue;
-            }
             let name = name("lone");
             let domain = common::options().wait(wait).open(&name).unwrap();
             {

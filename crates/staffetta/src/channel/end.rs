@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use super::attach::Found;
 use super::ground::EndGround;
+use super::line::Reference3;
 use super::record::{state, Record};
 use super::rendezvous::{
     collect_small, deliver_now, want_now, Incoming, Memory, Outgoing, Party, Patience, Stop, Wanted,
@@ -43,6 +44,8 @@ pub struct End {
     quick: Cell<bool>,
     /// An unnamed channel is over when one end has left.
     over: Cell<bool>,
+    /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
+    pub(crate) owed: Cell<Option<Reference3>>,
 }
 
 /// Something in the window, of an end that keeps it mapped (E3).
@@ -104,6 +107,7 @@ impl End {
             memory,
             quick: Cell::new(found.spec.kind == Kind::Rendezvous),
             over: Cell::new(false),
+            owed: Cell::new(None),
             found,
         })
     }
@@ -382,6 +386,9 @@ impl Drop for End {
     fn drop(&mut self) {
         if !self.member.here() {
             return;
+        }
+        if let Some(words) = self.owed.take() {
+            super::payload::give_up(self, words);
         }
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);

@@ -4,12 +4,15 @@
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::end::End;
 use super::line::{Reference3, INLINE_BYTES};
 use super::rendezvous::{Incoming, Outgoing, Patience};
-use super::spec::Payload;
-use crate::error::{RecvError, SendError, SendFailure};
+use super::side::ATTACHED;
+use super::spec::{Kind, Payload};
+use crate::custody::Missing;
+use crate::error::{AcquireError, RecvError, SendError, SendFailure};
 use crate::message::parcel::{Parcel, Raw};
 use crate::reference::capability::CapabilityId;
 use crate::{Message, Method};
@@ -92,27 +95,115 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         if !end.member.here() {
             return Err(RecvError::Forked);
         }
-        let mut words: Reference3 = [0; 3];
-        // SAFETY: `words` lives until the call returns.
-        unsafe { end.receive(Incoming::Parcel(&mut words), patience) }
-            .map_err(|stop| end.recv_failure(stop, patience))?;
         let method = end.spec().method;
-        if method == Method::Capability {
-            end.member.adopt_capability(words, end.peer().slot())?;
-        }
-        let raw = Raw::receive(&end.member, method, words, T::ALIGN)
-            .map_err(|why| why.map_or(RecvError::Corrupt, RecvError::Acquire))?;
+        let (raw, words) = if method == Method::Capability {
+            receive_capability(end, patience, T::ALIGN)?
+        } else {
+            let words = take(end, patience)?;
+            let raw = Raw::receive(&end.member, method, words, T::ALIGN)
+                .map_err(|why| why.map_or(RecvError::Corrupt, RecvError::Acquire))?;
+            (raw, words)
+        };
         let parcel = Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt)?;
         end.tally().message(words[1] as usize);
         Ok(parcel)
     }
 }
 
-/// Puts a capability's descriptor into the hands of whoever holds the other end.
+/// The next reference in the channel.
+#[inline]
+fn take(end: &End, patience: Patience) -> Result<Reference3, RecvError> {
+    let mut words: Reference3 = [0; 3];
+    // SAFETY: `words` lives until the call returns.
+    unsafe { end.receive(Incoming::Parcel(&mut words), patience) }
+        .map_err(|stop| end.recv_failure(stop, patience))?;
+    Ok(words)
+}
+
+/// The next capability: the one that is owed to us (`custody`, C5), or the next in the channel.
+#[inline(never)] // so that nothing of it is in the way of other parcels
+fn receive_capability(end: &End, patience: Patience, align: usize) -> Result<(Raw, Reference3), RecvError> {
+    let words = match end.owed.take() {
+        Some(words) => words,
+        None => take(end, patience)?,
+    };
+    let receive = || Raw::receive(&end.member, Method::Capability, words, align);
+    let mut raw = receive();
+    if matches!(raw, Err(Some(AcquireError::NotHeld))) {
+        secure(end, words, patience)?;
+        raw = receive();
+    }
+    let raw = raw.map_err(|why| {
+        give_up(end, words);
+        why.map_or(RecvError::Corrupt, RecvError::Acquire)
+    })?;
+    Ok((raw, words))
+}
+
+/// Puts a capability's descriptor into the hands of whoever holds the other end; of a basic channel without
+/// one, into a keeper's (`custody`, C2).
+#[inline(never)]
 fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailure> {
-    let peer = end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?;
-    if peer.slot() == end.member.slot {
+    let peer = match end.spec().kind {
+        Kind::Rendezvous => end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?,
+        Kind::Basic => end.peer(),
+    };
+    if peer.state() == ATTACHED && peer.slot() == end.member.slot {
         return Ok(()); // another thread of this process: one table
     }
-    end.member.pass_capability(id, peer.slot())
+    let passed = match peer.state() {
+        ATTACHED => end.member.pass_capability(id, peer.slot()),
+        _ => Err(SendFailure::Disconnected),
+    };
+    match passed {
+        Err(SendFailure::Disconnected | SendFailure::PeerDied) if end.spec().kind == Kind::Basic => {
+            end.member.keep_capability(id);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Gets the descriptor of a capability that arrived without it.
+fn secure(end: &End, words: Reference3, patience: Patience) -> Result<(), RecvError> {
+    let Some(id) = named(end, words) else {
+        return Err(RecvError::Corrupt);
+    };
+    let deadline = match patience {
+        Patience::Try => Some(Instant::now()),
+        Patience::Until(deadline) => deadline,
+    };
+    end.member.secure_capability(id, deadline).map_err(|missing| match missing {
+        Missing::Late => {
+            end.owed.set(Some(words));
+            if matches!(patience, Patience::Try) {
+                RecvError::WouldBlock
+            } else {
+                RecvError::TimedOut
+            }
+        }
+        Missing::Owed(why) => {
+            end.owed.set(Some(words));
+            RecvError::Acquire(why)
+        }
+        Missing::Never(why) => {
+            give_up(end, words);
+            RecvError::Acquire(why)
+        }
+    })
+}
+
+/// What these words refer to was taken from the channel, and nobody will receive it: its memory is free
+/// again.
+pub(super) fn give_up(end: &End, words: Reference3) {
+    if let Some(id) = named(end, words) {
+        end.member.abandon_capability(id);
+    }
+}
+
+/// The capability that these words refer to.
+fn named(end: &End, [reference, _, incarnation]: Reference3) -> Option<CapabilityId> {
+    let capability = end.spec().method == Method::Capability;
+    let index = end.member.refs.capability_index(reference).filter(|_| capability)?;
+    Some(CapabilityId { index, incarnation })
 }

@@ -191,6 +191,16 @@ impl Memory {
         }
     }
 
+    /// How often to look for the partner before a wait begins in earnest.
+    #[inline(always)]
+    fn eager_steps<P: Platform>(&self) -> u64 {
+        match self.wait.get() {
+            Wait::Park => 0,
+            Wait::SpinThenPark if !self.spinner.get().is_hopeful() => 0,
+            _ => P::eager_steps(),
+        }
+    }
+
     /// Is the partner's end as it was last accounted for?
     #[inline(always)]
     pub fn is_known(&self, end: Word) -> bool {
@@ -242,15 +252,13 @@ pub fn want_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, memory: &Memory) 
     if expect.state() != IDLE || line.want(s, brings::CELL).is_err() {
         return Wanted::Not;
     }
-    if memory.wait.get() != Wait::Park {
-        for step in 0..P::eager_steps() {
-            if line.word().sequence() == s + 1 {
-                memory.expect.set(Word::new(IDLE, 0, s + 1));
-                tally.waited(&Waited { spins: step, parks: 0 });
-                return Wanted::Given(s);
-            }
-            P::relax_briefly(step);
+    for step in 0..memory.eager_steps::<P>() {
+        if line.word().sequence() == s + 1 {
+            memory.expect.set(Word::new(IDLE, 0, s + 1));
+            tally.waited(&Waited { spins: step, parks: 0 });
+            return Wanted::Given(s);
         }
+        P::relax_briefly(step);
     }
     Wanted::Waiting(s)
 }
@@ -332,7 +340,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         // What the cell brings already. It stays good whatever the word does meanwhile: without the sender the
         // sequence changes by two only, so the cell is the same (L2).
         let mut filled = None;
-        let mut eager = if self.memory.wait.get() == Wait::Park { 0 } else { P::eager_steps() };
+        let mut eager = self.memory.eager_steps::<P>();
         loop {
             let s = now.sequence();
             match now.state() {

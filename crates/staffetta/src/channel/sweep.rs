@@ -204,10 +204,17 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
             let Some(slots) = slots(member, record, spec) else {
                 return;
             };
+            // What is in no slot any more may still be on its way to a receiver, if there is one.
+            let received = record.receiver.end().state() == ATTACHED;
             // SAFETY: a channel of parcels: its messages are references.
-            for reference in unsafe { slots.references() } {
-                note(reference);
-            }
+            let references = unsafe {
+                if received {
+                    slots.references()
+                } else {
+                    slots.buffered()
+                }
+            };
+            references.into_iter().for_each(&mut note);
         }
     }
 }

@@ -94,13 +94,9 @@ impl Raw {
         }
         let index = member.refs.capability_index(reference).ok_or(None)?;
         let id = CapabilityId { index, incarnation };
-        let table = member.refs.capabilities();
         Table::received(member.segment(), id, member.slot);
-        let data = table.acquire(id, Access::ReadWrite).map_err(Some)?;
-        if table.pointer(index, length).is_none() {
-            table.unpin(id);
-            return Err(None);
-        }
+        let data = member.refs.capabilities().acquire(id, Access::ReadWrite, length);
+        let data = data.map_err(Some)?.ok_or(None)?;
         Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data })
     }
 
@@ -467,8 +463,9 @@ impl<T: Message + ?Sized> Capability<T> {
         if !self.member.here() {
             return Err((self, AcquireError::Forked));
         }
-        match self.member.refs.capabilities().acquire(self.id, Access::ReadWrite) {
-            Ok(data) => {
+        match self.member.refs.capabilities().acquire(self.id, Access::ReadWrite, self.length as u64) {
+            Ok(None) => Err((self, AcquireError::NotHeld)),
+            Ok(Some(data)) => {
                 let this = std::mem::ManuallyDrop::new(self);
                 // SAFETY: `this` is never used again, and never dropped.
                 let member = unsafe { std::ptr::read(&this.member) };
@@ -497,10 +494,16 @@ impl<T: Message + ?Sized> Capability<T> {
 
     /// Seals it against writing, for ever and for everybody.
     ///
+    /// Earlier holders may keep a mapping that they do not use: they are asked to unmap it, and waited for; as
+    /// long as one of them is stopped, this waits.
+    ///
     /// # Errors
-    /// The kernel refuses (`EBUSY`) while any process has it mapped for writing: they release it first.
-    pub fn seal(&self) -> Result<(), AcquireError> {
-        self.member.refs.capabilities().seal(self.id)
+    /// [`AcquireError::StillMapped`] if it is mapped for writing by somebody who cannot be asked.
+    pub fn seal(&mut self) -> Result<(), AcquireError> {
+        if !self.member.here() {
+            return Err(AcquireError::Forked);
+        }
+        self.member.seal_capability(self.id)
     }
 
     /// Bytes of the message.

@@ -88,6 +88,20 @@ pub(crate) fn add_seals(file: BorrowedFd<'_>, seals: Seals) -> Result<()> {
     fs::fcntl_add_seals(file, seals).map_err(Error::when("seal a memory file"))
 }
 
+/// `F_ADD_SEALS`, against writing. False: a writable mapping exists somewhere.
+pub(crate) fn seal_against_writing(file: BorrowedFd<'_>) -> Result<bool> {
+    match fs::fcntl_add_seals(file, Seals::WRITE) {
+        Ok(()) => Ok(true),
+        Err(Errno::BUSY) => Ok(false),
+        Err(errno) => Err(Error::new("seal a memory file", errno)),
+    }
+}
+
+/// A second descriptor of the same file.
+pub(crate) fn duplicate(file: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(Error::when("duplicate a descriptor"))
+}
+
 /// `F_GET_SEALS`: what nobody can do to the file any more.
 ///
 /// # Errors

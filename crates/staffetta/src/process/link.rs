@@ -84,7 +84,6 @@ impl Peers {
     }
 
     /// Who is linked.
-    #[cfg(test)]
     pub(crate) fn linked(&self) -> impl Iterator<Item = Member> + '_ {
         let linked = self.living.iter().filter(|(_, peer)| !peer.links.is_empty());
         linked.map(|(who, _)| *who)

@@ -7,7 +7,6 @@
 //! | `wire` | what two members say to each other over a socket |
 //! | `door` | finding a domain by its name, and being let in |
 //! | `link` | who is linked with whom, and when somebody is gone |
-//! | `passed` | descriptors that peers have put into our hands |
 //! | `service` | the one thread per member that does all of this |
 //! | `pcb` | the shared record of one entity that can wait |
 //! | `wait` | spin, spin then park, park; the one sleep handshake |
@@ -17,14 +16,11 @@
 pub(crate) mod door;
 pub(crate) mod link;
 pub(crate) mod name;
-pub(crate) mod passed;
 pub mod pcb;
 pub(crate) mod place;
 #[allow(dead_code)] // for tasks
 pub mod ready;
 pub(crate) mod service;
-#[cfg(test)]
-mod service_test;
 pub(crate) mod threads;
 pub mod wait;
 pub(crate) mod wire;

@@ -116,6 +116,12 @@ impl Spinner {
         probe.then_some(whole_ns)
     }
 
+    /// Has the last spin been long enough?
+    #[inline(always)]
+    pub fn is_hopeful(&self) -> bool {
+        self.misses == 0
+    }
+
     /// The partner came while we spun.
     fn hit(&mut self) {
         self.misses = 0;

@@ -15,6 +15,8 @@
 //! | `Hello` | either | slot, generation | | pidfd |
 //! | `Goodbye` | either | | | |
 //! | `Pass` | either | id | | the descriptor passed |
+//! | `Ask` | either | id, what is asked | | |
+//! | `Answer` | who was asked | id, what was asked | | the descriptor, if it was asked for and is there |
 //!
 //! The numbers are in the machine's own byte order: both ends are on one machine. `Join` and
 //! `WrongFormat` must never change, or versions could not tell each other apart.
@@ -42,6 +44,32 @@ pub(crate) struct Member {
     pub(crate) generation: u64,
 }
 
+/// What one member asks another about a number under which descriptors are passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Question {
+    /// "Do you have the descriptor? Then give me a copy." The answer has it, or has none.
+    Descriptor,
+    /// "Take it out of your address space." Answered when that is done.
+    Unmap,
+}
+
+impl Question {
+    const fn code(self) -> u64 {
+        match self {
+            Question::Descriptor => 1,
+            Question::Unmap => 2,
+        }
+    }
+
+    fn from_code(code: u64) -> Result<Question, Malformed> {
+        match code {
+            1 => Ok(Question::Descriptor),
+            2 => Ok(Question::Unmap),
+            _ => Err(Malformed),
+        }
+    }
+}
+
 /// A message, as it is meant.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -63,6 +91,10 @@ pub(crate) enum Message {
     Goodbye,
     /// "Hold this for me; somebody will ask for it by number."
     Pass { id: u64, descriptor: OwnedFd },
+    /// "Answer me this, when you can."
+    Ask { question: Question, id: u64 },
+    /// "This is my answer."
+    Answer { question: Question, id: u64, descriptor: Option<OwnedFd> },
 }
 
 /// Bytes that are no message of ours.
@@ -75,10 +107,13 @@ const WRONG_FORMAT: u32 = 3;
 const HELLO: u32 = 4;
 const GOODBYE: u32 = 5;
 const PASS: u32 = 6;
+const ASK: u32 = 7;
+const ANSWER: u32 = 8;
 
 /// The bytes of each kind of message; descriptors travel beside them.
 pub(crate) mod encode {
-    use super::{Member, GOODBYE, HEAD, HELLO, JOIN, MAGIC, PASS, WELCOME, WRONG_FORMAT};
+    use super::{Member, Question};
+    use super::{ANSWER, ASK, GOODBYE, HEAD, HELLO, JOIN, MAGIC, PASS, WELCOME, WRONG_FORMAT};
 
     /// Two numbers under a heading.
     fn head(kind: u32, first: u64, second: u64) -> [u8; HEAD] {
@@ -118,14 +153,20 @@ pub(crate) mod encode {
     pub(crate) fn pass(id: u64) -> [u8; HEAD] {
         head(PASS, id, 0)
     }
+
+    pub(crate) fn ask(question: Question, id: u64) -> [u8; HEAD] {
+        head(ASK, id, question.code())
+    }
+
+    /// Goes with the descriptor that was asked for, if it is there.
+    pub(crate) fn answer(question: Question, id: u64) -> [u8; HEAD] {
+        head(ANSWER, id, question.code())
+    }
 }
 
-/// The number under which a message passes a descriptor, if that is what it does.
-pub(crate) fn passed_id(bytes: &[u8]) -> Option<u64> {
-    match parse(bytes) {
-        Ok((PASS, id, _, _)) => Some(id),
-        _ => None,
-    }
+/// Whether a message passes a descriptor.
+pub(crate) fn passes(bytes: &[u8]) -> bool {
+    matches!(parse(bytes), Ok((PASS, ..)))
 }
 
 /// Reads a message that came with these descriptors. Those that do not belong are closed.
@@ -151,6 +192,11 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
         HELLO => Message::Hello { me: member()?, pidfd: descriptors.next() },
         GOODBYE => Message::Goodbye,
         PASS => Message::Pass { id: first, descriptor: descriptors.next().ok_or(Malformed)? },
+        ASK => Message::Ask { question: Question::from_code(second)?, id: first },
+        ANSWER => {
+            let question = Question::from_code(second)?;
+            Message::Answer { question, id: first, descriptor: descriptors.next() }
+        }
         _ => return Err(Malformed),
     })
 }
@@ -194,8 +240,18 @@ mod tests {
             Ok(Message::Hello { me: who, pidfd: None }) if who == me
         ));
         assert!(matches!(decode(&encode::goodbye(), vec![]), Ok(Message::Goodbye)));
-        assert_eq!(passed_id(&encode::pass(9)), Some(9));
-        assert_eq!(passed_id(&encode::join(9)), None);
+        assert!(passes(&encode::pass(9)));
+        assert!(!passes(&encode::join(9)));
+        for question in [Question::Descriptor, Question::Unmap] {
+            assert!(matches!(
+                decode(&encode::ask(question, 8), vec![]),
+                Ok(Message::Ask { question: asked, id: 8 }) if asked == question
+            ));
+            assert!(matches!(
+                decode(&encode::answer(question, 8), vec![descriptor()]),
+                Ok(Message::Answer { question: asked, id: 8, descriptor: Some(_) }) if asked == question
+            ));
+        }
     }
 
     #[test]
@@ -211,6 +267,9 @@ mod tests {
         bad_kind[4] = 99;
         assert!(decode(&bad_kind, vec![]).is_err());
         assert!(decode(&encode::pass(1), vec![]).is_err(), "nothing is passed");
+        let mut bad_question = encode::ask(Question::Unmap, 1);
+        bad_question[16] = 99;
+        assert!(decode(&bad_question, vec![]).is_err());
         assert!(decode(&encode::welcome(Member { slot: 1, generation: 1 }, b""), vec![]).is_err());
     }
 }

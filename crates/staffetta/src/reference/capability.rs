@@ -12,12 +12,13 @@
 //! | record's state | means | left by |
 //! |---|---|---|
 //! | NEVER, FREE (incarnation odd or even alike) | no holder; its memory is kept by whoever has its descriptor | a process that has the descriptor: OWNED; any: new life with a new file |
-//! | OWNED(slot) | held by that process | its holder; a receiver: OWNED(receiver) |
+//! | OWNED(slot) | held by that process, or on its way from it | its holder; a receiver: OWNED(receiver) |
 //!
 //! K1. The incarnation changes when the file behind a record changes; an entry of another incarnation is stale.
 //! K2. A mapping is unmapped only when its entry has no pins.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -29,6 +30,7 @@ use crate::memory::header::block::{FREE, NEVER, OWNED};
 use crate::memory::map::CAPABILITIES_MAX;
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
+use crate::os;
 use crate::os::fork::NotInherited;
 use crate::os::mapping::{Access, Mapping, Placement};
 use crate::os::memfd::{self, Seals};
@@ -51,8 +53,29 @@ pub struct Table {
 
 #[derive(Default)]
 struct Entries {
-    by_index: HashMap<u32, Entry>,
+    by_index: HashMap<u32, Entry, ByIndex>,
     clock: u64,
+}
+
+/// Indices of records are given out in order by ourselves: nobody chooses them to collide.
+type ByIndex = BuildHasherDefault<Spread>;
+
+/// Fibonacci hashing of one number.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32((self.0 as u32) << 8 | u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, index: u32) {
+        self.0 = u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 struct Entry {
@@ -62,8 +85,18 @@ struct Entry {
     mapping: Option<Mapping>,
     pins: u32,
     used: u64,
-    /// Processes (slot, generation) that have the descriptor as well.
+    /// Processes (slot, generation) that have the descriptor as well; some may be gone.
     known_by: Vec<(u16, u64)>,
+}
+
+/// What is left of an entry when its process leaves.
+pub struct GivenUp {
+    /// Of which capability.
+    pub id: CapabilityId,
+    /// Its descriptor.
+    pub file: NotInherited,
+    /// Processes (slot, generation) that have the descriptor as well; some may be gone.
+    pub known_by: Vec<(u16, u64)>,
 }
 
 /// A capability, by its record and the life it is in.
@@ -79,6 +112,11 @@ impl CapabilityId {
     /// The number by which its descriptor is passed from process to process.
     pub fn ticket(self) -> u64 {
         (self.incarnation << 20) | u64::from(self.index)
+    }
+
+    /// The capability whose descriptor is passed under this number.
+    pub fn of_ticket(ticket: u64) -> CapabilityId {
+        CapabilityId { index: (ticket & ((1 << 20) - 1)) as u32, incarnation: ticket >> 20 }
     }
 }
 
@@ -166,11 +204,6 @@ impl Table {
         Ok((id, base))
     }
 
-    /// Has this process the descriptor of `id`?
-    pub fn has(&self, id: CapabilityId) -> bool {
-        self.lock().by_index.get(&id.index).is_some_and(|e| e.incarnation == id.incarnation)
-    }
-
     /// A descriptor arrived; `from` has it as well. Checks that the file is as long as the record says.
     pub fn adopt(
         &self,
@@ -195,9 +228,18 @@ impl Table {
         Ok(())
     }
 
-    /// Acquires: maps if it is not mapped, and pins.
-    pub fn acquire(&self, id: CapabilityId, access: Access) -> Result<NonNull<u8>, AcquireError> {
-        self.lock().pin(id, access)
+    /// Acquires: maps if it is not mapped, and pins. None: it has fewer than `length` bytes.
+    pub fn acquire(
+        &self,
+        id: CapabilityId,
+        access: Access,
+        length: u64,
+    ) -> Result<Option<NonNull<u8>>, AcquireError> {
+        let mut entries = self.lock();
+        if entries.entry(id)?.bytes < length {
+            return Ok(None);
+        }
+        entries.pin(id, access).map(Some)
     }
 
     /// The holder does not use the mapping any more; it stays mapped until it is evicted.
@@ -246,15 +288,64 @@ impl Table {
         Some(passed)
     }
 
-    /// Seals the file against writing, for ever; fails while anybody has it mapped for writing.
-    pub fn seal(&self, id: CapabilityId) -> Result<(), AcquireError> {
+    /// Whether one of those who have the descriptor as well is one of `processes`.
+    pub fn is_known_to(&self, id: CapabilityId, processes: &[(u16, u64)]) -> bool {
+        let mut entries = self.lock();
+        entries.entry(id).is_ok_and(|entry| entry.known_by.iter().any(|known| processes.contains(known)))
+    }
+
+    /// A copy of the descriptor, for the process `to`, if this process has it.
+    pub fn copy_for(&self, id: CapabilityId, to: (u16, u64)) -> Result<Option<OwnedFd>, os::Error> {
+        let mut entries = self.lock();
+        let Ok(entry) = entries.entry(id) else {
+            return Ok(None);
+        };
+        let copy = memfd::duplicate(entry.file.as_fd())?;
+        if !entry.known_by.contains(&to) {
+            entry.known_by.push(to);
+        }
+        Ok(Some(copy))
+    }
+
+    /// Takes an idle mapping out of the address space. False: it is pinned.
+    pub fn unmap_idle(&self, id: CapabilityId) -> bool {
+        let mut entries = self.lock();
+        match entries.entry(id) {
+            Ok(entry) if entry.pins != 0 => false,
+            Ok(entry) => {
+                entry.mapping = None; // K2
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Seals the file against writing, for ever. False: somebody has it mapped for writing.
+    pub fn seal(&self, id: CapabilityId) -> Result<bool, AcquireError> {
         let mut entries = self.lock();
         let entry = entries.entry(id)?;
         if entry.pins != 0 {
             return Err(AcquireError::InUse);
         }
         entry.mapping = None;
-        Ok(memfd::add_seals(entry.file.as_fd(), Seals::WRITE)?)
+        Ok(memfd::seal_against_writing(entry.file.as_fd())?)
+    }
+
+    /// The process leaves: everything is unmapped, and the descriptors that others may ask for are given up.
+    pub fn give_up(&self, segment: &Segment) -> Vec<GivenUp> {
+        let entries = std::mem::take(&mut *self.lock());
+        let owned = |index, incarnation| {
+            let now = Word(holder(segment, index).load(Acquire));
+            now.state() == OWNED && now.sequence() == incarnation
+        };
+        let all = entries.by_index.into_iter();
+        all.filter(|(index, entry)| owned(*index, entry.incarnation))
+            .map(|(index, entry)| GivenUp {
+                id: CapabilityId { index, incarnation: entry.incarnation },
+                file: entry.file,
+                known_by: entry.known_by,
+            })
+            .collect()
     }
 
     /// Forgets a process: it may have died, and its slot may be another's.
@@ -352,6 +443,12 @@ impl Entries {
 
 fn holder(segment: &Segment, index: u32) -> &std::sync::atomic::AtomicU64 {
     segment.capability_word(index as usize, word::HOLDER)
+}
+
+/// Is this the life that the capability is in?
+pub fn is_current(segment: &Segment, id: CapabilityId) -> bool {
+    (id.index as usize) < CAPABILITIES_MAX
+        && Word(holder(segment, id.index).load(Acquire)).sequence() == id.incarnation
 }
 
 /// A record that was never used.

@@ -61,12 +61,6 @@ impl Form {
         matches!(self.what, What::Basic(_) | What::BasicLarge(_) | What::BasicParcel(_))
     }
 
-    /// A buffered capability is passed to the receiver that is there when it is sent: a lone sender waits even if there
-    /// is room in the buffer, and a receiver that comes later lacks the descriptor.
-    pub fn needs_its_receiver(self) -> bool {
-        matches!(self.what, What::BasicParcel(_)) && self.method == Method::Capability
-    }
-
     /// Its index in [`Form::all`], for a process in a role.
     pub fn code(self) -> String {
         Form::all().iter().position(|form| *form == self).expect("one of all").to_string()

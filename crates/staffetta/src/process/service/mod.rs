@@ -1,0 +1,302 @@
+//! The one thread per member that answers joiners, keeps the links, and learns of deaths.
+//!
+//! ```text
+//!                    +--------------------- Core (shared) ---------------------+
+//!   other threads -->| pass: puts a descriptor into a peer's queue, at once    |
+//!                    | obtain: finds a passed one, reading the links itself,   |
+//!                    |   or asks everybody for it, and waits                   |
+//!                    +---------------------------------------------------------+
+//!                                             ^
+//!   the thread "staffetta", blocked in epoll  |
+//!     door      a joiner knocks               -> Guest -> "Join" -> Welcome
+//!     mailbox   a member connects             -> Guest -> "Hello" -> Link
+//!     links     descriptors, goodbye, the end -> Verdict
+//!     pidfds    readable: exited              -> Verdict
+//!     bell      look again, or stop
+//! ```
+//!
+//! | file | one idea |
+//! |---|---|
+//! | `thread` | what thread and callers share; what happened, and what to do |
+//! | `connections` | accepted, watched, read, closed |
+//! | `links` | linked with everybody, and what follows from an end |
+//! | `descriptors` | passed, taken, left to an heir |
+//! | `passed` | descriptors that peers have put into our hands |
+//! | `inquiry` | questions to everybody, and answers |
+//!
+//! What it does not do: it never touches the domain's memory. What it learns it tells to a
+//! [`Roster`], which is implemented over the shared process table.
+//!
+//! Invariants:
+//!
+//! 1. Every member is linked with every other one, or tries to be. Whoever joins first publishes
+//!    its mailbox and then connects to everyone it sees, so of two that join at once at least one
+//!    sees the other. After each death all look again, so one that died between publishing and
+//!    connecting is found as well: its mailbox refuses.
+//! 2. A link to a living member is never closed: its end means death (see `link`).
+//! 3. A connection whose other end runs as another user is closed unread.
+//! 4. The roster is told of changes from this thread only, and without any lock held; it is asked
+//!    from any thread, with the lock held, and must not call back then.
+//! 5. Nothing is read from a queue unless there is room for what it carries: descriptors that are
+//!    passed are never lost while their receiver lives.
+//! 6. No call made here waits for a peer. Where the kernel cannot tell when to try again (no
+//!    descriptor left, a full backlog), the thread tries again every [`thread::TRY_AGAIN`], and only
+//!    then; nothing else ever depends on time.
+
+mod connections;
+mod descriptors;
+mod error;
+mod inquiry;
+mod links;
+mod passed;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub(crate) use descriptors::Keepsake;
+pub(crate) use error::ObtainError;
+pub use error::{PassError, StartError, TakeError};
+pub(crate) use passed::Handed;
+
+use self::thread::{Core, News, Stage, State, BELL, DOOR, MAILBOX};
+use super::door::Welcome;
+use super::name::Name;
+use super::place::Site;
+#[cfg(doc)]
+use super::wire;
+use super::wire::Member;
+use crate::os::epoll::{Epoll, Interest};
+use crate::os::eventfd::Bell;
+use crate::os::fork::{without_fork, ForkGuard, NotInherited};
+use crate::os::{self, pidfd, signal, socket};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+/// What the service needs to know, and whom it tells: the shared process table.
+///
+/// `died`, `left`, `forsaken`, `descriptor` and `unmap` come from the service's thread, one at a time, and
+/// may use the service. The others come from any thread and must neither block nor use it.
+pub(crate) trait Roster: Send + Sync {
+    /// The slot and generation this process has taken.
+    fn me(&self) -> Member;
+
+    /// Publishes the address of this member's mailbox (at most 100 bytes), then that it has joined.
+    ///
+    /// Sequentially consistent with [`Roster::others`]: of two members that publish and then look,
+    /// at least one sees the other.
+    fn publish(&self, address: &[u8]);
+
+    /// Everyone who has published an address and has neither left nor died, with that address.
+    fn others(&self) -> Vec<(Member, Vec<u8>)>;
+
+    /// Whether a member's slot still says that it is one: same generation, not left, not dead.
+    fn is_live(&self, who: Member) -> bool;
+
+    /// The kernel says that this member's process is no more, or runs another program. Called at
+    /// most once per member and generation in each process; several processes may be told.
+    ///
+    /// A goodbye is lost if its queue is full: for a slot that says `left`, this is `left`.
+    fn died(&self, who: Member);
+
+    /// This member left in an orderly way. Called once, and then `died` is not.
+    fn left(&self, who: Member);
+
+    /// What a joiner gets: the domain's memory, and at most [`wire::PAYLOAD_MAX`] bytes. None: this member is
+    /// leaving, and cannot let anybody in; the joiner knocks again.
+    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)>;
+
+    /// Whoever got this payload went away without ever becoming a member: it died, or another
+    /// member's welcome reached it first. What was reserved for it can be taken back.
+    fn forsaken(&self, payload: &[u8]) {
+        let _ = payload;
+    }
+
+    /// A copy of the descriptor that stands for this number, for `whom`; None: it is not here. An error: not
+    /// now.
+    fn descriptor(&self, id: u64, whom: Member) -> Result<Option<OwnedFd>, os::Error> {
+        let _ = (id, whom);
+        Ok(None)
+    }
+
+    /// Takes what this number stands for out of the address space. False: not yet, somebody uses it for a
+    /// moment.
+    fn unmap(&self, id: u64) -> bool {
+        let _ = id;
+        true
+    }
+
+    /// Whether anybody may ever ask for the descriptor of this number.
+    fn is_wanted(&self, id: u64) -> bool {
+        let _ = id;
+        true
+    }
+}
+
+/// How this process came to the domain.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    /// The place and the name, if it has one.
+    pub(crate) site: Site,
+    /// The domain's name.
+    pub(crate) name: Option<Name>,
+    /// The listening socket of the name.
+    pub(crate) listener: Option<NotInherited>,
+    /// The connection to the member that let us in.
+    pub(crate) host: Option<(Member, NotInherited)>,
+    /// The version of the memory layout.
+    pub(crate) format: u64,
+}
+
+impl Entrance {
+    /// For the first member.
+    pub(crate) fn created(site: Site, name: Name, listener: NotInherited, format: u64) -> Self {
+        Self { site, name: Some(name), listener: Some(listener), host: None, format }
+    }
+
+    /// For one that was let in. Gives the memory and the payload, too.
+    pub(crate) fn joined(
+        site: Site,
+        name: Option<Name>,
+        welcome: Welcome,
+        format: u64,
+    ) -> (Self, OwnedFd, Vec<u8>) {
+        let Welcome { memory, listener, payload, door, host } = welcome;
+        let entrance = Self { site, name, listener, host: Some((host, door)), format };
+        (entrance, memory, payload)
+    }
+}
+
+/// A member's service: its thread, and what other threads may ask of it.
+///
+/// Dropping it is leaving: peers are told goodbye. The roster's slot has to say so *before*, so
+/// that nobody who finds the mailbox closed takes it for a death.
+pub(crate) struct Service {
+    core: Arc<Core>,
+    thread: Option<JoinHandle<()>>,
+    guard: ForkGuard,
+}
+
+impl Service {
+    /// Opens the mailbox, publishes it, links with everyone, and starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// After any of them the roster's slot is to be given back.
+    pub(crate) fn start(entrance: Entrance, roster: Arc<dyn Roster>) -> Result<Self, StartError> {
+        let guard = ForkGuard::new()?;
+        let Entrance { site, name, listener, host, format } = entrance;
+        let me = roster.me();
+        let others = roster.others();
+        let hidden = |(who, address): &&(Member, Vec<u8>)| *who != me && site.sight(address).is_none();
+        if let Some((who, _)) = others.iter().find(hidden) {
+            return Err(StartError::OtherNetwork { slot: who.slot });
+        }
+        let (mailbox, address) = site.mailbox(name.as_ref(), me.slot, me.generation)?;
+        let core = Core {
+            me,
+            format,
+            site,
+            name,
+            address,
+            epoll: Epoll::new()?,
+            bell: Bell::new()?,
+            door: listener,
+            mailbox,
+            pidfd: pidfd::of_self()?,
+            stopping: AtomicBool::new(false),
+            state: Mutex::new(State::new()),
+            answered: Condvar::new(),
+            bequest: Mutex::new(Vec::new()),
+            roster,
+        };
+        core.epoll.add(&core.bell, BELL, Interest::IN)?;
+        core.epoll.add(&core.mailbox, MAILBOX, Interest::IN)?;
+        if let Some(door) = &core.door {
+            core.epoll.add(door, DOOR, Interest::IN)?;
+        }
+        // Our host hears of us before anyone can see us: if we die from here on, it knows.
+        if let Some((host, door)) = host {
+            core.greet(&mut core.lock(), host, door, true);
+        }
+        core.roster.publish(&core.address);
+        core.audit(&mut core.lock());
+
+        let core = Arc::new(core);
+        let run = {
+            let core = Arc::clone(&core);
+            move || core.run()
+        };
+        let thread =
+            signal::with_all_blocked(|| std::thread::Builder::new().name("staffetta".to_owned()).spawn(run))
+                .map_err(StartError::Thread)?;
+        Ok(Self { core, thread: Some(thread), guard })
+    }
+
+    /// A socket with a welcome in it, for a process that is about to become a member without
+    /// knocking: the way of a launcher.
+    ///
+    /// Closing it unused gives up the place ([`Roster::forsaken`]).
+    pub(crate) fn invite(&self) -> Result<OwnedFd, os::Error> {
+        const DOING: &str = "invite a process into the domain";
+        let core = &self.core;
+        let (ours, theirs) = without_fork(|| {
+            let (ours, theirs) = socket::pair()?;
+            Ok((NotInherited::register(ours)?, theirs))
+        })
+        .map_err(os::Error::when(DOING))?;
+        let payload = core.send_welcome(&ours).map_err(|(errno, payload)| {
+            core.lock().news.push(News::Forsaken(payload));
+            core.bell.ring();
+            os::Error::new(DOING, errno)
+        })?;
+        let stage = Stage::Guest(Some(payload));
+        core.watch(&mut core.lock(), ours, stage)?;
+        Ok(theirs)
+    }
+
+    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got round to
+    /// telling of it, or even to reading the pidfd. Whether it had left before, its slot says.
+    pub(crate) fn has_exited(&self, who: Member) -> bool {
+        if !self.guard.alive() {
+            return false;
+        }
+        let mut state = self.core.lock();
+        if !state.peers.is_gone(who) && !state.pidfds.values().any(|(of, _)| *of == who) {
+            self.core.read_all(&mut state, false);
+        }
+        let of = state.pidfds.values().find(|(of, _)| *of == who);
+        of.map_or_else(|| state.peers.is_gone(who), |(_, pidfd)| pidfd::has_exited(pidfd.as_fd()))
+    }
+
+    /// Which members are linked at this moment.
+    pub(crate) fn linked(&self) -> Vec<Member> {
+        if !self.guard.alive() {
+            return Vec::new();
+        }
+        self.core.lock().peers.linked().collect()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if !self.guard.alive() {
+            // The thread exists only in our parent, and may have held the lock when we were
+            // forked. The descriptors are closed already; the memory is left alone.
+            std::mem::forget((Arc::clone(&self.core), thread));
+            return;
+        }
+        // Release: pairs with the Acquire in `run`.
+        self.core.stopping.store(true, Ordering::Release);
+        self.core.bell.ring();
+        if thread.thread().id() == std::thread::current().id() {
+            return; // dropped by the roster, from a callback; the thread stops after it
+        }
+        // A panic of the roster's has been printed; there is nothing to add.
+        let _ = thread.join();
+    }
+}
