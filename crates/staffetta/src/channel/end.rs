@@ -20,7 +20,7 @@ use super::ground::EndGround;
 use super::line::Reference3;
 use super::record::{state, Record};
 use super::rendezvous::{
-    collect_small, deliver_now, want_now, Incoming, Memory, Outgoing, Party, Patience, Stop, Wanted,
+    collect_small, deliver_now, want_now, Delivery, Incoming, Memory, Outgoing, Party, Patience, Stop, Wanted,
 };
 use super::ring::{RingParty, Slots};
 use super::side::{Side, ATTACHED, DIED, LEFT};
@@ -167,28 +167,44 @@ impl End {
     /// `message` describes readable bytes, as `Party::send` asks.
     #[inline(always)]
     pub(crate) unsafe fn send(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
-        let quick = self.quick.get() && self.memory.is_known(self.peer());
-        // SAFETY: E1, E2; the bytes are the caller's promise.
-        if quick && unsafe { deliver_now(&self.record().line, &self.record().sender_tally, message) } {
-            self.record().sender_tally.message(message.length());
-            return Ok(());
+        if !self.quick.get() || !self.memory.is_known(self.peer()) {
+            // SAFETY: passed on.
+            return unsafe { self.send_slowly(message, patience, None) };
         }
-        // SAFETY: passed on.
-        unsafe { self.send_slowly(message, patience) }
+        let (line, tally) = (&self.record().line, &self.record().sender_tally);
+        // SAFETY: E1, E2; the bytes are the caller's promise.
+        match unsafe { deliver_now(line, tally, message) } {
+            Delivery::Done => {
+                tally.message(message.length());
+                Ok(())
+            }
+            // SAFETY: passed on.
+            delivery => unsafe { self.send_slowly(message, patience, Some(delivery)) },
+        }
     }
 
+    /// `delivery`: how far the fast path came.
+    ///
     /// # Safety
     /// As `send`.
     #[inline(never)]
-    unsafe fn send_slowly(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
+    unsafe fn send_slowly(
+        &self,
+        message: Outgoing,
+        patience: Patience,
+        delivery: Option<Delivery>,
+    ) -> Result<(), Stop> {
         self.check_over()?;
         let ground = self.ground();
-        let sent = if self.found.spec.kind == Kind::Rendezvous {
-            // SAFETY: E1, E2; the bytes are the caller's promise.
-            unsafe { self.party(&ground).send(message, patience) }
-        } else {
-            // SAFETY: as above.
-            unsafe { self.send_basic(&ground, message, patience) }
+        // SAFETY: E1, E2; the bytes are the caller's promise.
+        let sent = unsafe {
+            match (self.found.spec.kind, delivery) {
+                (Kind::Rendezvous, Some(delivery)) => {
+                    self.party(&ground).send_walk(message, patience, delivery)
+                }
+                (Kind::Rendezvous, None) => self.party(&ground).send(message, patience),
+                (Kind::Basic, _) => self.send_basic(&ground, message, patience),
+            }
         };
         match sent {
             Ok(()) => {

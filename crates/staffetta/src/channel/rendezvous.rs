@@ -216,21 +216,34 @@ impl Memory {
     }
 }
 
-/// The fast path of `send`: the receiver waits, and the message fits the cell. True: delivered. It only does what the full
-/// walk would do.
+/// How far the fast path of `send` came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The receiver has the message.
+    Done,
+    /// The cell holds the message, but the word changed meanwhile.
+    Filled,
+    /// The receiver does not wait, or the message does not fit a cell.
+    Not,
+}
+
+/// The fast path of `send`: the receiver waits, and the message fits the cell. It only does what the full walk would do.
 ///
 /// # Safety
 /// As `Party::send`.
 #[inline(always)]
-pub unsafe fn deliver_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, message: Outgoing) -> bool {
+pub unsafe fn deliver_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, message: Outgoing) -> Delivery {
     let now = line.word();
     let s = now.sequence();
     if now != Word::new(WANT, brings::CELL, s) || !message.is_small() {
-        return false;
+        return Delivery::Not;
     }
     // SAFETY: we are the sender and have not delivered `s` (L1).
     unsafe { fill_small(line, tally, s, message) };
-    line.deliver(now).is_ok()
+    match line.deliver(now) {
+        Ok(()) => Delivery::Done,
+        Err(_) => Delivery::Filled,
+    }
 }
 
 /// How far the fast path of `receive` came.
@@ -326,20 +339,27 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             return Err(Stop::Gone(end));
         }
         // SAFETY: passed on.
-        if unsafe { deliver_now(self.line, self.tally, message) } {
-            return Ok(());
+        match unsafe { deliver_now(self.line, self.tally, message) } {
+            Delivery::Done => Ok(()),
+            // SAFETY: passed on.
+            delivery => unsafe { self.send_walk(message, patience, delivery) },
         }
-        // SAFETY: passed on.
-        unsafe { self.send_walk(self.line.word(), message, patience) }
     }
 
+    /// Goes on where `deliver_now` left off.
+    ///
     /// # Safety
     /// As `send`.
-    unsafe fn send_walk(&mut self, now: Word, message: Outgoing, patience: Patience) -> Result<(), Stop> {
-        let mut now = now;
+    pub unsafe fn send_walk(
+        &mut self,
+        message: Outgoing,
+        patience: Patience,
+        delivery: Delivery,
+    ) -> Result<(), Stop> {
+        let mut now = self.line.word();
         // What the cell brings already. It stays good whatever the word does meanwhile: without the sender the
         // sequence changes by two only, so the cell is the same (L2).
-        let mut filled = None;
+        let mut filled = (delivery == Delivery::Filled).then_some(brings::CELL);
         let mut eager = self.memory.eager_steps::<P>();
         loop {
             let s = now.sequence();
