@@ -20,7 +20,8 @@ use super::ground::EndGround;
 use super::line::Reference3;
 use super::record::{state, Record};
 use super::rendezvous::{
-    collect_small, deliver_now, want_now, Delivery, Incoming, Memory, Outgoing, Party, Patience, Stop, Wanted,
+    deliver_now, read_words, want_now, write_words, Delivery, Incoming, Memory, Outgoing, Party, Patience,
+    Stop, Wanted,
 };
 use super::ring::{RingParty, Slots};
 use super::side::{Side, ATTACHED, DIED, LEFT};
@@ -163,24 +164,61 @@ impl End {
         stop
     }
 
+    /// Do the fast paths apply?
+    #[inline(always)]
+    fn is_quick(&self) -> bool {
+        self.quick.get() && self.memory.is_known(self.peer())
+    }
+
+    /// Sends a value of at most `INLINE_BYTES`.
+    ///
+    /// # Safety
+    /// As `send`.
+    #[inline(always)]
+    pub(crate) unsafe fn send_cell(
+        &self,
+        bytes: *const u8,
+        length: usize,
+        patience: Patience,
+    ) -> Result<(), Stop> {
+        let mut delivery = None;
+        if self.is_quick() {
+            let (line, tally) = (&self.record().line, &self.record().sender_tally);
+            // SAFETY: E1, E2; the bytes are the caller's promise, and fit a cell.
+            let done = unsafe { deliver_now(line, |cell| tally.copy(bytes, cell.cast(), length)) };
+            if done == Delivery::Done {
+                tally.message(length);
+                return Ok(());
+            }
+            delivery = Some(done);
+        }
+        // SAFETY: passed on.
+        unsafe { self.send_slowly(Outgoing::Cell { bytes, length }, patience, delivery) }
+    }
+
+    /// Sends a parcel's words.
+    #[inline(always)]
+    pub(crate) fn send_parcel(&self, words: Reference3, patience: Patience) -> Result<(), Stop> {
+        let mut delivery = None;
+        if self.is_quick() {
+            let (line, tally) = (&self.record().line, &self.record().sender_tally);
+            // SAFETY: E1, E2.
+            let done = unsafe { deliver_now(line, |cell| write_words(cell, words)) };
+            if done == Delivery::Done {
+                tally.message(words[1] as usize);
+                return Ok(());
+            }
+            delivery = Some(done);
+        }
+        // SAFETY: there are no bytes.
+        unsafe { self.send_slowly(Outgoing::Parcel(words), patience, delivery) }
+    }
+
     /// # Safety
     /// `message` describes readable bytes, as `Party::send` asks.
-    #[inline(always)]
     pub(crate) unsafe fn send(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
-        if !self.quick.get() || !self.memory.is_known(self.peer()) {
-            // SAFETY: passed on.
-            return unsafe { self.send_slowly(message, patience, None) };
-        }
-        let (line, tally) = (&self.record().line, &self.record().sender_tally);
-        // SAFETY: E1, E2; the bytes are the caller's promise.
-        match unsafe { deliver_now(line, tally, message) } {
-            Delivery::Done => {
-                tally.message(message.length());
-                Ok(())
-            }
-            // SAFETY: passed on.
-            delivery => unsafe { self.send_slowly(message, patience, Some(delivery)) },
-        }
+        // SAFETY: passed on.
+        unsafe { self.send_slowly(message, patience, None) }
     }
 
     /// `delivery`: how far the fast path came.
@@ -264,19 +302,25 @@ impl End {
         })
     }
 
+    /// Receives a value of at most `INLINE_BYTES`.
+    ///
     /// # Safety
-    /// `target` describes writable bytes, as `Party::receive` asks.
+    /// As `receive`.
     #[inline(always)]
-    pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
-        let small = matches!(target, Incoming::Cell { .. } | Incoming::Parcel(_));
-        let quick = small && self.quick.get() && self.memory.is_known(self.peer());
-        if let (true, Patience::Until(deadline)) = (quick, patience) {
+    pub(crate) unsafe fn receive_cell(
+        &self,
+        bytes: *mut u8,
+        length: usize,
+        patience: Patience,
+    ) -> Result<usize, Stop> {
+        let target = Incoming::Cell { bytes, length };
+        if let (true, Patience::Until(deadline)) = (self.is_quick(), patience) {
             let (line, tally) = (&self.record().line, &self.record().receiver_tally);
             match want_now(line, tally, &self.memory) {
                 Wanted::Given(s) => {
-                    // SAFETY: E1, E2; our WANT(s) was delivered; the target is the caller's promise.
-                    let length = unsafe { collect_small(line, tally, s, target) };
-                    self.count_received(target, length);
+                    // SAFETY: E1, E2; our WANT(s) was delivered; the target is the caller's promise, and fits a cell.
+                    unsafe { line.read_cell(s, |cell| tally.copy(cell.cast(), bytes, length)) };
+                    tally.message(length);
                     return Ok(length);
                 }
                 // SAFETY: passed on.
@@ -285,7 +329,30 @@ impl End {
             }
         }
         // SAFETY: passed on.
-        unsafe { self.receive_slowly(target, patience) }
+        unsafe { self.receive(target, patience) }
+    }
+
+    /// Receives a parcel's words.
+    #[inline(always)]
+    pub(crate) fn receive_parcel(&self, patience: Patience) -> Result<Reference3, Stop> {
+        if let (true, Patience::Until(deadline)) = (self.is_quick(), patience) {
+            let (line, tally) = (&self.record().line, &self.record().receiver_tally);
+            match want_now(line, tally, &self.memory) {
+                // SAFETY: E1, E2; our WANT(s) was delivered.
+                Wanted::Given(s) => return Ok(unsafe { line.read_cell(s, |cell| read_words(cell)) }),
+                Wanted::Waiting(s) => {
+                    let mut words = [0; 3];
+                    // SAFETY: the target lives until the call returns; WANT(s) stands.
+                    unsafe { self.receive_wanted(s, Incoming::Parcel(&mut words), deadline) }?;
+                    return Ok(words);
+                }
+                Wanted::Not => {}
+            }
+        }
+        let mut words = [0; 3];
+        // SAFETY: the target lives until the call returns.
+        unsafe { self.receive(Incoming::Parcel(&mut words), patience) }?;
+        Ok(words)
     }
 
     /// Of a parcel's length more is known later.
@@ -312,9 +379,9 @@ impl End {
     }
 
     /// # Safety
-    /// As `receive`.
+    /// `target` describes writable bytes, as `Party::receive` asks.
     #[inline(never)]
-    unsafe fn receive_slowly(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+    pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
         self.check_over()?;
         let ground = self.ground();
         let received = if self.found.spec.kind == Kind::Rendezvous {

@@ -13,6 +13,7 @@ use super::side::ATTACHED;
 use super::spec::{Kind, Payload};
 use crate::custody::Missing;
 use crate::error::{AcquireError, RecvError, SendError, SendFailure};
+use crate::memory::platform::prefetch_for_write;
 use crate::message::parcel::{Parcel, Raw};
 use crate::reference::capability::CapabilityId;
 use crate::{Message, Method};
@@ -27,13 +28,14 @@ impl<T: Message> Payload for T {
         let value = ManuallyDrop::new(value);
         let bytes = std::ptr::from_ref(&*value).cast::<u8>();
         let length = size_of::<T>();
-        let message = if length <= INLINE_BYTES {
-            Outgoing::Cell { bytes, length }
+        let sent = if length <= INLINE_BYTES {
+            // SAFETY: `value` lives until the call returns.
+            unsafe { end.send_cell(bytes, length, patience) }
         } else {
-            Outgoing::Private { bytes, length, exact: true }
+            // SAFETY: as above.
+            unsafe { end.send(Outgoing::Private { bytes, length, exact: true }, patience) }
         };
-        // SAFETY: `value` lives until the call returns.
-        unsafe { end.send(message, patience) }.map_err(|stop| SendError {
+        sent.map_err(|stop| SendError {
             message: ManuallyDrop::into_inner(value),
             why: end.send_failure(stop, patience),
         })
@@ -47,13 +49,14 @@ impl<T: Message> Payload for T {
         let mut value = MaybeUninit::<T>::uninit();
         let bytes = value.as_mut_ptr().cast::<u8>();
         let length = size_of::<T>();
-        let target = if length <= INLINE_BYTES {
-            Incoming::Cell { bytes, length }
+        let received = if length <= INLINE_BYTES {
+            // SAFETY: `value` lives until the call returns.
+            unsafe { end.receive_cell(bytes, length, patience) }
         } else {
-            Incoming::Private { bytes, capacity: length, exact: true }
+            // SAFETY: as above.
+            unsafe { end.receive(Incoming::Private { bytes, capacity: length, exact: true }, patience) }
         };
-        // SAFETY: `value` lives until the call returns.
-        match unsafe { end.receive(target, patience) } {
+        match received {
             // SAFETY: both ends agreed on the type (attach.rs), and all its bytes were written.
             Ok(received) if received == length => Ok(unsafe { value.assume_init() }),
             Ok(_) => Err(RecvError::Corrupt),
@@ -81,8 +84,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
                 return fail(parcel, why);
             }
         }
-        // SAFETY: a parcel has no private bytes.
-        match unsafe { end.send(Outgoing::Parcel(words), patience) } {
+        match end.send_parcel(words, patience) {
             Ok(()) => {
                 parcel.into_raw().sent();
                 Ok(())
@@ -96,38 +98,33 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
             return Err(RecvError::Forked);
         }
         let method = end.spec().method;
-        let (raw, words) = if method == Method::Capability {
-            receive_capability(end, patience, T::ALIGN)?
-        } else {
-            let words = take(end, patience)?;
-            let raw = Raw::receive(&end.member, method, words, T::ALIGN)
-                .map_err(|why| why.map_or(RecvError::Corrupt, RecvError::Acquire))?;
-            (raw, words)
-        };
-        let parcel = Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt)?;
+        if method == Method::Capability {
+            let (raw, words) = receive_capability(end, patience)?;
+            end.tally().message(words[1] as usize);
+            return Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt);
+        }
+        let words = take(end, patience)?;
+        // What the sender wrote travels while we look at whether it makes sense.
+        prefetch_for_write(end.member.refs.guess(method, words[0]));
         end.tally().message(words[1] as usize);
-        Ok(parcel)
+        Parcel::receive(&end.member, method, words).ok_or(RecvError::Corrupt)
     }
 }
 
 /// The next reference in the channel.
-#[inline]
+#[inline(always)]
 fn take(end: &End, patience: Patience) -> Result<Reference3, RecvError> {
-    let mut words: Reference3 = [0; 3];
-    // SAFETY: `words` lives until the call returns.
-    unsafe { end.receive(Incoming::Parcel(&mut words), patience) }
-        .map_err(|stop| end.recv_failure(stop, patience))?;
-    Ok(words)
+    end.receive_parcel(patience).map_err(|stop| end.recv_failure(stop, patience))
 }
 
 /// The next capability: the one that is owed to us (`custody`, C5), or the next in the channel.
 #[inline(never)] // so that nothing of it is in the way of other parcels
-fn receive_capability(end: &End, patience: Patience, align: usize) -> Result<(Raw, Reference3), RecvError> {
+fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, Reference3), RecvError> {
     let words = match end.owed.take() {
         Some(words) => words,
         None => take(end, patience)?,
     };
-    let receive = || Raw::receive(&end.member, Method::Capability, words, align);
+    let receive = || Raw::receive_capability(&end.member, words);
     let mut raw = receive();
     if matches!(raw, Err(Some(AcquireError::NotHeld))) {
         secure(end, words, patience)?;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use super::line::{brings, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT};
 use super::side::{Side, ATTACHED};
 use super::tally::Tally;
-use crate::memory::platform::Platform;
+use crate::memory::platform::{HoldBytes, Platform};
 use crate::memory::word::Word;
 use crate::process::pcb::Pcb;
 use crate::process::wait::{wait, Spinner, Wait, Waited, Woken};
@@ -223,23 +223,23 @@ pub enum Delivery {
     Done,
     /// The cell holds the message, but the word changed meanwhile.
     Filled,
-    /// The receiver does not wait, or the message does not fit a cell.
+    /// The receiver does not wait.
     Not,
 }
 
-/// The fast path of `send`: the receiver waits, and the message fits the cell. It only does what the full walk would do.
+/// The fast path of `send`, for a message that fits a cell: the receiver waits. It only does what the full walk would do.
 ///
 /// # Safety
-/// As `Party::send`.
+/// The caller is the only sender; `fill` writes the whole message.
 #[inline(always)]
-pub unsafe fn deliver_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, message: Outgoing) -> Delivery {
+pub unsafe fn deliver_now<P: Platform>(line: &Line<P>, fill: impl FnOnce(*mut HoldBytes)) -> Delivery {
     let now = line.word();
     let s = now.sequence();
-    if now != Word::new(WANT, brings::CELL, s) || !message.is_small() {
+    if now != Word::new(WANT, brings::CELL, s) {
         return Delivery::Not;
     }
     // SAFETY: we are the sender and have not delivered `s` (L1).
-    unsafe { fill_small(line, tally, s, message) };
+    unsafe { line.write_cell(s, fill) };
     match line.deliver(now) {
         Ok(()) => Delivery::Done,
         Err(_) => Delivery::Filled,
@@ -276,17 +276,34 @@ pub fn want_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, memory: &Memory) 
     Wanted::Waiting(s)
 }
 
+/// A parcel's words, one by one: a wider access would wait until the narrow ones before it have left the processor's
+/// store buffer, and with them what was written to the parcel.
+///
+/// # Safety
+/// The cell is the caller's to write.
+#[inline(always)]
+pub unsafe fn write_words(cell: *mut HoldBytes, words: Reference3) {
+    for (i, word) in words.into_iter().enumerate() {
+        // SAFETY: a cell has as many words.
+        unsafe { cell.cast::<u64>().add(i).write_volatile(word) };
+    }
+}
+
+/// As `write_words`.
+///
+/// # Safety
+/// The cell holds words, and is the caller's to read.
+#[inline(always)]
+pub unsafe fn read_words(cell: *const HoldBytes) -> Reference3 {
+    // SAFETY: a cell has as many words.
+    [0, 1, 2].map(|i| unsafe { cell.cast::<u64>().add(i).read_volatile() })
+}
+
 /// Takes a message that fits a cell.
 ///
 /// # Safety
 /// By the receiver of rendezvous `s`, which ended; `target` is a cell's or a parcel's, as in `Party::receive`.
-#[inline(always)]
-pub unsafe fn collect_small<P: Platform>(
-    line: &Line<P>,
-    tally: &Tally<P>,
-    s: u64,
-    target: Incoming,
-) -> usize {
+unsafe fn collect_small<P: Platform>(line: &Line<P>, tally: &Tally<P>, s: u64, target: Incoming) -> usize {
     match target {
         Incoming::Cell { bytes, length }
         | Incoming::Variable { bytes, capacity: length, small: true, .. } => {
@@ -296,32 +313,28 @@ pub unsafe fn collect_small<P: Platform>(
         }
         Incoming::Parcel(words) => {
             // SAFETY: passed on.
-            unsafe { *words = line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+            unsafe { *words = line.read_cell(s, |cell| read_words(cell)) };
             0
         }
         Incoming::Private { .. } | Incoming::Variable { .. } => 0,
     }
 }
 
-/// Writes the cell of `s`, if the message fits one.
+/// Writes a cell, if the message fits one.
 ///
 /// # Safety
-/// As `Line::write_cell`; `message` as in `Party::send`.
+/// The cell is the caller's to write; `message` as in `Party::send`.
 #[inline(always)]
-unsafe fn fill_small<P: Platform>(line: &Line<P>, tally: &Tally<P>, s: u64, message: Outgoing) -> bool {
+unsafe fn fill_small<P: Platform>(tally: &Tally<P>, cell: *mut HoldBytes, message: Outgoing) {
     match message {
         Outgoing::Cell { bytes, length } => {
             debug_assert!(length <= INLINE_BYTES);
             // SAFETY: passed on; at most INLINE_BYTES.
-            unsafe { line.write_cell(s, |cell| tally.copy(bytes, cell.cast(), length)) };
-            true
+            unsafe { tally.copy(bytes, cell.cast(), length) };
         }
-        Outgoing::Parcel(words) => {
-            // SAFETY: passed on.
-            unsafe { line.write_cell(s, |cell| cell.cast::<Reference3>().write(words)) };
-            true
-        }
-        Outgoing::Private { .. } | Outgoing::Variable { .. } => false,
+        // SAFETY: passed on.
+        Outgoing::Parcel(words) => unsafe { write_words(cell, words) },
+        Outgoing::Private { .. } | Outgoing::Variable { .. } => {}
     }
 }
 
@@ -338,8 +351,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         if !self.memory.is_known(end) && self.partner_changed(end) {
             return Err(Stop::Gone(end));
         }
-        // SAFETY: passed on.
-        match unsafe { deliver_now(self.line, self.tally, message) } {
+        let mut delivery = Delivery::Not;
+        if message.is_small() {
+            // SAFETY: E1 of the caller; the message is small.
+            delivery = unsafe { deliver_now(self.line, |cell| fill_small(self.tally, cell, message)) };
+        }
+        match delivery {
             Delivery::Done => Ok(()),
             // SAFETY: passed on.
             delivery => unsafe { self.send_walk(message, patience, delivery) },
@@ -458,8 +475,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// # Safety
     /// As `Line::write_cell`; `message` as in `send`.
     unsafe fn fill_cell(&self, s: u64, message: Outgoing) -> Result<u16, Stop> {
-        // SAFETY: passed on.
-        if unsafe { fill_small(self.line, self.tally, s, message) } {
+        if message.is_small() {
+            // SAFETY: passed on.
+            unsafe { self.line.write_cell(s, |cell| fill_small(self.tally, cell, message)) };
             return Ok(brings::CELL);
         }
         let (reference, length, what) = match message {

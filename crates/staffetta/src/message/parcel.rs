@@ -68,30 +68,11 @@ impl Raw {
         Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data })
     }
 
-    /// Takes over what a peer sent; `align` is a power of two; `None` if its reference makes no sense.
-    #[inline]
-    pub(crate) fn receive(
+    /// Acquires a capability that a peer sent; `None` if its reference makes no sense.
+    pub(crate) fn receive_capability(
         member: &Arc<Member>,
-        method: Method,
-        words: Reference3,
-        align: usize,
+        [reference, length, incarnation]: Reference3,
     ) -> Result<Raw, Option<AcquireError>> {
-        let [reference, length, incarnation] = words;
-        if let Some(offset) = member.refs.offset(method, reference) {
-            let segment = member.segment();
-            let id = segment.map().locate(offset).ok_or(None)?;
-            let data = segment.pointer(offset, length).ok_or(None)?;
-            let whole = segment.map().block(id) == offset && length <= id.bytes();
-            if !whole || data.as_ptr() as usize & (align - 1) != 0 {
-                return Err(None);
-            }
-            crate::memory::platform::prefetch_for_write(data.as_ptr());
-            // The count first: it is a locked instruction, and would wait for the line of the holder word, which
-            // the sender had last. As a plain store behind it, that line travels while the parcel is first touched.
-            let raw = Raw { member: member.clone(), memory: Memory::Block(id, incarnation + 1), data };
-            member.blocks.received(segment, id, incarnation + 1);
-            return Ok(raw);
-        }
         let index = member.refs.capability_index(reference).ok_or(None)?;
         let id = CapabilityId { index, incarnation };
         Table::received(member.segment(), id, member.slot);
@@ -101,17 +82,27 @@ impl Raw {
     }
 
     /// The words by which a channel of `method` refers to it.
+    #[inline(always)]
     pub(crate) fn words(&self, method: Method, length: usize) -> Result<Reference3, SendFailure> {
-        let refs = &self.member.refs;
-        match (self.memory, method) {
-            (Memory::Block(id, incarnation), Method::Coinciding | Method::Distinct) => {
+        match self.memory {
+            Memory::Block(id, incarnation) if method != Method::Capability => {
+                let refs = &self.member.refs;
                 let offset = refs.segment().map().block(id);
                 Ok([refs.refer(method, offset), length as u64, incarnation])
             }
+            _ => self.other_words(method, length),
+        }
+    }
+
+    /// As `words`, for all but a block in a channel of the domain's own memory.
+    #[inline(never)]
+    fn other_words(&self, method: Method, length: usize) -> Result<Reference3, SendFailure> {
+        let refs = &self.member.refs;
+        match (self.memory, method) {
             (Memory::Capability(id), Method::Capability) => {
                 Ok([refs.refer_capability(id.index), length as u64, id.incarnation])
             }
-            (Memory::Block(..), Method::Capability) => Err(SendFailure::WrongMemory {
+            (Memory::Block(..), _) => Err(SendFailure::WrongMemory {
                 channel: method,
                 lies: "the domain's window",
                 remedy: "domain.parcels(Method::Capability)",
@@ -147,6 +138,7 @@ impl Raw {
     }
 
     /// The memory is somebody else's now.
+    #[inline(always)]
     pub(crate) fn sent(self) {
         let this = std::mem::ManuallyDrop::new(self);
         if let Memory::Capability(id) = this.memory {
@@ -312,15 +304,37 @@ impl<T: Message + ?Sized> Parcel<T> {
         self.raw.words(method, self.length())
     }
 
-    /// What arrived, if its length is one of `T`.
-    pub(crate) fn from_received(raw: Raw, length: u64) -> Option<Parcel<T>> {
+    /// Takes over a block that a peer sent; `None` if its words make no sense.
+    #[inline(always)]
+    pub(crate) fn receive(
+        member: &Arc<Member>,
+        method: Method,
+        [reference, length, incarnation]: Reference3,
+    ) -> Option<Parcel<T>> {
+        let offset = member.refs.offset(method, reference)?;
+        let segment = member.segment();
+        let id = segment.map().locate(offset)?;
+        let data = segment.pointer(offset, length)?;
         let tail = usize::try_from(length).ok().and_then(T::tail)?;
         let whole = (length as usize).checked_next_multiple_of(T::ALIGN)?;
-        let room = match raw.memory {
-            Memory::Block(id, _) => id.bytes(),
-            Memory::Capability(_) => u64::MAX, // a whole number of pages, checked when it was acquired
-        };
-        (whole as u64 <= room).then_some(Parcel { raw, tail, _owns: PhantomData })
+        let aligned = data.as_ptr() as usize & (T::ALIGN - 1) == 0;
+        if segment.map().block(id) != offset || whole as u64 > id.bytes() || !aligned {
+            return None;
+        }
+        // The count first: it is a locked instruction, and would wait for the line of the holder word, which the sender
+        // had last. That word last: what is written after it waits for its line too.
+        let memory = Memory::Block(id, incarnation + 1);
+        let parcel = Parcel { raw: Raw { member: member.clone(), memory, data }, tail, _owns: PhantomData };
+        member.blocks.received(segment, id, incarnation + 1);
+        Some(parcel)
+    }
+
+    /// A capability that arrived, if its length is one of `T`.
+    pub(crate) fn from_received(raw: Raw, length: u64) -> Option<Parcel<T>> {
+        let tail = usize::try_from(length).ok().and_then(T::tail)?;
+        (length as usize).checked_next_multiple_of(T::ALIGN)?;
+        // A whole number of pages, checked when it was acquired.
+        Some(Parcel { raw, tail, _owns: PhantomData })
     }
 
     fn pointer(&self) -> *mut T {

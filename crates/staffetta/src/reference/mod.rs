@@ -88,7 +88,7 @@ impl References {
     }
 
     /// The window.
-    #[inline]
+    #[inline(always)]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
@@ -136,6 +136,15 @@ impl References {
             Method::Distinct | Method::Capability => {
                 (reference >> OFFSET_BITS == WINDOW).then_some(reference & OFFSET_MASK)
             }
+        }
+    }
+
+    /// Where `reference` points in this process, if it makes sense: to be prefetched, not to be used.
+    #[inline(always)]
+    pub fn guess(&self, method: Method, reference: u64) -> *const u8 {
+        match method {
+            Method::Coinciding => reference as *const u8,
+            _ => (self.segment.base() + (reference & OFFSET_MASK) as usize) as *const u8,
         }
     }
 
