@@ -185,7 +185,8 @@ impl End {
         if self.is_quick() {
             let (line, tally) = (&self.record().line, &self.record().sender_tally);
             // SAFETY: E1, E2; the bytes are the caller's promise, and fit a cell.
-            let done = unsafe { deliver_now(line, |cell| tally.copy(bytes, cell.cast(), length)) };
+            let done =
+                unsafe { deliver_now(line, &self.memory, |cell| tally.copy(bytes, cell.cast(), length)) };
             if done == Delivery::Done {
                 tally.message(length);
                 return Ok(());
@@ -203,7 +204,7 @@ impl End {
         if self.is_quick() {
             let (line, tally) = (&self.record().line, &self.record().sender_tally);
             // SAFETY: E1, E2.
-            let done = unsafe { deliver_now(line, |cell| write_words(cell, words)) };
+            let done = unsafe { deliver_now(line, &self.memory, |cell| write_words(cell, words)) };
             if done == Delivery::Done {
                 tally.message(words[1] as usize);
                 return Ok(());

@@ -170,7 +170,8 @@ pub struct Party<'c, P: Platform, G: Ground<P>> {
 /// What a side remembers between two calls.
 #[derive(Debug)]
 pub struct Memory {
-    /// The state word that a receiver expects at its next arrival: a guess that saves a cache miss.
+    /// The state word expected at the next arrival: a guess that saves a cache miss. Of a receiver: IDLE. Of a
+    /// sender: WANT as long as that was right, else it looks.
     pub expect: Cell<Word>,
     /// The partner's end word, as last accounted for.
     pub peer: Cell<Word>,
@@ -232,17 +233,33 @@ pub enum Delivery {
 /// # Safety
 /// The caller is the only sender; `fill` writes the whole message.
 #[inline(always)]
-pub unsafe fn deliver_now<P: Platform>(line: &Line<P>, fill: impl FnOnce(*mut HoldBytes)) -> Delivery {
-    let now = line.word();
+pub unsafe fn deliver_now<P: Platform>(
+    line: &Line<P>,
+    memory: &Memory,
+    fill: impl FnOnce(*mut HoldBytes),
+) -> Delivery {
+    // As long as the receiver is always there first, its word is guessed, not read: to read the line and then to write
+    // it moves it twice.
+    let mut now = memory.expect.get();
+    if now.state() != WANT {
+        now = line.word();
+    }
     let s = now.sequence();
     if now != Word::new(WANT, brings::CELL, s) {
         return Delivery::Not;
     }
-    // SAFETY: we are the sender and have not delivered `s` (L1).
+    // SAFETY: we are the sender and have not delivered `s` (L1); if the receiver has withdrawn meanwhile, the
+    // sequence went on by twos, and the cell is the same (L2).
     unsafe { line.write_cell(s, fill) };
     match line.deliver(now) {
-        Ok(()) => Delivery::Done,
-        Err(_) => Delivery::Filled,
+        Ok(()) => {
+            memory.expect.set(Word::new(WANT, brings::CELL, s + 1));
+            Delivery::Done
+        }
+        Err(found) => {
+            memory.expect.set(Word::new(IDLE, 0, found.sequence()));
+            Delivery::Filled
+        }
     }
 }
 
@@ -354,7 +371,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         let mut delivery = Delivery::Not;
         if message.is_small() {
             // SAFETY: E1 of the caller; the message is small.
-            delivery = unsafe { deliver_now(self.line, |cell| fill_small(self.tally, cell, message)) };
+            delivery =
+                unsafe { deliver_now(self.line, self.memory, |cell| fill_small(self.tally, cell, message)) };
         }
         match delivery {
             Delivery::Done => Ok(()),
