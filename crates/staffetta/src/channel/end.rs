@@ -45,6 +45,8 @@ pub struct End {
     quick: Cell<bool>,
     /// An unnamed channel is over when one end has left.
     over: Cell<bool>,
+    /// For the next parcel that comes (`stock_handle`).
+    handle: Cell<Option<Arc<Member>>>,
     /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
     pub(crate) owed: Cell<Option<Reference3>>,
 }
@@ -108,6 +110,7 @@ impl End {
             memory,
             quick: Cell::new(found.spec.kind == Kind::Rendezvous),
             over: Cell::new(false),
+            handle: Cell::new(None),
             owed: Cell::new(None),
             found,
         })
@@ -162,6 +165,20 @@ impl End {
             self.quick.set(false);
         }
         stop
+    }
+
+    /// Sees to it that a handle for the next parcel is there: to count one is a locked instruction, which is cheap
+    /// before the message comes and dear after.
+    #[inline(always)]
+    pub(crate) fn stock_handle(&self) {
+        let handle = self.handle.take().unwrap_or_else(|| self.member.clone());
+        self.handle.set(Some(handle));
+    }
+
+    /// A handle of the member, for a parcel.
+    #[inline(always)]
+    pub(crate) fn handle(&self) -> Arc<Member> {
+        self.handle.take().unwrap_or_else(|| self.member.clone())
     }
 
     /// Do the fast paths apply?

@@ -103,11 +103,12 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
             end.tally().message(words[1] as usize);
             return Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt);
         }
+        end.stock_handle();
         let words = take(end, patience)?;
         // What the sender wrote travels while we look at whether it makes sense.
         prefetch_for_write(end.member.refs.guess(method, words[0]));
         end.tally().message(words[1] as usize);
-        Parcel::receive(&end.member, method, words).ok_or(RecvError::Corrupt)
+        Parcel::receive(&end.member, || end.handle(), method, words).ok_or(RecvError::Corrupt)
     }
 }
 

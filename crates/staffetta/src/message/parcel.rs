@@ -304,10 +304,11 @@ impl<T: Message + ?Sized> Parcel<T> {
         self.raw.words(method, self.length())
     }
 
-    /// Takes over a block that a peer sent; `None` if its words make no sense.
+    /// Takes over a block that a peer sent; `None` if its words make no sense. `handle` gives a handle of `member`.
     #[inline(always)]
     pub(crate) fn receive(
         member: &Arc<Member>,
+        handle: impl FnOnce() -> Arc<Member>,
         method: Method,
         [reference, length, incarnation]: Reference3,
     ) -> Option<Parcel<T>> {
@@ -321,10 +322,9 @@ impl<T: Message + ?Sized> Parcel<T> {
         if segment.map().block(id) != offset || whole as u64 > id.bytes() || !aligned {
             return None;
         }
-        // The count first: it is a locked instruction, and would wait for the line of the holder word, which the sender
-        // had last. That word last: what is written after it waits for its line too.
         let memory = Memory::Block(id, incarnation + 1);
-        let parcel = Parcel { raw: Raw { member: member.clone(), memory, data }, tail, _owns: PhantomData };
+        let parcel = Parcel { raw: Raw { member: handle(), memory, data }, tail, _owns: PhantomData };
+        // Last: it waits for the line of the holder word, which the sender had, and what is written after it waits too.
         member.blocks.received(segment, id, incarnation + 1);
         Some(parcel)
     }
