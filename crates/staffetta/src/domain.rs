@@ -7,9 +7,9 @@
 //! | `entry` | how a process becomes a member |
 //! | `window` | the memory file: made, described, checked, mapped |
 //!
-//! Handles, ends and parcels share this process's [`Member`]; with the last of them it leaves the domain. What
-//! can be done with a domain is elsewhere: channels in `channel`, messages in `message`; and so is what a
-//! member does for the others (`member.rs`, `roster.rs`, `custody.rs`).
+//! Handles, ends and parcels share this process's [`Member`]; with the last of them it leaves the domain.
+//! What can be done with a domain is elsewhere: channels in `channel`, messages in `message`; and so is what
+//! a member does for the others (`member.rs`, `roster.rs`, `custody.rs`).
 
 mod entry;
 mod options;

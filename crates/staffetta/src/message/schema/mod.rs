@@ -55,8 +55,8 @@
 //! | `error.rs` | why a text or a layout is refused |
 //! | `arbitrary.rs` | random schemas for the property tests |
 //!
-//! A schema is plain data: nothing here reads a message, nor knows of domains and channels. The store of texts
-//! in the domain is `channel/attach.rs`.
+//! A schema is plain data: nothing here reads a message, nor knows of domains and channels. The store of
+//! texts in the domain is `channel/attach.rs`.
 
 #[cfg(test)]
 mod arbitrary;
