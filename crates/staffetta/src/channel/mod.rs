@@ -12,9 +12,11 @@
 //! | `end` | an end as this process holds it |
 //! | `payload` | how values and parcels travel |
 //! | `sender`, `receiver`, `builder` | the typed faces |
+//! | `accessors` | what both ends can be asked |
 //! | `view` | the descriptor as people see it |
 //! | `sweep` | what a dead process left in the channels |
 
+mod accessors;
 pub(crate) mod attach;
 pub(crate) mod builder;
 pub(crate) mod end;

@@ -6,16 +6,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::accessors::accessors;
 use super::end::{deadline_after, End};
 use super::line::INLINE_BYTES;
 use super::rendezvous::{Incoming, Patience, Stop};
-use super::side::ATTACHED;
-use super::spec::{Carried, Kind, Payload};
-use super::tally::SideCounters;
-use super::view::DescriptorView;
+use super::spec::{Carried, Payload};
 use crate::error::RecvError;
 use crate::message::variable::Variable;
-use crate::process::wait::Wait;
 use crate::Message;
 
 /// The receiving end of a channel of `T`: values, slices, or [`Parcel`](crate::Parcel)s.
@@ -30,39 +27,9 @@ impl<T: Carried + ?Sized> Receiver<T> {
     pub(crate) fn new(end: End) -> Self {
         Receiver { end, _messages: PhantomData }
     }
-
-    /// How this end waits.
-    pub fn wait(&self) -> Wait {
-        self.end.wait_policy()
-    }
-
-    /// Changes how this end waits.
-    pub fn set_wait(&self, wait: Wait) {
-        self.end.set_wait(wait);
-    }
-
-    /// The counters of this side.
-    pub fn counters(&self) -> SideCounters {
-        self.end.tally().read()
-    }
-
-    /// The counters of both sides: the sender's, the receiver's.
-    pub fn channel_counters(&self) -> (SideCounters, SideCounters) {
-        let record = self.end.record();
-        (record.sender_tally.read(), record.receiver_tally.read())
-    }
-
-    /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
-    pub fn descriptor(&self) -> Option<DescriptorView> {
-        let rendezvous = self.end.member.here() && self.end.spec().kind == Kind::Rendezvous;
-        rendezvous.then(|| DescriptorView::of(self.end.record()))
-    }
-
-    /// Does anybody hold the sending end?
-    pub fn has_peer(&self) -> bool {
-        self.end.member.here() && self.end.peer().state() == ATTACHED
-    }
 }
+
+accessors!(Receiver, "sending");
 
 impl<T: Payload> Receiver<T> {
     /// Receives: a value into private memory, or a parcel.

@@ -6,15 +6,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::accessors::accessors;
 use super::end::{deadline_after, End};
 use super::rendezvous::{Outgoing, Patience, Stop};
-use super::side::ATTACHED;
-use super::spec::{Carried, Kind, Payload};
-use super::tally::SideCounters;
-use super::view::DescriptorView;
+use super::spec::{Carried, Payload};
 use crate::error::{SendError, SendFailure};
 use crate::message::variable::Variable;
-use crate::process::wait::Wait;
 use crate::Message;
 
 /// The sending end of a channel of `T`: values, slices, or [`Parcel`](crate::Parcel)s.
@@ -30,39 +27,9 @@ impl<T: Carried + ?Sized> Sender<T> {
     pub(crate) fn new(end: End) -> Self {
         Sender { end, _messages: PhantomData }
     }
-
-    /// How this end waits.
-    pub fn wait(&self) -> Wait {
-        self.end.wait_policy()
-    }
-
-    /// Changes how this end waits.
-    pub fn set_wait(&self, wait: Wait) {
-        self.end.set_wait(wait);
-    }
-
-    /// The counters of this side.
-    pub fn counters(&self) -> SideCounters {
-        self.end.tally().read()
-    }
-
-    /// The counters of both sides: the sender's, the receiver's.
-    pub fn channel_counters(&self) -> (SideCounters, SideCounters) {
-        let record = self.end.record();
-        (record.sender_tally.read(), record.receiver_tally.read())
-    }
-
-    /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
-    pub fn descriptor(&self) -> Option<DescriptorView> {
-        let rendezvous = self.end.member.here() && self.end.spec().kind == Kind::Rendezvous;
-        rendezvous.then(|| DescriptorView::of(self.end.record()))
-    }
-
-    /// Does anybody hold the receiving end?
-    pub fn has_peer(&self) -> bool {
-        self.end.member.here() && self.end.peer().state() == ATTACHED
-    }
 }
+
+accessors!(Sender, "receiving");
 
 impl<T: Payload> Sender<T> {
     /// Sends, and returns when the message has been taken (rendezvous) or is in the buffer (basic).

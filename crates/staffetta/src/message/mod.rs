@@ -54,7 +54,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | `mod.rs` | the trait and its contract |
-//! | `schema.rs` | [`Schema`]: a layout as data, as text, as a fingerprint; how two differ |
+//! | `schema/` | [`Schema`]: a layout as data, as text, as a fingerprint; how two differ |
 //! | `parcel.rs` | messages built where they will be read; capabilities |
 //! | `variable.rs` | places of the domain that messages are copied from and to |
 //! | `impls.rs` | the trait for primitives, arrays, slices, tuples, `Option` |

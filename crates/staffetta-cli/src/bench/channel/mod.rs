@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `meet` | the domain in which the two processes meet, and the ends of a channel each way |
+//! | `numbered` | messages that are numbered: rounds and streams of them |
 //! | `value` | `basic` and `rendezvous`: a `u64` from private memory |
 //! | `slice` | `basic`: many bytes from private memory, two copies |
 //! | `variable` | `rendezvous.variable`: one copy |
@@ -11,6 +12,7 @@
 
 pub mod locked;
 pub mod meet;
+pub mod numbered;
 pub mod parcel;
 pub mod slice;
 pub mod value;

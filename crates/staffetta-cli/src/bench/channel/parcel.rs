@@ -9,7 +9,7 @@
 //! As a stream there is nobody to give the parcel back: the sender allocates each, the receiver drops it.
 
 use super::meet::{meet, method_name, out_of_sequence, unsent, wait_name, Ends};
-use super::slice::first_word;
+use super::numbered::first_word;
 use super::{touch_limit, CACHELINE};
 use crate::bench::limit::touch::{read_all, rotation, write_all};
 use crate::bench::subject::{LimitName, Side, Spec, Subject, Touch, BATCH_LONG, BATCH_SHORT};

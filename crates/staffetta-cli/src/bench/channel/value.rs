@@ -1,8 +1,9 @@
 //! `basic` and `rendezvous`: a `u64` from private memory, the comfortable `send(v)`.
 
-use super::meet::{meet, out_of_sequence, unsent, wait_name, Ends};
+use super::meet::{meet, unsent, wait_name, Ends};
+use super::numbered::{InTurn, Numbered};
 use super::{CACHELINE, FUTEX};
-use crate::bench::subject::{Spec, Subject, BATCH_LONG, BATCH_SHORT};
+use crate::bench::subject::{Spec, BATCH_LONG, BATCH_SHORT};
 use crate::failure::Fault;
 use staffetta::{ChannelBuilder, Domain, Method, Wait};
 
@@ -28,54 +29,26 @@ fn spec(what: &'static str, wait: Wait, form: fn(ChannelBuilder<'_>) -> ChannelB
         limit: Some(if wait == Wait::Park { FUTEX } else { CACHELINE }),
         open: vec![Box::new(move |side, wire| {
             let domain = meet(side, wire, Method::Coinciding, wait)?;
-            Ok(Box::new(Values { ends: Ends::attach(side, &domain, form)?, next: 0, _domain: domain }))
+            Ok(Box::new(InTurn::new(Values { ends: Ends::attach(side, &domain, form)?, _domain: domain })))
         })],
     }
 }
 
 struct Values {
     ends: Ends<u64>,
-    next: u64,
     _domain: Domain,
 }
 
-impl Subject for Values {
-    fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
-        for _ in 0..rounds {
-            self.next += 1;
-            self.ends.out.send(self.next).map_err(unsent)?;
-            let found = self.ends.back.recv()?;
-            if found != self.next {
-                return Err(out_of_sequence(self.next, found));
-            }
-        }
-        Ok(())
+impl Numbered for Values {
+    // As if it stood in the loops: a call would count beside a cache line.
+    #[inline(always)]
+    fn send(&mut self, number: u64) -> Result<(), Fault> {
+        self.ends.out.send(number).map_err(unsent)
     }
 
-    fn pong(&mut self, rounds: u64) -> Result<(), Fault> {
-        for _ in 0..rounds {
-            let message = self.ends.back.recv()?;
-            self.ends.out.send(message).map_err(unsent)?;
-        }
-        Ok(())
-    }
-
-    fn streams(&self) -> bool {
-        true
-    }
-
-    fn stream_send(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
-        (first..first + messages).try_for_each(|number| self.ends.out.send(number).map_err(unsent))
-    }
-
-    fn stream_receive(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
-        for number in first..first + messages {
-            let found = self.ends.back.recv()?;
-            if found != number {
-                return Err(out_of_sequence(number, found));
-            }
-        }
-        Ok(())
+    #[inline(always)]
+    fn receive(&mut self) -> Result<u64, Fault> {
+        Ok(self.ends.back.recv()?)
     }
 
     fn copies(&self) -> Option<f64> {

@@ -1,10 +1,10 @@
 //! `rendezvous.variable`: from a variable of the domain into a variable of the domain, one copy.
 
-use super::meet::{meet, method_name, out_of_sequence, unsent, wait_name, Ends};
-use super::slice::first_word;
+use super::meet::{meet, method_name, unsent, wait_name, Ends};
+use super::numbered::{first_word, InTurn, Numbered};
 use super::{copy_limit, touch_limit, CACHELINE};
 use crate::bench::limit::touch::{read_all, rotation, write_all};
-use crate::bench::subject::{LimitName, Side, Spec, Subject, Touch, BATCH_LONG, BATCH_SHORT};
+use crate::bench::subject::{LimitName, Side, Spec, Touch, BATCH_LONG, BATCH_SHORT};
 use crate::failure::Fault;
 use crate::two::wire::Wire;
 use staffetta::{Domain, Method, Variable, Wait};
@@ -31,7 +31,7 @@ fn spec(bytes: u64, touch: Touch, limit: LimitName) -> Spec {
         alone: false,
         limit: Some(limit),
         open: vec![Box::new(move |side, wire| {
-            Ok(Box::new(Variables::open(side, wire, method, wait, bytes, touch)?))
+            Ok(Box::new(InTurn::new(Variables::open(side, wire, method, wait, bytes, touch)?)))
         })],
     }
 }
@@ -41,7 +41,6 @@ struct Variables {
     /// Message and target variables in turn; end to end, together larger than the last cache.
     variables: Vec<Variable<[u8]>>,
     turn: usize,
-    next: u64,
     touch: Touch,
     _domain: Domain,
 }
@@ -68,7 +67,7 @@ impl Variables {
             variable.zero(bytes as usize).ok_or("a variable has no room for what it was made for")?;
             variables.push(variable);
         }
-        Ok(Variables { ends, variables, turn: 0, next: 0, touch, _domain: domain })
+        Ok(Variables { ends, variables, turn: 0, touch, _domain: domain })
     }
 
     #[inline]
@@ -79,7 +78,9 @@ impl Variables {
         }
         &mut self.variables[self.turn]
     }
+}
 
+impl Numbered for Variables {
     #[inline]
     fn send(&mut self, number: u64) -> Result<(), Fault> {
         let touch = self.touch;
@@ -102,46 +103,6 @@ impl Variables {
             read_all(message);
         }
         Ok(first_word(message))
-    }
-}
-
-impl Subject for Variables {
-    fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
-        for _ in 0..rounds {
-            self.next += 1;
-            self.send(self.next)?;
-            match self.receive()? {
-                found if found == self.next => {}
-                found => return Err(out_of_sequence(self.next, found)),
-            }
-        }
-        Ok(())
-    }
-
-    fn pong(&mut self, rounds: u64) -> Result<(), Fault> {
-        for _ in 0..rounds {
-            let number = self.receive()?;
-            self.send(number)?;
-        }
-        Ok(())
-    }
-
-    fn streams(&self) -> bool {
-        true
-    }
-
-    fn stream_send(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
-        (first..first + messages).try_for_each(|number| self.send(number))
-    }
-
-    fn stream_receive(&mut self, first: u64, messages: u64) -> Result<(), Fault> {
-        for number in first..first + messages {
-            match self.receive()? {
-                found if found == number => {}
-                found => return Err(out_of_sequence(number, found)),
-            }
-        }
-        Ok(())
     }
 
     fn copies(&self) -> Option<f64> {

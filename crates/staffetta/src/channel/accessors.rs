@@ -1,0 +1,46 @@
+//! What both ends can be asked, whatever they carry: how they wait, their counters, the descriptor, the peer.
+//!
+//! A macro, so that each is written once, and in the documentation is a method of
+//! [`Sender`](super::sender::Sender) and of [`Receiver`](super::receiver::Receiver) all the same. Nothing
+//! here sends, receives or waits.
+
+/// The methods of the end `$end`, whose other end is called `$other`.
+macro_rules! accessors {
+    ($end:ident, $other:literal) => {
+        impl<T: $crate::Carried + ?Sized> $end<T> {
+            /// How this end waits.
+            pub fn wait(&self) -> $crate::Wait {
+                self.end.wait_policy()
+            }
+
+            /// Changes how this end waits.
+            pub fn set_wait(&self, wait: $crate::Wait) {
+                self.end.set_wait(wait);
+            }
+
+            /// The counters of this side.
+            pub fn counters(&self) -> $crate::SideCounters {
+                self.end.tally().read()
+            }
+
+            /// The counters of both sides: the sender's, the receiver's.
+            pub fn channel_counters(&self) -> ($crate::SideCounters, $crate::SideCounters) {
+                let record = self.end.record();
+                (record.sender_tally.read(), record.receiver_tally.read())
+            }
+
+            /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
+            pub fn descriptor(&self) -> Option<$crate::DescriptorView> {
+                let rendezvous = self.end.member.here() && self.end.spec().kind == $crate::Kind::Rendezvous;
+                rendezvous.then(|| $crate::DescriptorView::of(self.end.record()))
+            }
+
+            #[doc = concat!("Does anybody hold the ", $other, " end?")]
+            pub fn has_peer(&self) -> bool {
+                self.end.member.here() && self.end.peer().state() == $crate::channel::side::ATTACHED
+            }
+        }
+    };
+}
+
+pub(super) use accessors;
