@@ -89,22 +89,28 @@ fn roles() {
             done.sender::<u64>().unwrap().send(held.len() as u64).unwrap();
             sleep();
         }
-        // Has no room for the mapping at first.
+        // Has no room for the mapping at first, or for the descriptor.
         "cramped" => {
             use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
             let rx = receiver(&domain);
             domain.channel("attached").basic(1).sender::<u64>().unwrap().send(0).unwrap();
-            domain.channel("leave").basic(1).receiver::<u64>().unwrap().recv().unwrap();
-            let before = getrlimit(Resource::As);
-            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-            let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
-            let current = Some(pages * rustix::param::page_size() as u64 + (8 << 20));
-            setrlimit(Resource::As, Rlimit { current, maximum: before.maximum }).unwrap();
+            let (what, current) = if arguments[1] == "space" {
+                let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+                let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+                (Resource::As, pages * rustix::param::page_size() as u64 + (8 << 20))
+            } else {
+                (Resource::Nofile, 3)
+            };
+            let before = getrlimit(what);
+            setrlimit(what, Rlimit { current: Some(current), maximum: before.maximum }).unwrap();
+            tell(&domain, "go on");
             for _ in 0..2 {
                 let error = rx.recv().unwrap_err();
-                assert!(matches!(error, RecvError::Acquire(AcquireError::System(_))), "{error}");
+                let refused =
+                    matches!(error, RecvError::Acquire(AcquireError::System(_) | AcquireError::Take(_)));
+                assert!(refused, "{error}");
             }
-            setrlimit(Resource::As, before).unwrap();
+            setrlimit(what, before).unwrap();
             assert_eq!(rx.recv().unwrap()[LARGE - 1], 7);
             expect(&rx, 8);
         }
@@ -277,19 +283,21 @@ fn what_everybody_took_to_the_grave_is_an_error_and_the_channel_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_mapped_now_is_received_later() {
-    let _watchdog = watchdog("no address space", 60);
-    let name = name("cramped");
-    let domain = options().open(&name).unwrap();
-    let child = start("cramped", &[&name]);
-    hear(&domain, "attached");
-    let tx = sender(&domain);
-    let mut large = domain.parcels(Method::Capability).zeroed::<[u64]>(LARGE).unwrap();
-    large[LARGE - 1] = 7;
-    tx.send(large).unwrap();
-    tx.send(parcel(&domain, 8)).unwrap();
-    tell(&domain, "leave");
-    finish(child);
+fn what_cannot_be_taken_now_is_received_later() {
+    let _watchdog = watchdog("no address space, no descriptors", 60);
+    for lacks in ["space", "descriptors"] {
+        let name = name("cramped");
+        let domain = options().open(&name).unwrap();
+        let child = start("cramped", &[&name, lacks]);
+        hear(&domain, "attached");
+        hear(&domain, "go on");
+        let tx = sender(&domain);
+        let mut large = domain.parcels(Method::Capability).zeroed::<[u64]>(LARGE).unwrap();
+        large[LARGE - 1] = 7;
+        tx.send(large).unwrap();
+        tx.send(parcel(&domain, 8)).unwrap();
+        finish(child);
+    }
 }
 
 #[test]
