@@ -26,9 +26,9 @@
 //! C4. *Lost* is said only if no process alive has it: after a round of questions that everybody has answered
 //!     and during which nobody ended (`process::service::inquiry`).
 //! C5. Waiting for answers ends by an answer, or by the kernel's word that there is nobody to answer. If the
-//!     caller's time is over first, the message stays *owed* to its end of the channel: the next call takes
-//!     it up. So a member that is stopped delays only those who need the very descriptor that nobody else has
-//!     shown.
+//!     caller's time is over first, or the kernel refuses a descriptor or a mapping for now, the message stays
+//!     *owed* to its end of the channel: the next call takes it up. So a member that is stopped delays only
+//!     those who need the very descriptor that nobody else has shown.
 //!
 //! Not covered: everybody who had the descriptor was killed (or left when no other queue had room, or lives
 //! in a network namespace that cannot be reached) before the receiver got it. Then the message is lost: the
@@ -95,7 +95,11 @@ impl Member {
         };
         let table = self.refs.capabilities();
         let from = (from.slot, from.generation);
-        table.adopt(self.segment(), id, descriptor, from).map_err(Missing::Never)
+        table.adopt(self.segment(), id, descriptor, from).map_err(|why| match why {
+            // Whoever gave it has it still, and is asked again.
+            AcquireError::System(_) => Missing::Owed(why),
+            _ => Missing::Never(why),
+        })
     }
 
     /// A capability that arrived will not be received: nobody holds it any more.

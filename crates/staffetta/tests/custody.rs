@@ -10,6 +10,8 @@ use staffetta::{AcquireError, Domain, Method, Parcel, Receiver, RecvError, Sende
 
 /// Messages in a buffer.
 const K: u64 = 4;
+/// Elements of a large message.
+const LARGE: usize = 8 << 20;
 
 fn sender(domain: &Domain) -> Sender<Parcel<[u64]>> {
     domain.channel("c").method(Method::Capability).basic(K).sender().unwrap()
@@ -86,6 +88,31 @@ fn roles() {
             let held: Vec<_> = (0..K).map(|_| rx.recv().unwrap()).collect();
             done.sender::<u64>().unwrap().send(held.len() as u64).unwrap();
             sleep();
+        }
+        // Has no room for the mapping at first, or for the descriptor.
+        "cramped" => {
+            use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+            let rx = receiver(&domain);
+            domain.channel("attached").basic(1).sender::<u64>().unwrap().send(0).unwrap();
+            let (what, current) = if arguments[1] == "space" {
+                let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+                let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+                (Resource::As, pages * rustix::param::page_size() as u64 + (8 << 20))
+            } else {
+                (Resource::Nofile, 3)
+            };
+            let before = getrlimit(what);
+            setrlimit(what, Rlimit { current: Some(current), maximum: before.maximum }).unwrap();
+            tell(&domain, "go on");
+            for _ in 0..2 {
+                let error = rx.recv().unwrap_err();
+                let refused =
+                    matches!(error, RecvError::Acquire(AcquireError::System(_) | AcquireError::Take(_)));
+                assert!(refused, "{error}");
+            }
+            setrlimit(what, before).unwrap();
+            assert_eq!(rx.recv().unwrap()[LARGE - 1], 7);
+            expect(&rx, 8);
         }
         "witness" => sleep(),
         other => panic!("no role {other}"),
@@ -253,6 +280,24 @@ fn what_everybody_took_to_the_grave_is_an_error_and_the_channel_goes_on() {
     let tx = sender(&domain);
     tx.send(parcel(&domain, 9)).unwrap();
     expect(&rx, 9);
+}
+
+#[test]
+fn what_cannot_be_taken_now_is_received_later() {
+    let _watchdog = watchdog("no address space, no descriptors", 60);
+    for lacks in ["space", "descriptors"] {
+        let name = name("cramped");
+        let domain = options().open(&name).unwrap();
+        let child = start("cramped", &[&name, lacks]);
+        hear(&domain, "attached");
+        hear(&domain, "go on");
+        let tx = sender(&domain);
+        let mut large = domain.parcels(Method::Capability).zeroed::<[u64]>(LARGE).unwrap();
+        large[LARGE - 1] = 7;
+        tx.send(large).unwrap();
+        tx.send(parcel(&domain, 8)).unwrap();
+        finish(child);
+    }
 }
 
 #[test]

@@ -132,7 +132,11 @@ fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, Reference3)
         raw = receive();
     }
     let raw = raw.map_err(|why| {
-        give_up(end, words);
+        match why {
+            // No address space, say: it may be mapped later.
+            Some(AcquireError::System(_)) => end.owed.set(Some(words)),
+            _ => give_up(end, words),
+        }
         why.map_or(RecvError::Corrupt, RecvError::Acquire)
     })?;
     Ok((raw, words))

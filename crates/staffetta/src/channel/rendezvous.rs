@@ -171,7 +171,8 @@ pub struct Party<'c, P: Platform, G: Ground<P>> {
 #[derive(Debug)]
 pub struct Memory {
     /// The state word expected at the next arrival: a guess that saves a cache miss. Of a receiver: IDLE. Of a
-    /// sender: WANT as long as that was right, else it looks.
+    /// sender: WANT of the rendezvous after the one that `deliver_now` ended, if nothing of its own came in between,
+    /// else it looks: a wrong IDLE costs a look, but a WANT of the wrong parity would be a cell that is being read.
     pub expect: Cell<Word>,
     /// The partner's end word, as last accounted for.
     pub peer: Cell<Word>,
@@ -391,6 +392,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         patience: Patience,
         delivery: Delivery,
     ) -> Result<(), Stop> {
+        // The guess is good from one `deliver_now` to the next only: what this walk ends changes the parity.
+        self.memory.expect.set(Word::new(IDLE, 0, 0));
         let mut now = self.line.word();
         // What the cell brings already. It stays good whatever the word does meanwhile: without the sender the
         // sequence changes by two only, so the cell is the same (L2).
@@ -432,8 +435,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 WANT => {
-                    // A variable for a private target is staged.
+                    // A variable for a private target rides in the cell, where this receiver expects what is small, or
+                    // is staged.
                     let message = match message {
+                        Outgoing::Variable { bytes, length, exact: true, .. } if length <= INLINE_BYTES => {
+                            Outgoing::Cell { bytes, length }
+                        }
                         Outgoing::Variable { bytes, length, exact, .. } => {
                             Outgoing::Private { bytes, length, exact }
                         }

@@ -390,7 +390,7 @@ impl Actor {
         self.receive_from_line(Incoming::Cell { bytes, length: 8 }, patience).map(|_| value)
     }
 
-    /// Sends `words` words, each `value`, from the message variable.
+    /// Sends `words` words, each `value`, from the message variable; a single word is a small sized message.
     pub fn send_variable(&mut self, value: u64, words: usize, patience: Patience) -> Result<(), Stop> {
         let channel = self.channel.clone();
         let bytes = channel.variables[SENDER].0.with_mut(|p| {
@@ -398,8 +398,8 @@ impl Actor {
             unsafe { (*p).fill(value) };
             p.cast_const().cast()
         });
-        let message =
-            Outgoing::Variable { bytes, length: 8 * words, reference: reference(SENDER), exact: false };
+        let (length, exact) = (8 * words, words == 1);
+        let message = Outgoing::Variable { bytes, length, reference: reference(SENDER), exact };
         let sent = self.send_to_line(message, patience);
         if sent != Err(Stop::Abandoned) {
             // Ours again: nobody may be reading any more.
@@ -409,7 +409,7 @@ impl Actor {
         sent
     }
 
-    /// Receives into the target variable, with room for `words`.
+    /// Receives into the target variable, with room for `words`; one word is that of a small sized message.
     pub fn receive_variable(&mut self, words: usize, patience: Patience) -> Result<u64, Stop> {
         let channel = self.channel.clone();
         let bytes = channel.variables[RECEIVER].0.with_mut(|p| p.cast());
@@ -418,8 +418,8 @@ impl Actor {
             bytes,
             capacity,
             reference: reference(RECEIVER),
-            small: false,
-            exact: false,
+            small: words == 1,
+            exact: words == 1,
         };
         let length = self.receive_from_line(target, patience)?;
         // SAFETY: ours again; loom reports conflicts.

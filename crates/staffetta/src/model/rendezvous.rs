@@ -42,6 +42,75 @@ fn loom_values_one_way_spinning() {
     explore("two values, spinning", || one_way(Wait::Spin, 2));
 }
 
+/// Each cell is used again, and the sender guesses which: three values, and a small message that goes from or to a
+/// variable (V) in between, which the guess knows nothing of.
+fn mixed(wait: Wait, sends: &'static str, receives: &'static str) {
+    let channel = Channel::new();
+    let mut sender = Actor::new(&channel, SENDER, wait);
+    let mut receiver = Actor::new(&channel, RECEIVER, wait);
+    let thread = thread::spawn(move || {
+        for (n, how) in (1..).zip(sends.chars()) {
+            match how {
+                'V' => sender.send_variable(n, 1, FOREVER).unwrap(),
+                _ => sender.send(n, FOREVER).unwrap(),
+            }
+        }
+    });
+    for (n, how) in (1..).zip(receives.chars()) {
+        let received = match how {
+            'V' => receiver.receive_variable(1, FOREVER),
+            _ => receiver.receive(FOREVER),
+        };
+        assert_eq!(received, Ok(n), "of {sends} into {receives}");
+    }
+    thread.join().unwrap();
+}
+
+#[test]
+fn loom_three_values() {
+    explore("three values, spinning", || mixed(Wait::Spin, "vvv", "vvv"));
+}
+
+#[test]
+fn loom_values_around_a_variable() {
+    explore("value, variable, value", || mixed(Wait::Spin, "vVv", "vvv"));
+}
+
+#[test]
+fn loom_values_around_a_target_variable() {
+    explore("values into a value, a variable, a value", || mixed(Wait::Spin, "vvv", "vVv"));
+}
+
+#[test]
+fn loom_variable_to_variable_between_values() {
+    explore("value, variable to variable, value", || mixed(Wait::Spin, "vVv", "vVv"));
+}
+
+/// A guess that the receiver's withdrawals have made wrong: whatever was sent comes once, in order.
+#[test]
+fn loom_guess_meets_withdrawals() {
+    explore("three values, a receiver that gives up", || {
+        let channel = Channel::new();
+        let mut sender = Actor::new(&channel, SENDER, Wait::Spin);
+        let mut receiver = Actor::new(&channel, RECEIVER, Wait::Spin);
+        let sends = thread::spawn(move || {
+            sender.send(1, FOREVER).unwrap();
+            let second = sender.send(2, past()); // it withdraws as well
+            sender.send(3, FOREVER).unwrap();
+            second
+        });
+        assert_eq!(receiver.receive(FOREVER), Ok(1));
+        let mut received: Vec<u64> = receiver.receive(past()).into_iter().collect();
+        while received.last() != Some(&3) {
+            received.push(receiver.receive(FOREVER).unwrap());
+        }
+        match sends.join().unwrap() {
+            Ok(()) => assert_eq!(received, [2, 3]),
+            other => assert_eq!((other, received), (Err(Stop::TimedOut), vec![3])),
+        }
+    });
+}
+
 /// Both give up at once: they agree on whether it happened.
 #[test]
 fn loom_withdrawal() {

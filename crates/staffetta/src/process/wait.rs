@@ -28,6 +28,7 @@ pub enum Wait {
     Spin,
     /// Spin about as long as a park would cost, then sleep in the kernel. Adapts: an endpoint whose
     /// partner is never back in time soon sleeps at once, and only now and then looks whether it is quicker.
+    /// `STAFFETTA_SPIN_US` in the environment sets the length of every spin, in microseconds; 0: none.
     #[default]
     SpinThenPark,
     /// Sleep in the kernel at once.
@@ -172,6 +173,8 @@ pub fn wait<'p, P: Platform, R>(
     };
     // Busy waiting.
     if policy == Wait::Spin || spin_ns.is_some() {
+        // Where each step gives the core away, one may last as long as a time slice.
+        let steps_per_clock = if P::eager_steps() == 0 { 1 } else { STEPS_PER_CLOCK };
         let mut until: Option<Instant> = None;
         let mut steps = 0_u64;
         loop {
@@ -184,7 +187,7 @@ pub fn wait<'p, P: Platform, R>(
             }
             P::relax(steps);
             steps += 1;
-            if steps % STEPS_PER_CLOCK == 0 && (deadline.is_some() || policy == Wait::SpinThenPark) {
+            if steps % steps_per_clock == 0 && (deadline.is_some() || policy == Wait::SpinThenPark) {
                 let now = Instant::now();
                 if deadline.is_some_and(|d| now >= d) {
                     waited.spins += steps;
