@@ -3,7 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `meet` | the domain in which the two processes meet, and the ends of a channel each way |
-//! | `value` | `basic` and `rendezvous`: a `u64` from private memory |
+//! | `value` | `basic`, `buffered` and `rendezvous`: a `u64` from private memory |
 //! | `slice` | `basic`: many bytes from private memory, two copies |
 //! | `variable` | `rendezvous.variable`: one copy |
 //! | `parcel` | `parcel`: no copy, by each of the three reference methods |
