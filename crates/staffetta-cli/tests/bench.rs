@@ -87,11 +87,12 @@ fn the_rendezvous_is_measured_beside_its_limits() {
 }
 
 #[test]
-fn no_parcel_and_no_basic_message_is_miscounted() {
+fn no_parcel_and_no_buffered_message_is_miscounted() {
     if !two_cores() {
         return;
     }
-    let arguments = ["bench", "--quick", "--blocks", "1", "--only", "parcel", "--only", "basic", "--json"];
+    let only = ["--only", "parcel", "--only", "basic", "--only", "buffered"];
+    let arguments = [&["bench", "--quick", "--blocks", "1", "--json"], &only[..]].concat();
     let rows = json(&run(&arguments));
     for row in rows.as_array().expect("an array") {
         let copies = if row["what"] == "parcel" { 0.0 } else { 2.0 };

@@ -244,6 +244,16 @@ pub enum AttachError {
         /// The channel.
         name: String,
     },
+    /// A buffered channel holds at least one message.
+    #[error("channel {name:?} cannot be buffered with degree {degree}: {}", if *degree == 0 { "a channel without a buffer is a rendezvous, so use rendezvous()".to_owned() } else { format!("the largest degree is {degree_max}") })]
+    Degree {
+        /// The channel.
+        name: String,
+        /// Degree asked for.
+        degree: u64,
+        /// Largest.
+        degree_max: u64,
+    },
     /// Something about the channel that cannot be.
     #[error("channel {name:?} cannot be: {why}")]
     Impossible {
@@ -293,6 +303,14 @@ pub enum SendFailure {
         /// Bytes of room.
         capacity: u64,
     },
+    /// A slot of this sender is reserved.
+    #[error("a slot of this sender is reserved already; send or drop it first (one that was forgotten stays reserved until the sender is dropped)")]
+    Held,
+    /// The channel has no slots to reserve.
+    #[error(
+        "only a buffered channel has slots to work in; attach both ends with buffered(degree), or use send"
+    )]
+    NotBuffered,
     /// No memory to stage the message.
     #[error("the domain is full: the message cannot be staged; drop or receive parcels, send from a variable, or create the domain with a larger memory_max_bytes")]
     NoStaging,
@@ -371,6 +389,20 @@ pub enum RecvError {
         length: u64,
         /// Bytes of room.
         capacity: u64,
+    },
+    /// A message of this receiver is in hand.
+    #[error("a message of this receiver is in hand already; drop it first (one that was forgotten stays in hand until the receiver is dropped)")]
+    Held,
+    /// The channel has no slots to work in.
+    #[error(
+        "only a buffered channel has slots to work in; attach both ends with buffered(degree), or use recv"
+    )]
+    NotBuffered,
+    /// A receiver died while it changed the message in place. The next call gets the next message.
+    #[error("message {seq} is lost: the receiver that had it died while it changed it in place; the next call gets the next one")]
+    Torn {
+        /// Its place in the channel.
+        seq: u64,
     },
     /// The variable belongs to another domain.
     #[error(

@@ -110,6 +110,18 @@ fn rendezvous_by_hand() {
 }
 
 #[test]
+fn buffered() {
+    let text = run("buffered");
+    for n in 0..5 {
+        let line = format!("frame {n} at {} ms: inverted, its first pixel is {}\n", 40 * n, 255 - n);
+        assert!(text.contains(&line), "{text}");
+    }
+    for line in ["camera: 5 frames sent, 0 bytes copied", "consumer: 5 frames received, 0 bytes copied"] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn image() {
     let text = run("image");
     for n in 0..3 {

@@ -15,6 +15,7 @@ pub fn specs(quick: bool) -> Vec<Spec> {
     specs.extend(touch::specs(quick));
     specs.extend(value::basic_specs());
     specs.extend(slice::specs());
+    specs.extend(value::buffered_specs());
     specs.extend(value::rendezvous_specs());
     specs.extend(variable::specs());
     specs.extend(locked::specs());

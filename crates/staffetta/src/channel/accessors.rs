@@ -29,7 +29,7 @@ macro_rules! accessors {
                 (record.sender_tally.read(), record.receiver_tally.read())
             }
 
-            /// The channel's descriptor now, for people; `None` for a basic channel, which has a buffer instead.
+            /// The channel's descriptor now, for people; `None` for a channel with a buffer, which has slots instead.
             pub fn descriptor(&self) -> Option<$crate::DescriptorView> {
                 let rendezvous = self.end.member.here() && self.end.spec().kind == $crate::Kind::Rendezvous;
                 rendezvous.then(|| $crate::DescriptorView::of(self.end.record()))

@@ -9,10 +9,9 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
 use super::record::{state, Record, NAME_BYTES_MAX};
-use super::ring;
 use super::side::ATTACHED;
 use super::spec::{Content, Kind, Spec};
-use crate::error::AttachError;
+use crate::error::{AllocateError, AttachError};
 use crate::member::{write_text, Member};
 use crate::memory::map::{BUCKETS, CHANNELS_MAX, SCHEMAS_BYTES};
 use crate::memory::segment::Segment;
@@ -25,7 +24,7 @@ use crate::reference::Method;
 pub struct Wish {
     /// Kind.
     pub kind: Option<Kind>,
-    /// Degree of a basic channel.
+    /// Degree of a channel with a buffer.
     pub degree: Option<u64>,
     /// Reference method.
     pub method: Option<Method>,
@@ -54,6 +53,7 @@ pub struct Found {
 /// Finds the channel `name`, or makes it as `wish` says.
 pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Found, AttachError> {
     check_name(name)?;
+    check_degree(name, wish)?;
     let segment = member.segment();
     let bucket = segment.bucket(hash(name) as usize % BUCKETS);
     let mut made: Option<usize> = None;
@@ -85,6 +85,7 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
 
 /// Makes a channel without a name; once both ends are attached, [`is_unnamed`] says so.
 pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
+    check_degree("", wish)?;
     let index = make(member, "", wish)?;
     let segment = member.segment();
     let spec = read_spec(segment, index).ok_or_else(|| impossible("", "its record is corrupt"))?;
@@ -113,6 +114,15 @@ fn check_name(name: &str) -> Result<(), AttachError> {
         return Ok(());
     };
     Err(AttachError::Name { name: name.to_owned(), why })
+}
+
+fn check_degree(name: &str, wish: &Wish) -> Result<(), AttachError> {
+    match (wish.kind, wish.degree) {
+        (Some(Kind::Buffered), Some(degree)) if !(1..=DEGREE_MAX).contains(&degree) => {
+            Err(AttachError::Degree { name: name.to_owned(), degree, degree_max: DEGREE_MAX })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// FNV-1a: the same in every process.
@@ -180,7 +190,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     check_method(member, name, spec.method)?;
     let segment = member.segment();
     let too_many = || AttachError::TooManyChannels { channels: CHANNELS_MAX };
-    let ring = if spec.kind == Kind::Basic { make_ring(member, name, &spec)? } else { 0 };
+    let ring = if spec.kind == Kind::Rendezvous { 0 } else { make_ring(member, name, &spec)? };
     let schema = intern(segment, &spec.schema).ok_or_else(too_many)?;
     let index = claim_record(member).ok_or_else(too_many)?;
     let record = segment.channel(index);
@@ -213,9 +223,9 @@ fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, Attach
     }
     let message_bytes_max = match (kind, wish.content, wish.schema.is_sized()) {
         (Kind::Rendezvous, ..) => 0,
-        (Kind::Basic, Content::Parcel, _) => size_of::<super::line::Reference3>() as u64,
-        (Kind::Basic, Content::Value, true) => wish.schema.size(),
-        (Kind::Basic, Content::Value, false) => wish.message_bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT),
+        (_, Content::Parcel, _) => size_of::<super::line::Reference3>() as u64,
+        (_, Content::Value, true) => wish.schema.size(),
+        (_, Content::Value, false) => wish.message_bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT),
     };
     Ok(Spec {
         kind,
@@ -228,11 +238,15 @@ fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, Attach
 }
 
 fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
-    let bytes = ring::stride(spec.message_bytes_max)
-        .and_then(|stride| stride.checked_mul(spec.degree + 1))
-        .ok_or_else(|| impossible(name, "degree times message size overflows"))?;
+    let shape = spec.shape().ok_or_else(|| impossible(name, "degree times message size overflows"))?;
+    let bytes = shape.bytes();
     let segment = member.segment();
-    let id = member.blocks.allocate(segment, bytes, 64)?;
+    // Whole pages of the window are aligned alike in every process, and no more than that.
+    let (align, page) = (spec.schema.align(), segment.header().page_bytes.load(Relaxed));
+    if spec.kind == Kind::Buffered && align > page {
+        return Err(AllocateError::Alignment { align, page }.into());
+    }
+    let id = member.blocks.allocate(segment, bytes, align.clamp(64, page.max(64)))?;
     let offset = segment.map().block(id);
     crate::message::bytes::zero(segment, offset, bytes);
     member.blocks.give_to_channel(segment, id);
@@ -294,14 +308,19 @@ pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
         message_bytes_max: record.message_bytes_max.load(Relaxed),
         schema: read_schema(segment, record.schema.load(Relaxed))?,
     };
-    (spec.kind != Kind::Basic || ring_lies_in_its_block(segment, record, &spec)).then_some(spec)
+    (spec.kind == Kind::Rendezvous || ring_lies_in_its_block(segment, record, &spec)).then_some(spec)
 }
 
 fn ring_lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bool {
     let offset = record.ring.load(Relaxed);
-    let bytes = ring::stride(spec.message_bytes_max)
-        .filter(|_| spec.degree <= DEGREE_MAX)
-        .and_then(|stride| stride.checked_mul(spec.degree + 1));
+    if spec.kind == Kind::Buffered {
+        // Guards hand out a whole message of the type in each slot.
+        let in_place = spec.content == Content::Value && spec.schema.is_sized();
+        if spec.degree == 0 || (in_place && spec.message_bytes_max != spec.schema.size()) {
+            return false;
+        }
+    }
+    let bytes = spec.shape().filter(|_| spec.degree <= DEGREE_MAX).map(|shape| shape.bytes());
     let block = segment.map().locate(offset);
     matches!((block, bytes), (Some(id), Some(bytes)) if bytes <= id.bytes() && segment.map().block(id) == offset)
 }

@@ -62,13 +62,44 @@ impl<'d> ChannelBuilder<'d> {
         self
     }
 
+    /// The channel of asynchrony degree `degree`, from 1 to 2^20, in place: no copy.
+    ///
+    /// It has `degree + 1` target variables, *slots*. The sender builds its message in one
+    /// ([`Sender::reserve`]), the receiver works on one and gives it back
+    /// ([`Receiver::recv_ref`]); `send` and `recv` copy a value into and out of them. A send blocks exactly when
+    /// `degree` messages wait; the one that the receiver has in hand does not count.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("frames").buffered(2).sender::<[u8; 4096]>()?;
+    /// let rx = domain.receiver::<[u8; 4096]>("frames")?;
+    /// let mut frame = tx.reserve()?.zeroed();
+    /// frame[0] = 7;
+    /// frame.send()?;
+    /// let frame = rx.recv_ref()?;
+    /// assert_eq!((frame.seq(), frame[0]), (0, 7));
+    /// drop(frame); // the sender may use its slot again
+    /// let (sent, received) = tx.channel_counters();
+    /// assert_eq!(sent.bytes_copied + received.bytes_copied, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Degree 0 is refused when an end is attached: a channel without a buffer is a [`rendezvous`](Self::rendezvous).
+    ///
+    /// *From the theory: the asynchronous channel without copies, of k+1 target variables.*
+    pub fn buffered(mut self, degree: u64) -> Self {
+        self.kind = Some(Kind::Buffered);
+        self.degree = Some(degree);
+        self
+    }
+
     /// The reference method.
     pub fn method(mut self, method: Method) -> Self {
         self.method = Some(method);
         self
     }
 
-    /// Longest message, bytes, of a basic channel whose messages have variable length (default 1 MiB).
+    /// Longest message, bytes, of a channel with a buffer whose messages have variable length (default 1 MiB).
     pub fn message_bytes_max(mut self, bytes: u64) -> Self {
         self.message_bytes_max = Some(bytes);
         self

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::attach::Found;
+use super::buffer::Buffer;
 use super::ground::EndGround;
 use super::line::Reference3;
 use super::record::{state, Record};
@@ -23,15 +24,15 @@ use super::rendezvous::{
     deliver_now, read_words, want_now, write_words, Delivery, Incoming, Memory, Outgoing, Party, Patience,
     Stop, Wanted,
 };
-use super::ring::{RingParty, Slots};
+use super::ring::{RingParty, Slots, READING};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::Tally;
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
-use crate::memory::platform::Native;
+use crate::memory::platform::{Native, Platform};
 use crate::memory::word::Word;
-use crate::process::wait::Wait;
+use crate::process::wait::{Wait, Waited};
 
 /// An end, without its message type.
 pub struct End {
@@ -43,6 +44,10 @@ pub struct End {
     memory: Memory,
     /// A rendezvous that is not over: the fast paths apply.
     quick: Cell<bool>,
+    /// Of a buffered channel.
+    buffer: Option<Buffer<Native>>,
+    /// A channel without a name: nobody can come after one that has left.
+    unnamed: bool,
     /// An unnamed channel is over when one end has left.
     over: Cell<bool>,
     /// For the next parcel that comes (`stock_handle`).
@@ -92,11 +97,17 @@ impl End {
                 program,
             }
         })?;
+        let mut buffer = None;
         if let Some(slots) = slots(member, record, &found.spec) {
-            if is_sender {
+            let place = if is_sender {
                 slots.recover_tail(&record.tail, &record.head);
+                &record.tail
             } else {
                 slots.recover_head(&record.head);
+                &record.head
+            };
+            if found.spec.kind == Kind::Buffered {
+                buffer = Some(Buffer::new(slots, place.load(Relaxed)));
             }
         }
         let memory = Memory::new(&record.line, peer, wait);
@@ -109,6 +120,8 @@ impl End {
             held,
             memory,
             quick: Cell::new(found.spec.kind == Kind::Rendezvous),
+            buffer,
+            unnamed: name.is_empty(),
             over: Cell::new(false),
             handle: Cell::new(None),
             owed: Cell::new(None),
@@ -218,7 +231,16 @@ impl End {
     #[inline(always)]
     pub(crate) fn send_parcel(&self, words: Reference3, patience: Patience) -> Result<(), Stop> {
         let mut delivery = None;
-        if self.is_quick() {
+        if let Some(buffer) = &self.buffer {
+            let done = self.put_now(buffer, size_of_val(&words), |to| {
+                // SAFETY: the slot is ours to write, and holds that many words.
+                unsafe { write_words(to.cast(), words) };
+            });
+            if done {
+                self.record().sender_tally.message(words[1] as usize);
+                return Ok(());
+            }
+        } else if self.is_quick() {
             let (line, tally) = (&self.record().line, &self.record().sender_tally);
             // SAFETY: E1, E2.
             let done = unsafe { deliver_now(line, &self.memory, |cell| write_words(cell, words)) };
@@ -259,7 +281,7 @@ impl End {
                     self.party(&ground).send_walk(message, patience, delivery)
                 }
                 (Kind::Rendezvous, None) => self.party(&ground).send(message, patience),
-                (Kind::Basic, _) => self.send_basic(&ground, message, patience),
+                (Kind::Basic | Kind::Buffered, _) => self.send_to_ring(&ground, message, patience),
             }
         };
         match sent {
@@ -284,7 +306,7 @@ impl End {
 
     /// # Safety
     /// As `send`.
-    unsafe fn send_basic(
+    unsafe fn send_to_ring(
         &self,
         ground: &EndGround<'_>,
         message: Outgoing,
@@ -299,8 +321,243 @@ impl End {
             }
             other => (other.bytes(), other.length(), true),
         };
-        // SAFETY: E1, E2; the bytes are the caller's promise.
-        unsafe { party.send(bytes, length, patience, counts) }
+        let Some(buffer) = &self.buffer else {
+            // SAFETY: E1, E2; the bytes are the caller's promise.
+            return unsafe { party.send(bytes, length, patience, counts) };
+        };
+        self.check_receiver()?;
+        // SAFETY: as above.
+        unsafe { party.send_into(buffer, bytes, length, patience, counts) }
+    }
+
+    /// Of a buffered channel.
+    #[inline(always)]
+    pub(crate) fn buffer(&self) -> Option<&Buffer<Native>> {
+        self.buffer.as_ref()
+    }
+
+    /// The receiver of a channel without a name has left: whatever room there is, nobody will read what is put there.
+    fn check_receiver(&self) -> Result<(), Stop> {
+        let end = self.peer();
+        let gone = self.unnamed && !self.memory.is_known(end) && self.memory.lost_partner(end);
+        if gone {
+            return Err(Stop::Gone(end));
+        }
+        Ok(())
+    }
+
+    /// The word of the sender's next slot, if all is as usual and there is room now.
+    #[inline(always)]
+    fn room_now(&self, buffer: &Buffer<Native>) -> Option<Word> {
+        let usual = !buffer.is_held() && !self.over.get();
+        if !usual || (self.unnamed && !self.memory.is_known(self.peer())) {
+            return None;
+        }
+        buffer.room_now()
+    }
+
+    /// The fast path of a send over a buffered channel: there is room. It only does what the full walk would do.
+    #[inline(always)]
+    fn put_now(&self, buffer: &Buffer<Native>, length: usize, fill: impl FnOnce(*mut u8)) -> bool {
+        let Some(empty) = self.room_now(buffer) else {
+            return false;
+        };
+        buffer.begin_writing();
+        fill(buffer.bytes());
+        match buffer.publish(&self.record().tail, empty, length as u64) {
+            Some(asleep) => {
+                if asleep {
+                    self.wake_peer();
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The word of the receiver's next slot when a message is in it, now or soon. A try looks once.
+    #[inline(always)]
+    fn full_soon(&self, buffer: &Buffer<Native>, patience: Patience) -> Option<Word> {
+        if buffer.is_held() || self.over.get() {
+            return None;
+        }
+        if let Some(full) = buffer.full_now() {
+            return Some(full);
+        }
+        if matches!(patience, Patience::Try) {
+            return None;
+        }
+        for step in 0..self.memory.eager_steps::<Native>() {
+            Native::relax_briefly(step);
+            if let Some(full) = buffer.full_now() {
+                self.record().receiver_tally.waited(&Waited { spins: step + 1, parks: 0 });
+                return Some(full);
+            }
+        }
+        None
+    }
+
+    /// The fast path of a receive from a buffered channel: a message is there, or comes soon, or it is a try in vain. None:
+    /// the full walk is needed.
+    #[inline(always)]
+    fn take_now<R>(
+        &self,
+        buffer: &Buffer<Native>,
+        length: usize,
+        patience: Patience,
+        read: impl FnOnce(*const u8) -> R,
+    ) -> Option<Result<R, Stop>> {
+        let Some(full) = self.full_soon(buffer, patience) else {
+            let in_vain = matches!(patience, Patience::Try)
+                && !buffer.is_held()
+                && !self.over.get()
+                && self.memory.is_known(self.peer());
+            return in_vain.then_some(Err(Stop::WouldBlock));
+        };
+        if buffer.length() != length as u64 {
+            return None;
+        }
+        let message = read(buffer.bytes());
+        if buffer.give_back(&self.record().head, full, length as u64) {
+            self.wake_peer();
+        }
+        Some(Ok(message))
+    }
+
+    /// Sends a value over a buffered channel: one copy, into the slot.
+    ///
+    /// # Safety
+    /// As `send`; messages of this channel have `length` bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn send_into(
+        &self,
+        buffer: &Buffer<Native>,
+        bytes: *const u8,
+        length: usize,
+        patience: Patience,
+    ) -> Result<(), Stop> {
+        let tally = &self.record().sender_tally;
+        // SAFETY: the slot is ours to write and has room (attach.rs); `bytes` is the caller's promise.
+        if self.put_now(buffer, length, |to| unsafe { tally.copy(bytes, to, length) }) {
+            tally.message(length);
+            return Ok(());
+        }
+        // SAFETY: passed on.
+        unsafe { self.send_slowly(Outgoing::Private { bytes, length, exact: true }, patience, None) }
+    }
+
+    /// Receives a value from a buffered channel: one copy, out of the slot.
+    ///
+    /// # Safety
+    /// As `receive`; messages of this channel have `length` bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn receive_from(
+        &self,
+        buffer: &Buffer<Native>,
+        bytes: *mut u8,
+        length: usize,
+        patience: Patience,
+    ) -> Result<usize, Stop> {
+        let tally = &self.record().receiver_tally;
+        // SAFETY: the slot is ours to read, and holds `length` bytes; the target is the caller's promise.
+        match self.take_now(buffer, length, patience, |from| unsafe { tally.copy(from, bytes, length) }) {
+            Some(Ok(())) => {
+                tally.message(length);
+                Ok(length)
+            }
+            Some(Err(stop)) => Err(stop),
+            // SAFETY: passed on.
+            None => unsafe {
+                self.receive(Incoming::Private { bytes, capacity: length, exact: true }, patience)
+            },
+        }
+    }
+
+    /// Reserves the sender's next slot; gives its word.
+    #[inline(always)]
+    pub(crate) fn reserve(&self, buffer: &Buffer<Native>, patience: Patience) -> Result<Word, Stop> {
+        let empty = match self.room_now(buffer) {
+            Some(empty) => empty,
+            None => self.await_room(buffer, patience)?,
+        };
+        buffer.hold(true);
+        Ok(empty)
+    }
+
+    #[inline(never)]
+    fn await_room(&self, buffer: &Buffer<Native>, patience: Patience) -> Result<Word, Stop> {
+        self.check_over()?;
+        let ground = self.ground();
+        let room =
+            self.check_receiver().and_then(|()| self.ring_party(&ground)?.await_room(buffer, patience));
+        room.map_err(|stop| self.note_over(stop))
+    }
+
+    /// Sends what the reserved slot holds.
+    #[inline(always)]
+    pub(crate) fn send_reserved(
+        &self,
+        buffer: &Buffer<Native>,
+        empty: Word,
+        length: usize,
+    ) -> Result<(), Stop> {
+        let asleep = buffer.publish(&self.record().tail, empty, length as u64).ok_or(Stop::Corrupt)?;
+        self.record().sender_tally.message(length);
+        if asleep {
+            self.wake_peer();
+        }
+        Ok(())
+    }
+
+    /// Takes the next message in hand; gives its slot's word. Messages have `length` bytes.
+    #[inline(always)]
+    pub(crate) fn take_in_hand(
+        &self,
+        buffer: &Buffer<Native>,
+        length: usize,
+        patience: Patience,
+    ) -> Result<Word, Stop> {
+        let full = match self.full_soon(buffer, patience) {
+            Some(full) if buffer.length() == length as u64 => full,
+            _ => self.await_message(buffer, patience)?,
+        };
+        if buffer.length() != length as u64 {
+            return Err(Stop::Corrupt);
+        }
+        let (reading, asleep) = buffer.take(full).ok_or(Stop::Corrupt)?;
+        buffer.hold(true);
+        if asleep {
+            self.wake_peer();
+        }
+        Ok(reading)
+    }
+
+    #[inline(never)]
+    fn await_message(&self, buffer: &Buffer<Native>, patience: Patience) -> Result<Word, Stop> {
+        self.check_over()?;
+        let ground = self.ground();
+        let message = self.ring_party(&ground)?.await_message(buffer, patience);
+        message.map_err(|stop| self.note_over(stop))
+    }
+
+    /// Gives back the slot of the message in hand.
+    #[inline(always)]
+    pub(crate) fn give_back(&self, buffer: &Buffer<Native>, reading: Word, length: usize) {
+        let asleep = buffer.give_back(&self.record().head, reading, length as u64);
+        self.record().receiver_tally.message(length);
+        buffer.hold(false);
+        if asleep {
+            self.wake_peer();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_peer(&self) {
+        let record = self.record();
+        let (_, peer) = sides(record, self.is_sender);
+        self.tally().woke();
+        super::ground::wake(&self.member, self.found.spec.method, peer.pcb_ref());
     }
 
     fn ring_party<'e>(
@@ -353,6 +610,15 @@ impl End {
     /// Receives a parcel's words.
     #[inline(always)]
     pub(crate) fn receive_parcel(&self, patience: Patience) -> Result<Reference3, Stop> {
+        if let Some(buffer) = &self.buffer {
+            let length = size_of::<Reference3>();
+            // SAFETY: the slot is ours to read, and holds that many words.
+            let taken =
+                self.take_now(buffer, length, patience, |from| unsafe { read_words(from.cast_mut().cast()) });
+            if let Some(words) = taken {
+                return words;
+            }
+        }
         if let (true, Patience::Until(deadline)) = (self.is_quick(), patience) {
             let (line, tally) = (&self.record().line, &self.record().receiver_tally);
             match want_now(line, tally, &self.memory) {
@@ -412,7 +678,12 @@ impl End {
                 other => (other.bytes(), other.capacity(), true),
             };
             // SAFETY: as above.
-            unsafe { party.receive(bytes, capacity, patience, counts) }
+            unsafe {
+                match &self.buffer {
+                    Some(buffer) => party.receive_from(buffer, bytes, capacity, patience, counts),
+                    None => party.receive(bytes, capacity, patience, counts),
+                }
+            }
         };
         received.inspect(|&length| self.count_received(target, length)).map_err(|stop| self.note_over(stop))
     }
@@ -439,7 +710,8 @@ impl End {
                 SendFailure::TooLong { length, capacity }
             }
             Stop::Full => SendFailure::NoStaging,
-            Stop::Corrupt => SendFailure::Corrupt,
+            Stop::Held => SendFailure::Held,
+            Stop::Corrupt | Stop::Torn { .. } => SendFailure::Corrupt,
         }
     }
 
@@ -459,6 +731,8 @@ impl End {
             Stop::TooLong { length, capacity } | Stop::AbandonedTooLong { length, capacity } => {
                 RecvError::TooLong { length, capacity }
             }
+            Stop::Held => RecvError::Held,
+            Stop::Torn { place } => RecvError::Torn { seq: place },
             Stop::Full | Stop::Corrupt => RecvError::Corrupt,
         }
     }
@@ -492,6 +766,13 @@ impl Drop for End {
             super::payload::give_up(self, words);
         }
         let record = self.record();
+        if let Some(buffer) = self.buffer.as_ref().filter(|buffer| buffer.is_held()) {
+            // A guard was forgotten; a message that was in hand is the next receiver's.
+            let word = buffer.word();
+            if word.state() == READING {
+                buffer.put_back(word);
+            }
+        }
         let (me, peer) = sides(record, self.is_sender);
         super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
         super::attach::unmake_if_over(&self.member, self.found.index);
@@ -506,15 +787,12 @@ fn sides(record: &Record, is_sender: bool) -> (&Side, &Side) {
     }
 }
 
-/// The slots of a basic channel. None for other kinds.
+/// The slots of a channel with a buffer. None for a rendezvous.
 pub(crate) fn slots(member: &Member, record: &Record, spec: &Spec) -> Option<Slots<Native>> {
-    if spec.kind != Kind::Basic {
-        return None;
-    }
+    let shape = spec.shape()?;
     // The spec was checked when it was read: the ring lies in its block.
     let ring = member.segment().pointer(record.ring.load(Relaxed), 0)?;
-    let (degree, message_bytes_max) = (spec.degree, spec.message_bytes_max);
-    Some(Slots { ring, degree, message_bytes_max, platform: PhantomData })
+    Some(Slots { ring, shape, platform: PhantomData })
 }
 
 /// A deadline `timeout` from now; None, for ever, if that is beyond the clock.

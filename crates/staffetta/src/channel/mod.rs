@@ -1,11 +1,13 @@
-//! Channels: the basic one and the rendezvous, their ends, and how ends are found.
+//! Channels: basic, buffered, rendezvous; their ends, and how ends are found.
 //!
 //! | file | one idea |
 //! |---|---|
 //! | `line` | the rendezvous descriptor: a state word and two cells in one cache line |
 //! | `side` | who holds an end |
 //! | `rendezvous` | whoever arrives second hands over and wakes the partner |
-//! | `ring` | the basic channel |
+//! | `ring` | the slots of channels with a buffer; the basic channel |
+//! | `buffer` | the buffered channel: the same slots, in place |
+//! | `guard` | a slot reserved, a message in hand |
 //! | `tally` | counters, and the one function that copies message bytes |
 //! | `ground` | the process around a protocol |
 //! | `spec`, `record`, `attach` | what a channel is, where it is written, how it is found or made |
@@ -18,9 +20,11 @@
 
 mod accessors;
 pub(crate) mod attach;
+pub(crate) mod buffer;
 pub(crate) mod builder;
 pub(crate) mod end;
 pub(crate) mod ground;
+pub(crate) mod guard;
 pub mod line;
 pub(crate) mod payload;
 pub(crate) mod receiver;

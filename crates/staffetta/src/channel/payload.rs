@@ -28,7 +28,10 @@ impl<T: Message> Payload for T {
         let value = ManuallyDrop::new(value);
         let bytes = std::ptr::from_ref(&*value).cast::<u8>();
         let length = size_of::<T>();
-        let sent = if length <= INLINE_BYTES {
+        let sent = if let Some(buffer) = end.buffer() {
+            // SAFETY: `value` lives until the call returns.
+            unsafe { end.send_into(buffer, bytes, length, patience) }
+        } else if length <= INLINE_BYTES {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.send_cell(bytes, length, patience) }
         } else {
@@ -49,7 +52,10 @@ impl<T: Message> Payload for T {
         let mut value = MaybeUninit::<T>::uninit();
         let bytes = value.as_mut_ptr().cast::<u8>();
         let length = size_of::<T>();
-        let received = if length <= INLINE_BYTES {
+        let received = if let Some(buffer) = end.buffer() {
+            // SAFETY: `value` lives until the call returns.
+            unsafe { end.receive_from(buffer, bytes, length, patience) }
+        } else if length <= INLINE_BYTES {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.receive_cell(bytes, length, patience) }
         } else {
@@ -142,13 +148,13 @@ fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, Reference3)
     Ok((raw, words))
 }
 
-/// Puts a capability's descriptor into the hands of whoever holds the other end; of a basic channel without
+/// Puts a capability's descriptor into the hands of whoever holds the other end; of a channel with a buffer and without
 /// one, into a keeper's (`custody`, C2).
 #[inline(never)]
 fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailure> {
     let peer = match end.spec().kind {
         Kind::Rendezvous => end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?,
-        Kind::Basic => end.peer(),
+        Kind::Basic | Kind::Buffered => end.peer(),
     };
     if peer.state() == ATTACHED && peer.slot() == end.member.slot {
         return Ok(()); // another thread of this process: one table
@@ -158,7 +164,7 @@ fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailu
         _ => Err(SendFailure::Disconnected),
     };
     match passed {
-        Err(SendFailure::Disconnected | SendFailure::PeerDied) if end.spec().kind == Kind::Basic => {
+        Err(SendFailure::Disconnected | SendFailure::PeerDied) if end.spec().kind != Kind::Rendezvous => {
             end.member.keep_capability(id);
             Ok(())
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::accessors::accessors;
 use super::end::{deadline_after, End};
+use super::guard::Received;
 use super::line::INLINE_BYTES;
 use super::rendezvous::{Incoming, Patience, Stop};
 use super::spec::{Carried, Payload};
@@ -73,6 +74,54 @@ impl<T: Payload> Receiver<T> {
     /// Messages that wait already.
     pub fn try_iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.try_recv().ok())
+    }
+}
+
+impl<T: Message> Receiver<T> {
+    /// Takes the next message of a buffered channel in hand, where the sender built it; waits for one.
+    ///
+    /// One message at a time: while it is out, this and every receive says `Held`.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("lines").buffered(8).sender::<[u8; 80]>()?;
+    /// let rx = domain.receiver::<[u8; 80]>("lines")?;
+    /// tx.send([b'.'; 80])?;
+    /// let line = rx.recv_ref()?;
+    /// assert!(line.iter().all(|byte| *byte == b'.'));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv); `NotBuffered` for a channel of another kind, `Held`, `Torn`.
+    #[inline]
+    pub fn recv_ref(&self) -> Result<Received<'_, T>, RecvError> {
+        Received::take(&self.end, Patience::Until(None))
+    }
+
+    /// Takes the next message in hand if one waits already.
+    ///
+    /// # Errors
+    /// As [`recv_ref`](Self::recv_ref); `WouldBlock`, `NoPeer`.
+    #[inline]
+    pub fn try_recv_ref(&self) -> Result<Received<'_, T>, RecvError> {
+        Received::take(&self.end, Patience::Try)
+    }
+
+    /// As [`recv_ref`](Self::recv_ref), for at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`recv_ref`](Self::recv_ref); `TimedOut`.
+    pub fn recv_ref_timeout(&self, timeout: Duration) -> Result<Received<'_, T>, RecvError> {
+        Received::take(&self.end, Patience::Until(deadline_after(timeout)))
+    }
+
+    /// As [`recv_ref`](Self::recv_ref), until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_ref_timeout`](Self::recv_ref_timeout).
+    pub fn recv_ref_deadline(&self, deadline: Instant) -> Result<Received<'_, T>, RecvError> {
+        Received::take(&self.end, Patience::Until(Some(deadline)))
     }
 }
 

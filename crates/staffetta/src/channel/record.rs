@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!    0  line: state word and cells            128  sender's side     192  receiver's side
-//!   64  (its pair: left empty)                256  sender's counters 320  tail of a basic channel's ring
-//!                                             384  receiver's counters 448 head of a basic channel's ring
+//!   64  (its pair: left empty)                256  sender's counters 320  tail of the ring
+//!                                             384  receiver's counters 448 head of the ring
 //!  512  what the channel is: fixed before the record is published
 //! ```
 //!
@@ -33,12 +33,12 @@ pub struct Record {
     pub receiver: Side,
     /// The sender's counters. Processors fetch lines in pairs: this one and the next are written by the sender alone.
     pub sender_tally: Tally,
-    /// Basic channel: the sender's next slot.
+    /// Channel with a buffer: the sender's next slot.
     pub tail: AtomicU64,
     tail_pad: [u64; 7],
     /// The receiver's counters. This line and the next are written by the receiver alone.
     pub receiver_tally: Tally,
-    /// Basic channel: the receiver's next slot.
+    /// Channel with a buffer: the receiver's next slot.
     pub head: AtomicU64,
     head_pad: [u64; 7],
     /// State word of the record: FREE, BUILDING, NAMED, UNNAMED.
@@ -53,7 +53,7 @@ pub struct Record {
     pub fingerprint: AtomicU64,
     /// Word index of the schema text.
     pub schema: AtomicU64,
-    /// Longest message, bytes (basic channels of messages of variable length).
+    /// Longest message, bytes (channels with a buffer).
     pub message_bytes_max: AtomicU64,
     /// Offset of the ring.
     pub ring: AtomicU64,

@@ -138,6 +138,13 @@ pub enum Stop {
     },
     /// No room to stage the message.
     Full,
+    /// A slot of this end is reserved, or a message is in hand.
+    Held,
+    /// The message of this place is lost: a receiver died while it changed it (buffer.rs, B5).
+    Torn {
+        /// Its place.
+        place: u64,
+    },
     /// A peer left a reference that points outside the domain.
     Corrupt,
 }
@@ -195,7 +202,7 @@ impl Memory {
 
     /// How often to look for the partner before a wait begins in earnest.
     #[inline(always)]
-    fn eager_steps<P: Platform>(&self) -> u64 {
+    pub fn eager_steps<P: Platform>(&self) -> u64 {
         match self.wait.get() {
             Wait::Park => 0,
             Wait::SpinThenPark if !self.spinner.get().is_hopeful() => 0,

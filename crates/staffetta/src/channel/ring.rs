@@ -1,4 +1,5 @@
-//! The basic channel: the textbook's, any degree K, two copies. Kept honest, to be measured against.
+//! The ring under the channels that have a buffer; and the basic channel: the textbook's, any degree K, two copies.
+//! Kept honest, to be measured against. The buffered channel, which works in the slots, is in `buffer.rs`.
 //!
 //! `buffer[k+1]` is a ring of slots, each with a state word; a send puts first and blocks afterwards if the
 //! buffer is full, as in the theory. `sender_wait` and `receiver_wait` are the bit P of the slot's word
@@ -7,8 +8,8 @@
 //! | slot's state | means | left by |
 //! |---|---|---|
 //! | EMPTY | may be written; P: the receiver sleeps until it is FULL | sender: put |
-//! | FULL | holds a message; P: the sender sleeps until it is EMPTY | receiver: READING; sender: withdraw |
-//! | READING | the receiver copies it out; P as in FULL | receiver: EMPTY, or FULL if its target was too small; who sweeps after its death: FULL |
+//! | FULL | holds a message; P: the sender sleeps until it is EMPTY | receiver: READING, or EMPTY at once (buffered); sender: withdraw (basic) |
+//! | READING | the receiver copies it out, or works on it; P as in FULL | receiver: EMPTY, or FULL if its target was too small; who sweeps after its death: FULL |
 //!
 //! N1. The sequence of a slot's word grows with every change but P.
 //! N2. The bytes of a slot are the sender's while EMPTY, nobody's while FULL, the receiver's while READING.
@@ -34,42 +35,73 @@ use crate::memory::platform::{Native, Platform, Word64};
 use crate::memory::word::Word;
 use crate::process::wait::{wait, Waited, Woken};
 
-const EMPTY: u8 = 0;
-const FULL: u8 = 1;
-const READING: u8 = 2;
+/// May be written.
+pub const EMPTY: u8 = 0;
+/// Holds a message.
+pub const FULL: u8 = 1;
+/// The receiver has it in hand.
+pub const READING: u8 = 2;
 
 /// A slot's words before its bytes.
 #[repr(C)]
 pub struct Slot<P: Platform> {
-    word: P::U64,
-    length: P::U64,
-    ticket: P::U64,
+    pub(super) word: P::U64,
+    pub(super) length: P::U64,
+    pub(super) ticket: P::U64,
 }
 
-const fn slot_bytes<P: Platform>() -> u64 {
-    size_of::<Slot<P>>() as u64
+/// Where messages lie in a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// From one slot to the next, bytes.
+    pub stride: u64,
+    /// From a slot to its message, bytes.
+    pub offset: u64,
+    /// K.
+    pub degree: u64,
+    /// Longest message, bytes.
+    pub message_bytes_max: u64,
 }
 
-/// Bytes of one slot for messages of at most `message_bytes_max`.
-pub fn stride(message_bytes_max: u64) -> Option<u64> {
-    stride_of::<Native>(message_bytes_max)
-}
+impl Shape {
+    /// Of a ring of `degree + 1` slots for messages that lie at multiples of `align`, a power of two. None: it
+    /// overflows.
+    pub fn new(degree: u64, message_bytes_max: u64, align: u64) -> Option<Shape> {
+        Shape::of::<Native>(degree, message_bytes_max, align)
+    }
 
-pub(crate) fn stride_of<P: Platform>(message_bytes_max: u64) -> Option<u64> {
-    message_bytes_max.checked_add(slot_bytes::<P>())?.checked_next_multiple_of(64)
+    pub(crate) fn of<P: Platform>(degree: u64, message_bytes_max: u64, align: u64) -> Option<Shape> {
+        let offset = (size_of::<Slot<P>>() as u64).checked_next_multiple_of(align.max(1))?;
+        let stride = message_bytes_max.checked_add(offset)?.checked_next_multiple_of(align.max(64))?;
+        stride.checked_mul(degree.checked_add(1)?)?;
+        Some(Shape { stride, offset, degree, message_bytes_max })
+    }
+
+    /// Bytes of the ring.
+    pub fn bytes(&self) -> u64 {
+        self.stride * (self.degree + 1)
+    }
 }
 
 /// The slots of a channel.
 pub struct Slots<P: Platform> {
     /// The first of `degree + 1` slots; zero at first.
     pub ring: NonNull<u8>,
-    /// K.
-    pub degree: u64,
-    /// Longest message.
-    pub message_bytes_max: u64,
+    /// Where they are.
+    pub shape: Shape,
     /// The slots' words.
     pub platform: PhantomData<fn() -> P>,
 }
+
+impl<P: Platform> Clone for Slots<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P: Platform> Copy for Slots<P> {}
+
+// SAFETY: the words are atomic, and N2 says whose the bytes are.
+unsafe impl<P: Platform> Send for Slots<P> {}
 
 /// One party of a basic channel.
 pub struct RingParty<'c, P: Platform, G: Ground<P>> {
@@ -91,11 +123,21 @@ pub struct RingParty<'c, P: Platform, G: Ground<P>> {
 
 /// From `from` (with or without P) to `state`, next sequence. Some(whoever waited for this change sleeps), or None if
 /// the word is no longer `from`.
-fn change<P: Platform>(slot: &Slot<P>, from: Word, state: u8) -> Option<bool> {
+pub(super) fn change<P: Platform>(slot: &Slot<P>, from: Word, state: u8) -> Option<bool> {
+    change_and(slot, from, state, (from.state() == EMPTY) != (state == EMPTY)) // N4
+}
+
+/// `ends_a_wait`: report P, and clear it.
+#[inline(always)]
+pub(super) fn change_and<P: Platform>(
+    slot: &Slot<P>,
+    from: Word,
+    state: u8,
+    ends_a_wait: bool,
+) -> Option<bool> {
     let mut now = from;
     loop {
         let to = Word::new(state, 0, from.sequence() + 1);
-        let ends_a_wait = (from.state() == EMPTY) != (state == EMPTY); // N4
         let to = if ends_a_wait { to } else { to.parked_as(now) };
         // AcqRel: releases the bytes (N2) to the other side, acquires what it did to them before.
         match slot.word.compare_exchange(now.0, to.0, AcqRel, Acquire) {
@@ -107,13 +149,21 @@ fn change<P: Platform>(slot: &Slot<P>, from: Word, state: u8) -> Option<bool> {
 }
 
 impl<P: Platform> Slots<P> {
-    fn slot(&self, place: u64) -> (&Slot<P>, *mut u8) {
-        let stride = stride_of::<P>(self.message_bytes_max).unwrap_or(0);
-        let at = (place % (self.degree + 1)) * stride;
+    /// The words and the bytes of the slot of `place`.
+    pub(super) fn slot(&self, place: u64) -> (&Slot<P>, *mut u8) {
+        let at = (place % (self.shape.degree + 1)) * self.shape.stride;
+        // SAFETY: below the ring's bytes, a multiple of the stride.
+        unsafe { self.slot_at(at) }
+    }
+
+    /// # Safety
+    /// `at` is a multiple of the stride, below the ring's bytes.
+    #[inline(always)]
+    pub(super) unsafe fn slot_at(&self, at: u64) -> (&Slot<P>, *mut u8) {
         // SAFETY: the ring has `degree + 1` slots of `stride` bytes (checked when it was attached).
         unsafe {
             let slot = self.ring.as_ptr().add(at as usize);
-            (&*slot.cast::<Slot<P>>(), slot.add(slot_bytes::<P>() as usize))
+            (&*slot.cast::<Slot<P>>(), slot.add(self.shape.offset as usize))
         }
     }
 
@@ -123,7 +173,7 @@ impl<P: Platform> Slots<P> {
     /// Nobody uses the ring yet.
     #[cfg(test)]
     pub unsafe fn make(&self) {
-        for place in 0..=self.degree {
+        for place in 0..=self.shape.degree {
             let zero = || P::U64::new(0);
             let slot = std::ptr::from_ref(self.slot(place).0).cast_mut();
             // SAFETY: inside the ring, by the caller's promise.
@@ -137,7 +187,7 @@ impl<P: Platform> Slots<P> {
     /// Nobody uses the ring any more.
     #[cfg(test)]
     pub unsafe fn unmake(&self) {
-        for place in 0..=self.degree {
+        for place in 0..=self.shape.degree {
             // SAFETY: made by `make`.
             unsafe { std::ptr::from_ref(self.slot(place).0).cast_mut().drop_in_place() };
         }
@@ -200,7 +250,7 @@ impl<P: Platform> Slots<P> {
     /// The receiver is dead: READING => FULL. `still` as in `Line::settle_death`; idempotent, and safe to run in several
     /// processes at once.
     pub fn settle_receiver(&self, still: impl Fn() -> bool) {
-        for place in 0..=self.degree {
+        for place in 0..=self.shape.degree {
             let slot = self.slot(place).0;
             let now = Word(slot.word.load(Acquire));
             if now.state() == READING && still() {
@@ -212,7 +262,7 @@ impl<P: Platform> Slots<P> {
 
     /// The leaver's look at every slot (wait.rs, H2): a partner that was about to sleep sees the change, or is seen.
     pub fn touch(&self) {
-        for place in 0..=self.degree {
+        for place in 0..=self.shape.degree {
             self.slot(place).0.word.fetch_add(0, AcqRel);
         }
     }
@@ -222,7 +272,7 @@ impl<P: Platform> Slots<P> {
     /// # Safety
     /// The messages are references.
     pub unsafe fn buffered(&self) -> Vec<[u64; 3]> {
-        let full = (0..=self.degree).filter(|&place| self.look(place).0 != EMPTY);
+        let full = (0..=self.shape.degree).filter(|&place| self.look(place).0 != EMPTY);
         // SAFETY: inside the slot, by the caller's promise; nobody else writes it.
         full.map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
     }
@@ -235,7 +285,9 @@ impl<P: Platform> Slots<P> {
     pub unsafe fn references(&self) -> Vec<[u64; 3]> {
         // SAFETY: inside the slot, by the caller's promise. Volatile: a survivor may be reading or writing it;
         // whatever is read is only a hint.
-        (0..=self.degree).map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
+        (0..=self.shape.degree)
+            .map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() })
+            .collect()
     }
 }
 
@@ -251,7 +303,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         patience: Patience,
         counts: bool,
     ) -> Result<(), Stop> {
-        let capacity = self.slots.message_bytes_max;
+        let capacity = self.slots.shape.message_bytes_max;
         if length as u64 > capacity {
             return Err(Stop::TooLong { length: length as u64, capacity });
         }
@@ -319,7 +371,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         let (slot, from) = self.slots.slot(place);
         let reading = Word::new(READING, 0, full.sequence() + 1);
         let length = slot.length.load(Relaxed);
-        if length > capacity as u64 || length > self.slots.message_bytes_max {
+        if length > capacity as u64 || length > self.slots.shape.message_bytes_max {
             change(slot, reading, FULL);
             return Err(Stop::TooLong { length, capacity: capacity as u64 });
         }
@@ -333,13 +385,22 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
 
     /// Waits until the slot is in `state`.
     fn await_slot(&mut self, place: u64, state: u8, deadline: Option<Instant>) -> Result<Word, Stop> {
-        let slot: *const Slot<P> = self.slots.slot(place).0;
-        // SAFETY: the ring outlives `self` (it is part of the channel); a second borrow, since `self` is split below.
-        let slot = unsafe { &*slot };
+        self.await_word(place, |now| now.state() == state, deadline)
+    }
+
+    /// Waits until the slot's word is as it should be. It ends with a change of the word that reports P.
+    pub(super) fn await_word(
+        &mut self,
+        place: u64,
+        good: impl Fn(Word) -> bool,
+        deadline: Option<Instant>,
+    ) -> Result<Word, Stop> {
+        let slots = self.slots;
+        let slot = slots.slot(place).0;
         let look = || {
             // Acquire: pairs with `change`.
             let now = Word(slot.word.load(Acquire));
-            (now.state() == state).then_some(now)
+            good(now).then_some(now)
         };
         if let Some(now) = look() {
             return Ok(now);
@@ -371,7 +432,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);
                 let now = Word(slot.word.load(Acquire));
-                now.state() != state
+                !good(now)
                     && (now.is_parked()
                         || slot.word.compare_exchange(now.0, now.parked().0, AcqRel, Relaxed).is_ok())
             },
@@ -388,7 +449,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
     ///
     /// # Safety
     /// As `Tally::copy`.
-    unsafe fn copy(&self, from: *const u8, to: *mut u8, length: usize, counts: bool) {
+    pub(super) unsafe fn copy(&self, from: *const u8, to: *mut u8, length: usize, counts: bool) {
         // SAFETY: passed on.
         unsafe {
             if counts {
@@ -399,7 +460,8 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         }
     }
 
-    fn wake_if(&self, asleep: bool) {
+    /// Wakes the partner if a change said that it sleeps.
+    pub fn wake_if(&self, asleep: bool) {
         if asleep {
             self.tally.woke();
             self.ground.wake(self.peer.pcb_ref());

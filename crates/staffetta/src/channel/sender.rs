@@ -3,11 +3,13 @@
 #![allow(unsafe_code)] // Hands pointers to slices and variables to the protocols.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::accessors::accessors;
 use super::end::{deadline_after, End};
+use super::guard::Slot;
 use super::rendezvous::{Outgoing, Patience, Stop};
 use super::spec::{Carried, Payload};
 use crate::error::{SendError, SendFailure};
@@ -16,8 +18,8 @@ use crate::Message;
 
 /// The sending end of a channel of `T`: values, slices, or [`Parcel`](crate::Parcel)s.
 ///
-/// `send` returns when the message has been taken (rendezvous) or is in the buffer (basic); an error gives the
-/// message back. Dropping the end disconnects it.
+/// `send` returns when the message has been taken (rendezvous) or is in the buffer (basic, buffered); an error gives
+/// the message back. Dropping the end disconnects it.
 pub struct Sender<T: Carried + ?Sized> {
     end: End,
     _messages: PhantomData<fn(Box<T>)>,
@@ -32,7 +34,7 @@ impl<T: Carried + ?Sized> Sender<T> {
 accessors!(Sender, "receiving");
 
 impl<T: Payload> Sender<T> {
-    /// Sends, and returns when the message has been taken (rendezvous) or is in the buffer (basic).
+    /// Sends, and returns when the message has been taken (rendezvous) or is in the buffer (basic, buffered).
     ///
     /// A value comes from private memory: it is staged, or rides in the descriptor's own line, and is copied twice. Of a
     /// parcel only the reference moves; using it afterwards does not compile:
@@ -54,7 +56,7 @@ impl<T: Payload> Sender<T> {
         T::send_on(&self.end, message, Patience::Until(None))
     }
 
-    /// Sends if a receiver waits already (rendezvous) or there is room (basic).
+    /// Sends if a receiver waits already (rendezvous) or there is room (basic, buffered).
     ///
     /// # Errors
     /// As [`send`](Self::send); `NoPeer` if nobody holds the receiving end, `WouldBlock` if it does not wait.
@@ -76,6 +78,65 @@ impl<T: Payload> Sender<T> {
     /// As [`send_timeout`](Self::send_timeout).
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendError<T>> {
         T::send_on(&self.end, message, Patience::Until(Some(deadline)))
+    }
+}
+
+impl<T: Message> Sender<T> {
+    /// Reserves the next slot of a buffered channel, to build a message in place; waits while `degree` messages wait.
+    ///
+    /// One slot at a time: while it is out, this and every send says `Held`.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("points").buffered(8).sender::<[f64; 3]>()?;
+    /// # let rx = domain.receiver::<[f64; 3]>("points")?;
+    /// let mut point = tx.reserve()?.zeroed();
+    /// point[1] = 0.5;
+    /// assert_eq!(point.seq(), 0);
+    /// point.send()?;
+    /// # assert_eq!(rx.recv()?, [0.0, 0.5, 0.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `NotBuffered` for a channel of another kind, `Held`.
+    #[inline]
+    pub fn reserve(&self) -> Result<Slot<'_, MaybeUninit<T>>, SendFailure> {
+        Slot::reserve(&self.end, Patience::Until(None))
+    }
+
+    /// Reserves the next slot if fewer than `degree` messages wait.
+    ///
+    /// ```
+    /// use staffetta::SendFailure;
+    /// # let domain = staffetta::Domain::create()?;
+    /// let (tx, rx) = domain.channel("").buffered(1).unnamed::<u64>()?;
+    /// tx.try_reserve()?.write(1)?;
+    /// assert!(matches!(tx.try_reserve(), Err(SendFailure::WouldBlock)));
+    /// assert_eq!(rx.recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve); `WouldBlock`, `NoPeer`.
+    pub fn try_reserve(&self) -> Result<Slot<'_, MaybeUninit<T>>, SendFailure> {
+        Slot::reserve(&self.end, Patience::Try)
+    }
+
+    /// As [`reserve`](Self::reserve), for at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve); `TimedOut`.
+    pub fn reserve_timeout(&self, timeout: Duration) -> Result<Slot<'_, MaybeUninit<T>>, SendFailure> {
+        Slot::reserve(&self.end, Patience::Until(deadline_after(timeout)))
+    }
+
+    /// As [`reserve`](Self::reserve), until `deadline`.
+    ///
+    /// # Errors
+    /// As [`reserve_timeout`](Self::reserve_timeout).
+    pub fn reserve_deadline(&self, deadline: Instant) -> Result<Slot<'_, MaybeUninit<T>>, SendFailure> {
+        Slot::reserve(&self.end, Patience::Until(Some(deadline)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::end::End;
 use super::rendezvous::Patience;
+use super::ring::Shape;
 use crate::error::{RecvError, SendError};
 use crate::message::{Message, Schema};
 use crate::reference::Method;
@@ -13,6 +14,8 @@ pub enum Kind {
     Rendezvous,
     /// The textbook channel with a buffer: two copies, any degree.
     Basic,
+    /// With a buffer in which both sides work in place: no copy, a degree of at least 1.
+    Buffered,
 }
 
 impl Kind {
@@ -20,12 +23,14 @@ impl Kind {
         match self {
             Kind::Rendezvous => 1,
             Kind::Basic => 2,
+            Kind::Buffered => 3,
         }
     }
     pub(crate) const fn from_code(code: u8) -> Option<Kind> {
         match code {
             1 => Some(Kind::Rendezvous),
             2 => Some(Kind::Basic),
+            3 => Some(Kind::Buffered),
             _ => None,
         }
     }
@@ -36,6 +41,7 @@ impl std::fmt::Display for Kind {
         f.pad(match self {
             Kind::Rendezvous => "rendezvous",
             Kind::Basic => "basic",
+            Kind::Buffered => "buffered",
         })
     }
 }
@@ -76,16 +82,29 @@ pub struct Spec {
     pub method: Method,
     /// How messages travel.
     pub content: Content,
-    /// Longest message of a basic channel, bytes; 0 for a rendezvous.
+    /// Longest message of a channel with a buffer, bytes; 0 for a rendezvous.
     pub message_bytes_max: u64,
     /// The messages' layout.
     pub schema: Schema,
 }
 
+impl Spec {
+    /// Where messages lie in its ring. None: it has none, or it overflows.
+    pub(crate) fn shape(&self) -> Option<Shape> {
+        // In place a message lies as its type wants it; where it is copied any place will do.
+        let align = match (self.kind, self.content) {
+            (Kind::Rendezvous, _) => return None,
+            (Kind::Buffered, Content::Value) => self.schema.align().max(8),
+            _ => 8,
+        };
+        Shape::new(self.degree, self.message_bytes_max, align)
+    }
+}
+
 impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.kind)?;
-        if self.kind == Kind::Basic {
+        if self.kind != Kind::Rendezvous {
             write!(f, " of degree {}, messages of at most {} bytes", self.degree, self.message_bytes_max)?;
         }
         write!(f, ", {} references, of ", self.method)?;

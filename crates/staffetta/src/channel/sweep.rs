@@ -53,12 +53,13 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             let held = || dead.end().awake() == end.awake();
             match spec.kind {
                 Kind::Rendezvous => settle_line(member, record, &spec, is_sender, held),
-                Kind::Basic if !is_sender => {
+                // A sender leaves nothing half done: what it had not put yet, also a slot that it had reserved, is EMPTY.
+                Kind::Basic | Kind::Buffered if is_sender => {}
+                Kind::Basic | Kind::Buffered => {
                     if let Some(slots) = slots(member, record, &spec) {
                         slots.settle_receiver(held);
                     }
                 }
-                Kind::Basic => {}
             }
             if spec.content == Content::Parcel && spec.kind == Kind::Rendezvous && !is_sender {
                 free_unclaimed(member, record, &spec, held);
@@ -172,7 +173,7 @@ pub fn detach(
     }
     match spec.kind {
         Kind::Rendezvous => drop(record.line.word_after_change()),
-        Kind::Basic => {
+        Kind::Basic | Kind::Buffered => {
             if let Some(slots) = slots(member, record, spec) {
                 slots.touch();
             }
@@ -200,7 +201,7 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
                 note(record.line.peek_reference(s.wrapping_sub(1)));
             }
         }
-        Kind::Basic => {
+        Kind::Basic | Kind::Buffered => {
             let Some(slots) = slots(member, record, spec) else {
                 return;
             };

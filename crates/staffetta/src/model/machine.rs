@@ -14,9 +14,10 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64};
 use loom::sync::{Condvar, Mutex};
 
+use crate::channel::buffer::Buffer;
 use crate::channel::line::Line;
 use crate::channel::rendezvous::{Ground, Incoming, Memory, Outgoing, Party, Patience, Stop};
-use crate::channel::ring::{stride_of, RingParty, Slots};
+use crate::channel::ring::{RingParty, Shape, Slots};
 use crate::channel::side::{Side, DIED, LEFT};
 use crate::channel::tally::Tally;
 use crate::memory::platform::{Hold, HoldBytes, Platform, Word32, Word64, HOLD_WORDS};
@@ -251,11 +252,10 @@ impl Channel {
     }
 
     pub fn slots(&self) -> Slots<Loom> {
-        let message_bytes_max = 8;
-        let bytes = stride_of::<Loom>(message_bytes_max).unwrap() * (self.degree + 1);
-        assert!(bytes <= RING_BYTES as u64, "{bytes}");
+        let shape = Shape::of::<Loom>(self.degree, 8, 8).unwrap();
+        assert!(shape.bytes() <= RING_BYTES as u64, "{shape:?}");
         let ring = NonNull::new(self.ring.0.get().cast::<u8>()).unwrap();
-        Slots { ring, degree: self.degree, message_bytes_max, platform: PhantomData }
+        Slots { ring, shape, platform: PhantomData }
     }
 
     /// Detach, look at what the partner may be about to sleep on, wake: as `channel::sweep::detach` does.
@@ -300,6 +300,8 @@ pub struct Actor {
     pub channel: Arc<Channel>,
     pub who: usize,
     pub memory: Memory,
+    /// Of a buffered channel.
+    pub buffer: Option<Buffer<Loom>>,
 }
 
 impl Ground<Loom> for (&Channel, usize) {
@@ -348,7 +350,97 @@ pub fn reference(who: usize) -> u64 {
 impl Actor {
     pub fn new(channel: &Arc<Channel>, who: usize, wait: Wait) -> Actor {
         let memory = Memory::new(&channel.line, &channel.sides[1 - who], wait);
-        Actor { channel: channel.clone(), who, memory }
+        Actor { channel: channel.clone(), who, memory, buffer: None }
+    }
+
+    /// An end of a buffered channel, which has just attached.
+    pub fn buffered(channel: &Arc<Channel>, who: usize, wait: Wait) -> Actor {
+        let place = if who == SENDER { &channel.tail } else { &channel.head };
+        let buffer = Buffer::new(channel.slots(), place.load(Ordering::Relaxed));
+        Actor { buffer: Some(buffer), ..Actor::new(channel, who, wait) }
+    }
+
+    /// Whose the bytes of a slot are: loom reports conflicts. For a ring of two slots.
+    fn watched(&self, place: u64) -> &UnsafeCell<[u64; VARIABLE_WORDS]> {
+        &self.channel.variables[(place % 2) as usize].0
+    }
+
+    fn with_buffer<R>(
+        &self,
+        f: impl FnOnce(&mut RingParty<'_, Loom, (&Channel, usize)>, &Buffer<Loom>) -> R,
+    ) -> R {
+        let channel = &*self.channel;
+        let mut party = RingParty {
+            slots: channel.slots(),
+            place: if self.who == SENDER { &channel.tail } else { &channel.head },
+            me: &channel.sides[self.who],
+            peer: &channel.sides[1 - self.who],
+            ground: &(channel, self.who),
+            tally: &channel.tallies[self.who],
+            memory: &self.memory,
+        };
+        f(&mut party, self.buffer.as_ref().expect("buffered"))
+    }
+
+    /// Reserves a slot, builds a message in it and, unless it stops there, sends it.
+    pub fn build(&self, value: u64, patience: Patience, send: bool) -> Result<(), Stop> {
+        self.with_buffer(|party, buffer| {
+            let empty = party.await_room(buffer, patience)?;
+            buffer.hold(true);
+            buffer.begin_writing();
+            // SAFETY: reserved.
+            self.watched(buffer.place())
+                .with_mut(|_| unsafe { buffer.bytes().cast::<u64>().write_unaligned(value) });
+            if send {
+                let asleep = buffer.publish(party.place, empty, 8).expect("reserved");
+                buffer.hold(false);
+                party.wake_if(asleep);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes a message in hand, looks at it and, unless it stops there, gives it back. `change`: adds as much to it.
+    pub fn look(&self, patience: Patience, change: Option<u64>, give_back: bool) -> Result<u64, Stop> {
+        self.with_buffer(|party, buffer| {
+            let full = party.await_message(buffer, patience)?;
+            let (reading, asleep) = buffer.take(full).expect("nobody else takes it");
+            buffer.hold(true);
+            party.wake_if(asleep);
+            // SAFETY: in hand.
+            let mut value = self
+                .watched(buffer.place())
+                .with(|_| unsafe { buffer.bytes().cast::<u64>().read_unaligned() });
+            if let Some(more) = change {
+                value += more;
+                buffer.begin_changing();
+                // SAFETY: in hand.
+                self.watched(buffer.place())
+                    .with_mut(|_| unsafe { buffer.bytes().cast::<u64>().write_unaligned(value) });
+            }
+            if give_back {
+                let asleep = buffer.give_back(party.place, reading, 8);
+                buffer.hold(false);
+                party.wake_if(asleep);
+            }
+            Ok(value)
+        })
+    }
+
+    /// `send(v)`.
+    pub fn put_into(&self, value: u64, patience: Patience) -> Result<(), Stop> {
+        let bytes = std::ptr::from_ref(&value).cast();
+        // SAFETY: the only sender; the bytes live until the call returns.
+        self.with_buffer(|party, buffer| unsafe { party.send_into(buffer, bytes, 8, patience, true) })
+    }
+
+    /// `recv()`.
+    pub fn get_from(&self, patience: Patience) -> Result<u64, Stop> {
+        let mut value = 0_u64;
+        let to = std::ptr::from_mut(&mut value).cast();
+        // SAFETY: the only receiver; the target lives until the call returns.
+        self.with_buffer(|party, buffer| unsafe { party.receive_from(buffer, to, 8, patience, true) })?;
+        Ok(value)
     }
 
     pub fn send_to_line(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {

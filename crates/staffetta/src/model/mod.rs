@@ -14,6 +14,7 @@
 //! | `Line::announce` skipped (says true, sets nothing) | `loom_values_one_way`, `loom_variables` and nine more |
 //! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` and ten more |
 
+mod buffer;
 mod machine;
 mod ready;
 mod rendezvous;

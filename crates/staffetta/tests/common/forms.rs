@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use staffetta::{Domain, Method, Parcel, Receiver, RecvError, SendFailure, Sender, Wait};
+use staffetta::{ChannelBuilder, Domain, Method, Parcel, Receiver, RecvError, SendFailure, Sender, Wait};
 
 /// What travels, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,10 @@ pub enum What {
     Basic(u64),
     BasicLarge(u64),
     BasicParcel(u64),
+    Buffered(u64),
+    /// Built in its slot, read in its slot.
+    InPlace(u64),
+    BufferedParcel(u64),
 }
 
 /// What travels, and the reference method.
@@ -46,6 +50,13 @@ impl Form {
         forms.extend(Method::ALL.map(|method| of(What::Parcel, method)));
         forms.extend([one(What::Basic(0)), one(What::Basic(3)), one(What::BasicLarge(1))]);
         forms.extend(Method::ALL.map(|method| of(What::BasicParcel(2), method)));
+        forms.extend([
+            one(What::Buffered(1)),
+            one(What::Buffered(3)),
+            one(What::InPlace(1)),
+            one(What::InPlace(5)),
+        ]);
+        forms.extend(Method::ALL.map(|method| of(What::BufferedParcel(2), method)));
         forms
     }
 
@@ -53,12 +64,26 @@ impl Form {
     pub fn degree(self) -> u64 {
         match self.what {
             What::Basic(k) | What::BasicLarge(k) | What::BasicParcel(k) => k,
+            What::Buffered(k) | What::InPlace(k) | What::BufferedParcel(k) => k,
             _ => 0,
         }
     }
 
     pub fn is_basic(self) -> bool {
         matches!(self.what, What::Basic(_) | What::BasicLarge(_) | What::BasicParcel(_))
+    }
+
+    pub fn is_buffered(self) -> bool {
+        matches!(self.what, What::Buffered(_) | What::InPlace(_) | What::BufferedParcel(_))
+    }
+
+    fn of<'d>(self, domain: &'d Domain, name: &'d str) -> ChannelBuilder<'d> {
+        let channel = domain.channel(name).method(self.method);
+        match (self.is_basic(), self.is_buffered()) {
+            (true, _) => channel.basic(self.degree()),
+            (_, true) => channel.buffered(self.degree()),
+            _ => channel,
+        }
     }
 
     /// Its index in [`Form::all`], for a process in a role.
@@ -147,16 +172,17 @@ fn unsized_receiver<T: staffetta::Payload>(rx: Receiver<T>, read: impl Fn(T) -> 
 
 /// Attaches the sending end of channel `name`.
 pub fn sender(domain: &Domain, name: &str, form: Form) -> Tx {
-    let channel = domain.channel(name).method(form.method);
-    let channel = if form.is_basic() { channel.basic(form.degree()) } else { channel };
+    let channel = form.of(domain, name);
     let method = form.method;
     match form.what {
-        What::Value | What::Basic(_) => sized(channel.sender::<u64>().unwrap(), |n| n, |n| *n),
+        What::Value | What::Basic(_) | What::Buffered(_) => {
+            sized(channel.sender::<u64>().unwrap(), |n| n, |n| *n)
+        }
         What::LineValue => sized(channel.sender::<[u64; 3]>().unwrap(), |n| [n; 3], |message| whole(message)),
         What::Large | What::BasicLarge(_) => {
             sized(channel.sender::<[u64; 100]>().unwrap(), |n| [n; 100], |message| whole(message))
         }
-        What::Parcel | What::BasicParcel(_) => {
+        What::Parcel | What::BasicParcel(_) | What::BufferedParcel(_) => {
             let domain = domain.clone();
             let make = move |n| {
                 let mut parcel = domain.parcels(method).zeroed::<[u64]>(elements(n)).unwrap();
@@ -164,6 +190,23 @@ pub fn sender(domain: &Domain, name: &str, form: Form) -> Tx {
                 parcel
             };
             sized(channel.sender::<Parcel<[u64]>>().unwrap(), make, |parcel| whole_slice(parcel))
+        }
+        What::InPlace(_) => {
+            let tx = Rc::new(channel.sender::<[u64; 100]>().unwrap());
+            let peer = tx.clone();
+            Tx {
+                send: Box::new(move |n, when| {
+                    let slot = match when {
+                        When::Blocking => tx.reserve(),
+                        When::Try => tx.try_reserve(),
+                        When::Within(time) => tx.reserve_timeout(time),
+                    };
+                    let mut slot = slot.map_err(|why| (n, why))?.reused();
+                    slot.fill(n);
+                    slot.send().map_err(|why| (n, why))
+                }),
+                has_peer: Box::new(move || peer.has_peer()),
+            }
         }
         What::Slice => {
             let tx = Rc::new(channel.sender::<[u64]>().unwrap());
@@ -204,18 +247,34 @@ pub fn sender(domain: &Domain, name: &str, form: Form) -> Tx {
 
 /// Attaches the receiving end of channel `name`.
 pub fn receiver(domain: &Domain, name: &str, form: Form) -> Rx {
-    let channel = domain.channel(name).method(form.method);
-    let channel = if form.is_basic() { channel.basic(form.degree()) } else { channel };
+    let channel = form.of(domain, name);
     match form.what {
-        What::Value | What::Basic(_) => unsized_receiver(channel.receiver::<u64>().unwrap(), |n| n),
+        What::Value | What::Basic(_) | What::Buffered(_) => {
+            unsized_receiver(channel.receiver::<u64>().unwrap(), |n| n)
+        }
         What::LineValue => {
             unsized_receiver(channel.receiver::<[u64; 3]>().unwrap(), |message| whole(&message))
         }
         What::Large | What::BasicLarge(_) => {
             unsized_receiver(channel.receiver::<[u64; 100]>().unwrap(), |message| whole(&message))
         }
-        What::Parcel | What::BasicParcel(_) => {
+        What::Parcel | What::BasicParcel(_) | What::BufferedParcel(_) => {
             unsized_receiver(channel.receiver::<Parcel<[u64]>>().unwrap(), |parcel| whole_slice(&parcel))
+        }
+        What::InPlace(_) => {
+            let rx = Rc::new(channel.receiver::<[u64; 100]>().unwrap());
+            let peer = rx.clone();
+            Rx {
+                recv: Box::new(move |when| {
+                    let message = match when {
+                        When::Blocking => rx.recv_ref(),
+                        When::Try => rx.try_recv_ref(),
+                        When::Within(time) => rx.recv_ref_timeout(time),
+                    };
+                    message.map(|message| whole(&*message))
+                }),
+                has_peer: Box::new(move || peer.has_peer()),
+            }
         }
         What::Slice => {
             let rx = Rc::new(channel.receiver::<[u64]>().unwrap());

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `meet` | the domain in which the two processes meet, and the ends of a channel each way |
 //! | `numbered` | messages that are numbered: rounds and streams of them |
-//! | `value` | `basic` and `rendezvous`: a `u64` from private memory |
+//! | `value` | `basic`, `buffered` and `rendezvous`: a `u64` from private memory |
 //! | `slice` | `basic`: many bytes from private memory, two copies |
 //! | `variable` | `rendezvous.variable`: one copy |
 //! | `parcel` | `parcel`: no copy, by each of the three reference methods |

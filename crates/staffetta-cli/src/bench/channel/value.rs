@@ -1,4 +1,4 @@
-//! `basic` and `rendezvous`: a `u64` from private memory, the comfortable `send(v)`.
+//! `basic`, `buffered` and `rendezvous`: a `u64` from private memory, the comfortable `send(v)`.
 
 use super::meet::{meet, unsent, wait_name, Ends};
 use super::numbered::{InTurn, Numbered};
@@ -11,6 +11,14 @@ use staffetta::{ChannelBuilder, Domain, Method, Wait};
 pub fn basic_specs() -> Vec<Spec> {
     Wait::ALL.map(|wait| spec("basic", wait, |c| c.basic(1))).into()
 }
+
+/// `buffered` by each way to wait. The degree matters one way only: how far the sender may run ahead.
+pub fn buffered_specs() -> Vec<Spec> {
+    Wait::ALL.map(|wait| spec("buffered", wait, |c| c.buffered(BUFFERED_DEGREE))).into()
+}
+
+/// The usual degree of such a channel elsewhere, so that the rows can be compared.
+const BUFFERED_DEGREE: u64 = 1024;
 
 /// `rendezvous` by each way to wait.
 pub fn rendezvous_specs() -> Vec<Spec> {
