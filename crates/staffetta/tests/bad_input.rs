@@ -219,6 +219,17 @@ fn names_that_are_none() {
     assert!(domain.sender::<u64>(&"x".repeat(128)).is_ok());
 }
 
+/// The longest time that there is means for ever, everywhere.
+#[test]
+fn times_beyond_every_clock() {
+    let _watchdog = watchdog("times beyond every clock", 60);
+    let domain = common::options().patience(Duration::MAX).open(&name("patience")).unwrap();
+    let (tx, rx) = domain.channel("").unnamed::<u64>().unwrap();
+    let thread = std::thread::spawn(move || rx.recv_timeout(Duration::MAX).unwrap());
+    tx.send_timeout(7, Duration::MAX).unwrap();
+    assert_eq!(thread.join().unwrap(), 7);
+}
+
 #[test]
 fn a_domain_that_is_not_there() {
     let error = Domain::join(&name("nowhere")).unwrap_err();

@@ -282,6 +282,60 @@ fn what_everybody_took_to_the_grave_is_an_error_and_the_channel_goes_on() {
     expect(&rx, 9);
 }
 
+/// Both who have it are stopped, a third one asks; then they go on or are killed, in each order.
+#[test]
+fn who_is_asked_is_killed_or_goes_on() {
+    let _watchdog = watchdog("who is asked is killed", 120);
+    // What becomes of the sender and of the receiver before us; and whom it happens to first.
+    for [sender_dies, first_dies, sender_is_next] in [
+        [true, true, true],
+        [true, true, false],
+        [true, false, true],
+        [true, false, false],
+        [false, true, true],
+        [false, true, false],
+    ] {
+        let name = name("asked");
+        let domain = options().open(&name).unwrap();
+        let first = predecessor(&name, &domain, "stay");
+        let child = start("send", &[&name, "stay"]);
+        hear(&domain, "done");
+        tell(&domain, "leave");
+        hear(&domain, "gone");
+        stop(&child);
+        stop(&first);
+        let rx = receiver(&domain);
+        assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)), "it is owed to us");
+        std::thread::scope(|scope| {
+            let asks =
+                scope.spawn(move || (0..K).map(|_| rx.recv().map(|parcel| parcel[0])).collect::<Vec<_>>());
+            let mut fates = [(child, sender_dies), (first, first_dies)];
+            if !sender_is_next {
+                fates.reverse();
+            }
+            let mut alive = Vec::new();
+            for (process, dies) in fates {
+                if dies {
+                    kill(process);
+                } else {
+                    go_on(&process);
+                    alive.push(process);
+                }
+            }
+            for (n, received) in asks.join().unwrap().into_iter().enumerate() {
+                match received {
+                    Ok(got) => assert_eq!(got, n as u64),
+                    Err(error) => {
+                        assert!(sender_dies && first_dies, "{error}");
+                        assert!(matches!(error, RecvError::Acquire(AcquireError::Lost)), "{error}");
+                    }
+                }
+            }
+            alive.into_iter().for_each(kill);
+        });
+    }
+}
+
 #[test]
 fn what_cannot_be_taken_now_is_received_later() {
     let _watchdog = watchdog("no address space, no descriptors", 60);

@@ -13,6 +13,15 @@
 //! | `Line::announce` by a plain store | `loom_values_one_way`, `loom_sleeper_sees_the_partner_leave` and eight more |
 //! | `Line::announce` skipped (says true, sets nothing) | `loom_values_one_way`, `loom_variables` and nine more |
 //! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` and ten more |
+//!
+//! And of the sender's guess:
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | `send_walk` keeps the guess | `loom_values_around_a_variable`, `loom_variable_to_variable_between_values` |
+//! | `deliver_now` guesses one too far, or writes the other cell | `loom_three_values`, `loom_guess_meets_withdrawals` and six more |
+//! | `deliver_now` takes a failed exchange for a delivery | `loom_withdrawal` and eight more |
+//! | a small variable is staged for a receiver that expects it in the cell | `loom_values_around_a_variable` |
 
 mod buffer;
 mod machine;

@@ -33,6 +33,8 @@ use thiserror::Error;
 const KNOCK_AGAIN: Duration = Duration::from_millis(100);
 /// How long to wait before looking again, where there is nothing to wait for.
 const BREATH: Duration = Duration::from_millis(1);
+/// Longer patience is no longer: 100 years, which every clock can add.
+const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How many unanswered connections are kept at a time.
 const KNOCKS_MAX: usize = 32;
 
@@ -149,7 +151,7 @@ pub(crate) fn open(
     format: u64,
     patience: Duration,
 ) -> Result<Opened, OpenError> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + patience.min(PATIENCE_MAX);
     let address = site.domain(name)?;
     let knocker = Knocker { name, address: &address, format, patience, deadline };
     loop {
