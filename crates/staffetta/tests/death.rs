@@ -57,7 +57,9 @@ fn roles() {
         // Allocates, drops, sends to itself, for ever.
         "churn" => {
             let mut random = Random::new("churn");
-            let (tx, rx) = domain.channel("").basic(3).unnamed::<Parcel<[u8]>>().unwrap();
+            let channel = domain.channel("");
+            let channel = if random.below(2) == 0 { channel.basic(3) } else { channel.buffered(3) };
+            let (tx, rx) = channel.unnamed::<Parcel<[u8]>>().unwrap();
             let mut held = Vec::new();
             loop {
                 let bytes = 1 << random.below(18);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::attach::Found;
-use super::buffer::Buffer;
+use super::buffer::{before_words, Buffer};
 use super::ground::EndGround;
 use super::line::Reference3;
 use super::record::{state, Record};
@@ -233,6 +233,7 @@ impl End {
         let mut delivery = None;
         if let Some(buffer) = &self.buffer {
             let done = self.put_now(buffer, size_of_val(&words), |to| {
+                before_words();
                 // SAFETY: the slot is ours to write, and holds that many words.
                 unsafe { write_words(to.cast(), words) };
             });

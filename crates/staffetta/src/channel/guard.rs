@@ -24,8 +24,8 @@ use crate::Message;
 
 /// A target variable of a buffered channel, reserved: the sender builds its message here, where it will be read.
 ///
-/// Made by [`Sender::reserve`](crate::Sender::reserve), as a slot of `MaybeUninit<T>`: what is in it is whatever was. It becomes a
-/// slot of `T` by [`zeroed`](Slot::zeroed), [`reused`](Slot::reused) or [`assume_init`](Slot::assume_init), and is a
+/// Made by [`Sender::reserve`](crate::Sender::reserve), as a slot of `MaybeUninit<T>`: what is in it is whatever was.
+/// It becomes a slot of `T` by [`zeroed`](Slot::zeroed), [`reused`](Slot::reused) or [`assume_init`](Slot::assume_init), and is a
 /// message when it is [sent](Slot::send). Dropped without that it is given back, and nothing was sent.
 ///
 /// ```
@@ -107,8 +107,8 @@ impl<'a, T: Message> Slot<'a, MaybeUninit<T>> {
         unsafe { self.assume_init() }
     }
 
-    /// Leaves the message in the slot that was sent from it last, `degree + 1` messages ago, as the receiver left it: for a large
-    /// message of which little changes, or of which all will be written. Zeroes if there was none, or if somebody began
+    /// Leaves the message in the slot that was sent from it last, `degree + 1` messages ago, as the receiver left it: for
+    /// a large message of which little changes, or of which all will be written. Zeroes if there was none, or if somebody began
     /// to write another one and did not send it.
     ///
     /// ```
@@ -209,11 +209,11 @@ impl<T> std::fmt::Debug for Slot<'_, T> {
 
 /// A message of a buffered channel in the receiver's hand, where the sender built it.
 ///
-/// Made by [`Receiver::recv_ref`](crate::Receiver::recv_ref). Dropping it acknowledges the message, and gives its slot back to the
-/// sender. It may be changed: it is the receiver's target variable.
+/// Made by [`Receiver::recv_ref`](crate::Receiver::recv_ref). Dropping it acknowledges the message, and gives its slot
+/// back to the sender. It may be changed: it is the receiver's target variable.
 ///
-/// If the receiver's process dies first, its successor gets the message again, unless the dead one had begun to change it: then
-/// it is lost, and the successor is told so ([`RecvError::Torn`]).
+/// If the receiver's process dies first, its successor gets the message again, unless the dead one had begun to change
+/// it: then it is lost, and the successor is told so ([`RecvError::Torn`]).
 ///
 /// ```
 /// # let domain = staffetta::Domain::create()?;

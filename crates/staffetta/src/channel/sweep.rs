@@ -61,7 +61,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
                     }
                 }
             }
-            if spec.content == Content::Parcel && spec.kind == Kind::Rendezvous && !is_sender {
+            if spec.content == Content::Parcel && !is_sender {
                 free_unclaimed(member, record, &spec, held);
             }
             detach(member, record, &spec, dead, partner, end, DIED);
@@ -85,11 +85,19 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
 
 /// The parcel that a dead receiver took last, if it was killed before it could say that it holds it: nobody does.
 ///
-/// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell is stable.
+/// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell, or the place of the
+/// last message, is stable. Of a basic channel it cannot be told whether the sender writes the slot again: its parcel is lost.
 fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn() -> bool) {
     let segment = member.segment();
-    let [reference, _, incarnation] =
-        record.line.peek_reference(record.line.word().sequence().wrapping_sub(1));
+    let words = match spec.kind {
+        Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
+        // SAFETY: a buffered channel of parcels: its messages are references.
+        Kind::Buffered => slots(member, record, spec).and_then(|s| unsafe { s.taken_last(&record.head) }),
+        Kind::Basic => None,
+    };
+    let Some([reference, _, incarnation]) = words else {
+        return;
+    };
     if let Some(id) = block_of(member, spec, reference) {
         // It still has the incarnation that it was sent with (blocks.rs, B2).
         let still = || Blocks::incarnation(segment, id) == incarnation && held();
