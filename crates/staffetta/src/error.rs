@@ -116,8 +116,23 @@ pub enum AcquireError {
     System(#[from] os::Error),
 }
 
+/// `main` prints the error that it returns by `Debug`: a program's first error is to be a sentence, too.
+macro_rules! debug_is_display {
+    ($($error:ty),*) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+debug_is_display!(DomainError, AttachError);
+
 /// A domain could not be created, opened or joined.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its sentence, since that is what a `main` prints which returns it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DomainError {
     /// Not a window that a domain can have.
@@ -201,7 +216,9 @@ pub enum DomainError {
 }
 
 /// An end of a channel could not be attached.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its sentence, since that is what a `main` prints which returns it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
     /// Not a channel name.

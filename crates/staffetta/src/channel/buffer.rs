@@ -38,7 +38,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{compiler_fence, fence, Ordering};
 
-use super::rendezvous::{Ground, Patience, Stop};
+use super::call::{Ground, Patience, Stop};
 use super::ring::{change, change_and, RingParty, Slot, Slots, EMPTY, FULL, READING};
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;

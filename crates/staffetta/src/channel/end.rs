@@ -17,13 +17,12 @@ use std::time::Instant;
 
 use super::attach::Found;
 use super::buffer::{before_words, Buffer};
+use super::call::{Incoming, Memory, Outgoing, Patience, Stop};
 use super::ground::EndGround;
 use super::line::Reference3;
+use super::quick::{deliver_now, read_words, want_now, write_words, Delivery, Wanted};
 use super::record::{state, Record};
-use super::rendezvous::{
-    deliver_now, read_words, want_now, write_words, Delivery, Incoming, Memory, Outgoing, Party, Patience,
-    Stop, Wanted,
-};
+use super::rendezvous::Party;
 use super::ring::{RingParty, Slots, READING};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rendezvous::Ground;
+use super::call::Ground;
 use super::side::Side;
 use crate::member::Member;
 use crate::memory::map::BlockId;

@@ -15,8 +15,8 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 
 use super::buffer::Buffer;
+use super::call::Patience;
 use super::end::End;
-use super::rendezvous::Patience;
 use crate::error::{RecvError, SendFailure};
 use crate::memory::platform::Native;
 use crate::memory::word::Word;

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `line` | the rendezvous descriptor: a state word and two cells in one cache line |
 //! | `side` | who holds an end |
+//! | `call` | what goes out or in, how long it may wait, how it ends |
+//! | `quick` | the rendezvous' fast paths |
 //! | `rendezvous` | whoever arrives second hands over and wakes the partner |
 //! | `ring` | the slots of channels with a buffer; the basic channel |
 //! | `buffer` | the buffered channel: the same slots, in place |
@@ -22,11 +24,13 @@ mod accessors;
 pub(crate) mod attach;
 pub(crate) mod buffer;
 pub(crate) mod builder;
+pub mod call;
 pub(crate) mod end;
 pub(crate) mod ground;
 pub(crate) mod guard;
 pub mod line;
 pub(crate) mod payload;
+pub(crate) mod quick;
 pub(crate) mod receiver;
 pub mod record;
 pub mod rendezvous;

@@ -6,9 +6,9 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::call::{Incoming, Outgoing, Patience};
 use super::end::End;
 use super::line::{Reference3, INLINE_BYTES};
-use super::rendezvous::{Incoming, Outgoing, Patience};
 use super::side::ATTACHED;
 use super::spec::{Kind, Payload};
 use crate::custody::Missing;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::accessors::accessors;
+use super::call::{Incoming, Patience, Stop};
 use super::end::{deadline_after, End};
 use super::guard::Received;
 use super::line::INLINE_BYTES;
-use super::rendezvous::{Incoming, Patience, Stop};
 use super::spec::{Carried, Payload};
 use crate::error::RecvError;
 use crate::message::variable::Variable;

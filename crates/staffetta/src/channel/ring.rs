@@ -28,7 +28,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::Instant;
 
-use super::rendezvous::{Ground, Memory, Patience, Stop};
+use super::call::{Ground, Memory, Patience, Stop};
 use super::side::Side;
 use super::tally::Tally;
 use crate::memory::platform::{Native, Platform, Word64};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::accessors::accessors;
+use super::call::{Outgoing, Patience, Stop};
 use super::end::{deadline_after, End};
 use super::guard::Slot;
-use super::rendezvous::{Outgoing, Patience, Stop};
 use super::spec::{Carried, Payload};
 use crate::error::{SendError, SendFailure};
 use crate::message::variable::Variable;

@@ -1,7 +1,7 @@
 //! What a channel is: kind, degree, reference method, and what its messages are.
 
+use super::call::Patience;
 use super::end::End;
-use super::rendezvous::Patience;
 use super::ring::Shape;
 use crate::error::{RecvError, SendError};
 use crate::message::{Message, Schema};

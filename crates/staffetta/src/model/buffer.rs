@@ -6,7 +6,7 @@ use std::time::Instant;
 use loom::thread;
 
 use super::machine::{explore, explore_within, Actor, Channel, RECEIVER, SENDER};
-use crate::channel::rendezvous::{Patience, Stop};
+use crate::channel::call::{Patience, Stop};
 use crate::memory::platform::Word64;
 use crate::process::wait::Wait;
 

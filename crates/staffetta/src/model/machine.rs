@@ -15,8 +15,9 @@ use loom::sync::atomic::{AtomicU32, AtomicU64};
 use loom::sync::{Condvar, Mutex};
 
 use crate::channel::buffer::Buffer;
+use crate::channel::call::{Ground, Incoming, Memory, Outgoing, Patience, Stop};
 use crate::channel::line::Line;
-use crate::channel::rendezvous::{Ground, Incoming, Memory, Outgoing, Party, Patience, Stop};
+use crate::channel::rendezvous::Party;
 use crate::channel::ring::{RingParty, Shape, Slots};
 use crate::channel::side::{Side, DIED, LEFT};
 use crate::channel::tally::Tally;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use loom::thread;
 
 use super::machine::{explore, explore_within, Actor, Channel, RECEIVER, SENDER};
+use crate::channel::call::{Patience, Stop};
 use crate::channel::line::{brings, OFFER};
-use crate::channel::rendezvous::{Patience, Stop};
 use crate::channel::side::DIED;
 use crate::process::wait::Wait;
 

@@ -3,7 +3,8 @@
 use loom::thread;
 
 use super::machine::{explore, Actor, Channel, RECEIVER, SENDER};
-use crate::channel::rendezvous::{await_attach, Patience, Stop};
+use crate::channel::call::{Patience, Stop};
+use crate::channel::rendezvous::await_attach;
 use crate::process::wait::Wait;
 
 #[test]

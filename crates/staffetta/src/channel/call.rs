@@ -1,0 +1,264 @@
+//! One call of a protocol: what goes out or in, how long it may wait, why it ended without its message; what the protocol
+//! asks of the process around it ([`Ground`]), and what a side remembers from call to call ([`Memory`]).
+//!
+//! No protocol is here: `rendezvous`, `ring` and `buffer` are.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use super::line::{Line, Reference3};
+use super::side::{Side, ATTACHED};
+use crate::memory::platform::Platform;
+use crate::memory::word::Word;
+use crate::process::pcb::Pcb;
+use crate::process::wait::{Spinner, Wait};
+
+/// What a protocol asks of the process it runs in.
+pub trait Ground<P: Platform> {
+    /// The calling thread's PCB, and the reference by which other processes find it. None: this
+    /// process has no PCB left; the wait then stays busy.
+    fn own_pcb(&self) -> Option<(&Pcb<P>, u64)>;
+    /// Wakes the PCB behind a reference that a peer wrote. A reference that makes no sense is ignored.
+    fn wake(&self, pcb_ref: u64);
+    /// A pointer to `length` bytes behind a reference that a peer wrote; None if it lies outside of
+    /// what this process may reach.
+    fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8>;
+    /// The channel's staging block of this parity, at least `length` bytes: its reference and where it
+    /// is for us. L2 says who may touch it when. None: the domain is full.
+    fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)>;
+    /// The storage of a copy that the first one abandoned is ours now: say so in its holder word (line.rs, L6).
+    fn adopt(&self, storage: *const u8);
+    /// Give back what was adopted.
+    fn abandoned(&self, storage: *const u8);
+}
+
+/// What goes out.
+#[derive(Clone, Copy)]
+pub enum Outgoing {
+    /// A small value.
+    Cell {
+        /// Where the bytes are.
+        bytes: *const u8,
+        /// How many: at most `INLINE_BYTES`.
+        length: usize,
+    },
+    /// A parcel: only its reference moves.
+    Parcel(Reference3),
+    /// A message in private memory, too large for a cell.
+    Private {
+        /// Where the bytes are.
+        bytes: *const u8,
+        /// How many.
+        length: usize,
+        /// All messages of this channel have this length.
+        exact: bool,
+    },
+    /// A message variable of the domain.
+    Variable {
+        /// Where it is for us.
+        bytes: *const u8,
+        /// How many bytes.
+        length: usize,
+        /// Where it is for everybody.
+        reference: u64,
+        /// All messages of this channel have this length.
+        exact: bool,
+    },
+}
+
+/// Where a message goes to.
+#[derive(Clone, Copy)]
+pub enum Incoming {
+    /// A small value.
+    Cell {
+        /// Where the bytes go.
+        bytes: *mut u8,
+        /// How many: at most `INLINE_BYTES`.
+        length: usize,
+    },
+    /// A parcel's reference.
+    Parcel(*mut Reference3),
+    /// Private memory, for messages too large for a cell.
+    Private {
+        /// Where the bytes go.
+        bytes: *mut u8,
+        /// How many there is room for.
+        capacity: usize,
+        /// All messages of this channel have this length.
+        exact: bool,
+    },
+    /// A target variable of the domain.
+    Variable {
+        /// Where it is for us.
+        bytes: *mut u8,
+        /// How many bytes there is room for.
+        capacity: usize,
+        /// Where it is for everybody.
+        reference: u64,
+        /// Messages of this channel ride in the cell when they are sent from private memory.
+        small: bool,
+        /// All messages of this channel have the same length.
+        exact: bool,
+    },
+}
+
+/// Why an operation ended without its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The deadline passed; the offer or want was withdrawn.
+    TimedOut,
+    /// The partner is not there any more; its end word now.
+    Gone(Word),
+    /// `try_*`: nobody waits on the other side.
+    WouldBlock,
+    /// The message does not fit the target.
+    TooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes there is room for.
+        capacity: u64,
+    },
+    /// The deadline passed while the partner copied; the storage is the partner's now. For a sender
+    /// the message *was* taken; for a receiver it was not.
+    Abandoned,
+    /// As `Abandoned`, but the message would not have fitted: it was not taken. The storage is the partner's all the same.
+    AbandonedTooLong {
+        /// Bytes of the message.
+        length: u64,
+        /// Bytes there is room for.
+        capacity: u64,
+    },
+    /// No room to stage the message.
+    Full,
+    /// A slot of this end is reserved, or a message is in hand.
+    Held,
+    /// The message of this place is lost: a receiver died while it changed it (buffer.rs, B5).
+    Torn {
+        /// Its place.
+        place: u64,
+    },
+    /// A peer left a reference that points outside the domain.
+    Corrupt,
+}
+
+/// How long an operation may wait.
+#[derive(Clone, Copy)]
+pub enum Patience {
+    /// Not at all.
+    Try,
+    /// Until then; for ever if None.
+    Until(Option<Instant>),
+}
+
+impl Outgoing {
+    /// Does it fit a cell?
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self, Outgoing::Cell { .. } | Outgoing::Parcel(_))
+    }
+
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn length(&self) -> usize {
+        match *self {
+            Outgoing::Cell { length, .. }
+            | Outgoing::Private { length, .. }
+            | Outgoing::Variable { length, .. } => length,
+            Outgoing::Parcel(words) => words[1] as usize,
+        }
+    }
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn bytes(&self) -> *const u8 {
+        match *self {
+            Outgoing::Cell { bytes, .. }
+            | Outgoing::Private { bytes, .. }
+            | Outgoing::Variable { bytes, .. } => bytes,
+            Outgoing::Parcel(_) => std::ptr::null(),
+        }
+    }
+}
+
+impl Incoming {
+    /// Is the length known before?
+    pub(crate) fn is_exact(&self) -> bool {
+        match *self {
+            Incoming::Cell { .. } | Incoming::Parcel(_) => true,
+            Incoming::Private { exact, .. } | Incoming::Variable { exact, .. } => exact,
+        }
+    }
+
+    /// The target variable's reference; 0 for private memory.
+    pub(crate) fn reference(&self) -> u64 {
+        match *self {
+            Incoming::Variable { reference, .. } => reference,
+            _ => 0,
+        }
+    }
+
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn capacity(&self) -> usize {
+        match *self {
+            Incoming::Cell { length, .. } => length,
+            Incoming::Parcel(_) => 0,
+            Incoming::Private { capacity, .. } | Incoming::Variable { capacity, .. } => capacity,
+        }
+    }
+    /// As the name says; a parcel has its message's length and no bytes to copy.
+    pub(crate) fn bytes(&self) -> *mut u8 {
+        match *self {
+            Incoming::Parcel(_) => std::ptr::null_mut(),
+            Incoming::Cell { bytes, .. }
+            | Incoming::Private { bytes, .. }
+            | Incoming::Variable { bytes, .. } => bytes,
+        }
+    }
+}
+
+/// What a side remembers between two calls.
+#[derive(Debug)]
+pub struct Memory {
+    /// The state word expected at the next arrival: a guess that saves a cache miss. Of a receiver: IDLE. Of a
+    /// sender: WANT of the rendezvous after the one that `deliver_now` ended, if nothing of its own came in between,
+    /// else it looks: a wrong IDLE costs a look, but a WANT of the wrong parity would be a cell that is being read.
+    pub expect: Cell<Word>,
+    /// The partner's end word, as last accounted for.
+    pub peer: Cell<Word>,
+    /// Waiting policy.
+    pub wait: Cell<Wait>,
+    /// Its learning.
+    pub spinner: Cell<Spinner>,
+}
+
+impl Memory {
+    /// Of a side that has just attached.
+    pub fn new<P: Platform>(line: &Line<P>, peer: &Side<P>, wait: Wait) -> Memory {
+        Memory {
+            expect: Cell::new(line.word().awake()),
+            peer: Cell::new(peer.end().awake()),
+            wait: Cell::new(wait),
+            spinner: Cell::default(),
+        }
+    }
+
+    /// How often to look for the partner before a wait begins in earnest.
+    #[inline(always)]
+    pub fn eager_steps<P: Platform>(&self) -> u64 {
+        match self.wait.get() {
+            Wait::Park => 0,
+            Wait::SpinThenPark if !self.spinner.get().is_hopeful() => 0,
+            _ => P::eager_steps(),
+        }
+    }
+
+    /// Is the partner's end as it was last accounted for?
+    #[inline(always)]
+    pub fn is_known(&self, end: Word) -> bool {
+        end.awake() == self.peer.get()
+    }
+
+    /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time
+    /// that it is said. One that came and went between two looks counts: it may have sent something.
+    pub fn lost_partner(&self, now: Word) -> bool {
+        let now = now.awake();
+        let before = self.peer.replace(now);
+        now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
+    }
+}
