@@ -15,8 +15,8 @@
 //! | `Hello` | either | slot, generation | | pidfd |
 //! | `Goodbye` | either | | | |
 //! | `Pass` | either | id | | the descriptor passed |
-//! | `Ask` | either | id, what is asked | | |
-//! | `Answer` | who was asked | id, what was asked | | the descriptor, if it was asked for and is there |
+//! | `Ask` | either | id, what is asked and in which round | | |
+//! | `Answer` | who was asked | id, what was asked and in which round | | the descriptor, if it was asked for and is there |
 //!
 //! The numbers are in the machine's own byte order: both ends are on one machine. `Join` and
 //! `WrongFormat` must never change, or versions could not tell each other apart.
@@ -92,14 +92,18 @@ pub(crate) enum Message {
     /// "Hold this for me; somebody will ask for it by number."
     Pass { id: u64, descriptor: OwnedFd },
     /// "Answer me this, when you can."
-    Ask { question: Question, id: u64 },
+    Ask { question: Question, id: u64, round: u64 },
     /// "This is my answer."
-    Answer { question: Question, id: u64, descriptor: Option<OwnedFd> },
+    Answer { question: Question, id: u64, round: u64, descriptor: Option<OwnedFd> },
 }
 
 /// Bytes that are no message of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
+
+/// A question's number carries the round above its code.
+const ROUND_SHIFT: u32 = 8;
+const CODE_MASK: u64 = (1 << ROUND_SHIFT) - 1;
 
 const JOIN: u32 = 1;
 const WELCOME: u32 = 2;
@@ -154,13 +158,13 @@ pub(crate) mod encode {
         head(PASS, id, 0)
     }
 
-    pub(crate) fn ask(question: Question, id: u64) -> [u8; HEAD] {
-        head(ASK, id, question.code())
+    pub(crate) fn ask(question: Question, id: u64, round: u64) -> [u8; HEAD] {
+        head(ASK, id, round << super::ROUND_SHIFT | question.code())
     }
 
     /// Goes with the descriptor that was asked for, if it is there.
-    pub(crate) fn answer(question: Question, id: u64) -> [u8; HEAD] {
-        head(ANSWER, id, question.code())
+    pub(crate) fn answer(question: Question, id: u64, round: u64) -> [u8; HEAD] {
+        head(ANSWER, id, round << super::ROUND_SHIFT | question.code())
     }
 }
 
@@ -192,10 +196,14 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
         HELLO => Message::Hello { me: member()?, pidfd: descriptors.next() },
         GOODBYE => Message::Goodbye,
         PASS => Message::Pass { id: first, descriptor: descriptors.next().ok_or(Malformed)? },
-        ASK => Message::Ask { question: Question::from_code(second)?, id: first },
+        ASK => Message::Ask {
+            question: Question::from_code(second & CODE_MASK)?,
+            id: first,
+            round: second >> ROUND_SHIFT,
+        },
         ANSWER => {
-            let question = Question::from_code(second)?;
-            Message::Answer { question, id: first, descriptor: descriptors.next() }
+            let (question, round) = (Question::from_code(second & CODE_MASK)?, second >> ROUND_SHIFT);
+            Message::Answer { question, id: first, round, descriptor: descriptors.next() }
         }
         _ => return Err(Malformed),
     })
@@ -244,12 +252,12 @@ mod tests {
         assert!(!passes(&encode::join(9)));
         for question in [Question::Descriptor, Question::Unmap] {
             assert!(matches!(
-                decode(&encode::ask(question, 8), vec![]),
-                Ok(Message::Ask { question: asked, id: 8 }) if asked == question
+                decode(&encode::ask(question, 8, 9), vec![]),
+                Ok(Message::Ask { question: asked, id: 8, round: 9 }) if asked == question
             ));
             assert!(matches!(
-                decode(&encode::answer(question, 8), vec![descriptor()]),
-                Ok(Message::Answer { question: asked, id: 8, descriptor: Some(_) }) if asked == question
+                decode(&encode::answer(question, 8, 9), vec![descriptor()]),
+                Ok(Message::Answer { question: asked, id: 8, round: 9, descriptor: Some(_) }) if asked == question
             ));
         }
     }
@@ -267,7 +275,7 @@ mod tests {
         bad_kind[4] = 99;
         assert!(decode(&bad_kind, vec![]).is_err());
         assert!(decode(&encode::pass(1), vec![]).is_err(), "nothing is passed");
-        let mut bad_question = encode::ask(Question::Unmap, 1);
+        let mut bad_question = encode::ask(Question::Unmap, 1, 1);
         bad_question[16] = 99;
         assert!(decode(&bad_question, vec![]).is_err());
         assert!(decode(&encode::welcome(Member { slot: 1, generation: 1 }, b""), vec![]).is_err());

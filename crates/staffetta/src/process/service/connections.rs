@@ -192,13 +192,13 @@ impl Core {
             (Message::Pass { id, descriptor }, Stage::Link(who)) => {
                 state.passed.put(id, descriptor, *who);
             }
-            (Message::Ask { question, id }, Stage::Link(who)) => {
-                state.asked.push(Asked { who: *who, question, id });
+            (Message::Ask { question, id, round }, Stage::Link(who)) => {
+                state.asked.push(Asked { who: *who, question, id, round });
                 self.bell.ring(); // this may not be the thread that answers
             }
-            (Message::Answer { question, id, descriptor }, Stage::Link(who)) => {
+            (Message::Answer { question, id, round, descriptor }, Stage::Link(who)) => {
                 let who = *who;
-                self.hear_answer(state, who, question, id, descriptor);
+                self.hear_answer(state, who, (question, id), round, descriptor);
             }
             // Out of turn: nothing that a program of this version says. Ignored, not answered
             // with an end, which would be taken for our death (invariant 2).

@@ -30,6 +30,7 @@ pub(super) struct Asked {
     pub(super) who: Member,
     pub(super) question: Question,
     pub(super) id: u64,
+    pub(super) round: u64,
 }
 
 /// What we want to know and do not know yet.
@@ -38,6 +39,9 @@ pub(super) type Inquiries = HashMap<(Question, u64), Inquiry>;
 /// How far a round has come.
 #[derive(Default)]
 pub(super) struct Inquiry {
+    /// Which round this is of all that this process asked. An answer says to which it belongs: a "no" to an earlier
+    /// one says nothing about what has been handed on since (1).
+    round: u64,
     /// Whose answers are awaited.
     awaited: HashSet<Member>,
     /// Somebody ended without an answer.
@@ -147,7 +151,8 @@ impl Core {
 
     /// Begins a round (1).
     fn ask_all(&self, state: &mut State, key: (Question, u64)) {
-        let mut round = Inquiry::default();
+        state.rounds += 1;
+        let mut round = Inquiry { round: state.rounds, ..Inquiry::default() };
         // Also those whose slots say that they left: until their links end, they are leaving things behind.
         let mut everybody: HashSet<Member> = state.peers.linked().collect();
         everybody.extend(self.roster.others().into_iter().map(|(who, _)| who));
@@ -155,7 +160,7 @@ impl Core {
         for who in everybody {
             let linked = state.peers.is_linked(who);
             match if linked { Reach::Linked } else { self.reach(state, who) } {
-                Reach::Linked => match self.say(state, who, &encode::ask(key.0, key.1), &[]) {
+                Reach::Linked => match self.say(state, who, &encode::ask(key.0, key.1, round.round), &[]) {
                     Ok(()) => drop(round.awaited.insert(who)),
                     // Its end will be told, or its queue be emptied.
                     Err(_) => round.unasked = true,
@@ -173,12 +178,14 @@ impl Core {
         &self,
         state: &mut State,
         who: Member,
-        question: Question,
-        id: u64,
+        (question, id): (Question, u64),
+        round: u64,
         descriptor: Option<OwnedFd>,
     ) {
         if let Some(inquiry) = state.inquiries.get_mut(&(question, id)) {
-            inquiry.awaited.remove(&who);
+            if inquiry.round == round {
+                inquiry.awaited.remove(&who);
+            }
             if let Some(descriptor) = descriptor.filter(|_| question == Question::Descriptor) {
                 state.passed.put(id, descriptor, who);
             }
@@ -206,7 +213,7 @@ impl Core {
 
     /// False: it cannot be answered yet.
     fn answer(&self, asked: &Asked) -> bool {
-        let Asked { who, question, id } = *asked;
+        let Asked { who, question, id, round } = *asked;
         let descriptor = match question {
             Question::Descriptor => match self.search(id, who) {
                 Ok(found) => found,
@@ -216,7 +223,7 @@ impl Core {
             Question::Unmap => return false,
         };
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
-        let answered = self.say(&self.lock(), who, &encode::answer(question, id), &descriptors);
+        let answered = self.say(&self.lock(), who, &encode::answer(question, id, round), &descriptors);
         matches!(answered, Ok(()) | Err(PassError::Gone))
     }
 

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) passed: Passed,
     /// What we ask others.
     pub(super) inquiries: Inquiries,
+    /// How many rounds of questions this process has begun.
+    pub(super) rounds: u64,
     /// What others ask us.
     pub(super) asked: Vec<Asked>,
     /// What others ask us and cannot be answered yet, to be tried again later (invariant 6).
@@ -227,6 +229,7 @@ impl State {
             peers: Peers::default(),
             passed: Passed::default(),
             inquiries: Inquiries::default(),
+            rounds: 0,
             asked: Vec::new(),
             postponed: Vec::new(),
             news: Vec::new(),
