@@ -56,7 +56,10 @@ impl Service {
         // Our own thread may have had the last handle of the member, in a call of the roster's with the lock held.
         let ours = self.thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
         let state = if ours { self.core.state.try_lock().ok() } else { Some(self.core.lock()) };
-        if let Some(state) = state {
+        if let Some(mut state) = state {
+            // What was passed to us and is still in a queue is ours to leave, too: who passed it may rely on us.
+            let _ = self.core.accept(&mut state, MAILBOX);
+            self.core.read_all(&mut state, true);
             leave_behind(&state, &mut bequest, stays);
         }
     }

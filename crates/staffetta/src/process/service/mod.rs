@@ -224,13 +224,19 @@ impl Service {
         core.audit(&mut core.lock());
 
         let core = Arc::new(core);
+        // Up when this returns: a thread that has only been asked for can still fail, if memory is taken away now.
+        let (up, is_up) = std::sync::mpsc::channel();
         let run = {
             let core = Arc::clone(&core);
-            move || core.run()
+            move || {
+                let _ = up.send(());
+                core.run()
+            }
         };
         let thread =
             signal::with_all_blocked(|| std::thread::Builder::new().name("staffetta".to_owned()).spawn(run))
                 .map_err(StartError::Thread)?;
+        let _ = is_up.recv();
         Ok(Self { core, thread: Some(thread), guard })
     }
 

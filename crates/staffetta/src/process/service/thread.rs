@@ -109,6 +109,7 @@ impl Drop for Core {
         // Runs when both the service and its thread are done, in this process.
         let mut state = self.lock();
         // Before the goodbye: whoever sees our end finds with somebody else what was passed to us, up to now.
+        let _ = self.accept(&mut state, MAILBOX);
         self.read_all(&mut state, true);
         let mut bequest = self.bequest.lock().unwrap_or_else(PoisonError::into_inner);
         super::descriptors::leave_behind(&state, &mut bequest, |_| true);
