@@ -230,9 +230,14 @@ pub struct Memory {
 impl Memory {
     /// Of a side that has just attached.
     pub fn new<P: Platform>(line: &Line<P>, peer: &Side<P>, wait: Wait) -> Memory {
+        Memory::of(line.word(), peer.end(), wait)
+    }
+
+    /// Of a side that expects the state word `expect`, and has found the partner's end word `peer`.
+    pub fn of(expect: Word, peer: Word, wait: Wait) -> Memory {
         Memory {
-            expect: Cell::new(line.word().awake()),
-            peer: Cell::new(peer.end().awake()),
+            expect: Cell::new(expect.awake()),
+            peer: Cell::new(peer.awake()),
             wait: Cell::new(wait),
             spinner: Cell::default(),
         }

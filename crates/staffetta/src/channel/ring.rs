@@ -161,6 +161,16 @@ impl<P: Platform> Slots<P> {
     #[inline(always)]
     pub(super) unsafe fn slot_at(&self, at: u64) -> (&Slot<P>, *mut u8) {
         // SAFETY: the ring has `degree + 1` slots of `stride` bytes (checked when it was attached).
+        unsafe { self.words_and_bytes(at) }
+    }
+
+    /// As `slot_at`, for as long as the ring lives.
+    ///
+    /// # Safety
+    /// As `slot_at`; the ring lives as long as `'a`.
+    #[inline(always)]
+    pub(super) unsafe fn words_and_bytes<'a>(self, at: u64) -> (&'a Slot<P>, *mut u8) {
+        // SAFETY: passed on.
         unsafe {
             let slot = self.ring.as_ptr().add(at as usize);
             (&*slot.cast::<Slot<P>>(), slot.add(self.shape.offset as usize))

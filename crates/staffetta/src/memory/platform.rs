@@ -10,7 +10,7 @@
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::os;
@@ -33,6 +33,10 @@ pub trait Word64: Send + Sync {
     ) -> Result<u64, u64>;
     /// Atomic addition; returns the value before.
     fn fetch_add(&self, value: u64, order: Ordering) -> u64;
+    /// Sets bits; returns the value before.
+    fn fetch_or(&self, bits: u64, order: Ordering) -> u64;
+    /// Keeps only these bits; returns the value before.
+    fn fetch_and(&self, bits: u64, order: Ordering) -> u64;
 }
 
 /// An atomic 32-bit word that can be slept on.
@@ -89,6 +93,9 @@ pub trait Platform: Sized + 'static {
     fn wake(word: &Self::U32);
     /// The monotonic clock, nanoseconds; 0 where there is none.
     fn now_ns() -> u64;
+    /// Between a read-modify-write of one word and a load of another: the load is not done before. As a fence that is
+    /// sequentially consistent; where the read-modify-write is one already it costs nothing.
+    fn fence_after_rmw();
 }
 
 /// The hardware's atomics and the kernel's shared futex.
@@ -121,6 +128,14 @@ impl Word64 for AtomicU64 {
     #[inline(always)]
     fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
         AtomicU64::fetch_add(self, value, order)
+    }
+    #[inline(always)]
+    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+        AtomicU64::fetch_or(self, bits, order)
+    }
+    #[inline(always)]
+    fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+        AtomicU64::fetch_and(self, bits, order)
     }
 }
 
@@ -201,6 +216,16 @@ impl Platform for Native {
 
     fn now_ns() -> u64 {
         os::clock::monotonic_ns()
+    }
+
+    #[inline(always)]
+    fn fence_after_rmw() {
+        // A locked instruction of x86-64 is a full fence; only the compiler has to be told.
+        if cfg!(all(target_arch = "x86_64", not(miri))) {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
     }
 }
 

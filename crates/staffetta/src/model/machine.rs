@@ -81,6 +81,12 @@ impl Word64 for LoomU64 {
     fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
         either!(self, w => w.fetch_add(value, order))
     }
+    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+        either!(self, w => w.fetch_or(bits, order))
+    }
+    fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+        either!(self, w => w.fetch_and(bits, order))
+    }
 }
 
 pub struct LoomU32 {
@@ -153,6 +159,10 @@ impl Platform for Loom {
 
     fn now_ns() -> u64 {
         0
+    }
+
+    fn fence_after_rmw() {
+        loom::sync::atomic::fence(Ordering::SeqCst);
     }
 }
 

@@ -25,6 +25,7 @@
 
 mod buffer;
 mod machine;
+mod queue;
 mod ready;
 mod rendezvous;
 mod ring;

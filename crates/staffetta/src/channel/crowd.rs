@@ -1,0 +1,208 @@
+//! One direction of a channel with many ends: up to 64 seats, and who of them sleeps.
+//!
+//! ```text
+//!   0  sleepers, departures           rarely written: everybody's copy of the line stays good
+//! 128  place, returned                where the direction has come to
+//! 256  seats: side | words | counters | (pair), 256 bytes each
+//! ```
+//!
+//! The sleep handshake of `process::wait` when several may wait for the same change, which P in a word cannot tell:
+//!
+//! ```text
+//!   sleeper: sets its bit in `sleepers`      waker: changes the word (a read-modify-write)
+//!            fence                                  fence
+//!            polls once more, sleeps                loads `sleepers`, wakes each whose bit is set
+//! ```
+//!
+//! D1. Of the two loads one sees the other's change, by the two fences: so no wake-up is lost. A waker on whose
+//!     side nobody sleeps has done one load.
+//! D2. A bit is cleared by its sleeper alone, when it is awake. So a waker that is stopped or killed between its load
+//!     and the wake-up takes nothing with it, and whoever changes something next wakes again. All
+//!     sleepers are woken, not one: the one might be stopped, and then nobody would come.
+//! D3. A seat is held by one end at a time (side.rs). `words` are written by its holder, and by sweepers after its death.
+//! D4. `departures` grows after an end word left ATTACHED: who waits looks at the end words when it has changed.
+//!
+//! This file does not know what is waited for, nor what a message is.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+use super::side::{Side, ATTACHED, DIED, LEFT};
+use super::tally::Tally;
+use crate::memory::platform::{Native, Platform, Word64};
+use crate::memory::word::Word;
+
+/// Most ends of one direction.
+pub const SEATS_MAX: usize = 64;
+/// Words of a seat for the form's own use.
+pub const SEAT_WORDS: usize = 8;
+
+/// One end's part of the shared state.
+#[repr(C, align(256))]
+pub struct Seat<P: Platform = Native> {
+    /// Who holds it, and how it is woken.
+    pub side: Side<P>,
+    /// For the form (D3), in a line of their own.
+    pub words: [P::U64; SEAT_WORDS],
+    /// Its counters.
+    pub tally: Tally<P>,
+    pair: [u64; 8],
+}
+
+/// All ends of one direction.
+#[repr(C, align(256))]
+pub struct Crowd<P: Platform = Native> {
+    sleepers: P::U64,
+    departures: P::U64,
+    pad: [u64; 14],
+    /// A hint how far this direction has come.
+    pub place: P::U64,
+    /// Of the receivers: lanes in which a message waits that a dead receiver had in hand (bits).
+    pub returned: P::U64,
+    place_pad: [u64; 14],
+    seats: [Seat<P>; SEATS_MAX],
+}
+
+const _: () = assert!(size_of::<Seat>() == 256);
+const _: () = assert!(size_of::<Crowd>() == 256 * (SEATS_MAX + 1));
+
+impl<P: Platform> Seat<P> {
+    /// Never held.
+    pub fn new() -> Self {
+        Seat {
+            side: Side::new(),
+            words: std::array::from_fn(|_| P::U64::new(0)),
+            tally: Tally::new(),
+            pair: [0; 8],
+        }
+    }
+
+    /// With another side.
+    #[cfg(test)]
+    pub fn with_side(self, side: Side<P>) -> Self {
+        Seat { side, ..self }
+    }
+}
+
+impl<P: Platform> Default for Seat<P> {
+    fn default() -> Self {
+        Seat::new()
+    }
+}
+
+impl<P: Platform> Crowd<P> {
+    /// Nobody there, on the heap. It never is on the stack: a model's has not room for it.
+    #[allow(unsafe_code)] // fields are written one by one
+    pub fn boxed(mut seat: impl FnMut(usize) -> Seat<P>) -> Box<Self> {
+        let mut crowd = Box::<Self>::new_uninit();
+        let at = crowd.as_mut_ptr();
+        // SAFETY: inside the allocation; every field is written before it is called initialised.
+        unsafe {
+            (&raw mut (*at).sleepers).write(P::U64::new(0));
+            (&raw mut (*at).departures).write(P::U64::new(0));
+            (&raw mut (*at).pad).write([0; 14]);
+            (&raw mut (*at).place).write(P::U64::new(0));
+            (&raw mut (*at).returned).write(P::U64::new(0));
+            (&raw mut (*at).place_pad).write([0; 14]);
+            for number in 0..SEATS_MAX {
+                (&raw mut (*at).seats[number]).write(seat(number));
+            }
+            crowd.assume_init()
+        }
+    }
+
+    /// A seat; numbers come round.
+    #[inline(always)]
+    pub fn seat(&self, number: usize) -> &Seat<P> {
+        &self.seats[number % SEATS_MAX]
+    }
+
+    /// All seats.
+    pub fn seats(&self) -> &[Seat<P>; SEATS_MAX] {
+        &self.seats
+    }
+
+    /// Takes the first free one of the first `many` seats for process `slot`: its number, and its end word. `Err`: all are
+    /// taken; the end word of the first.
+    pub fn attach(&self, slot: u16, many: usize) -> Result<(usize, Word), Word> {
+        let free = |(number, seat): (usize, &Seat<P>)| Some((number, seat.side.attach(slot).ok()?));
+        self.seats[..many.min(SEATS_MAX)].iter().enumerate().find_map(free).ok_or(self.seats[0].side.end())
+    }
+
+    /// This seat is about to sleep; the caller polls once more before it does (D1).
+    pub fn announce(&self, number: usize) {
+        self.sleepers.fetch_or(1 << (number % SEATS_MAX), AcqRel);
+        P::fence_after_rmw();
+    }
+
+    /// This seat is awake, and waits for nothing.
+    pub fn retire(&self, number: usize) {
+        self.sleepers.fetch_and(!(1 << (number % SEATS_MAX)), AcqRel);
+    }
+
+    /// Those who sleep, or are about to, if the caller has just changed by a read-modify-write what they wait for (D1).
+    #[inline(always)]
+    pub fn sleepers_after_rmw(&self) -> u64 {
+        P::fence_after_rmw();
+        self.sleepers.load(Relaxed)
+    }
+
+    /// Wakes all of `sleepers` by `wake`.
+    #[cold]
+    #[inline(never)]
+    pub fn wake(&self, mut sleepers: u64, wake: impl Fn(&Side<P>)) {
+        while sleepers != 0 {
+            wake(&self.seats[sleepers.trailing_zeros() as usize].side);
+            sleepers &= sleepers - 1;
+        }
+    }
+
+    /// Somebody has left or died (D4). The caller then wakes the other direction's sleepers.
+    pub fn departed(&self) {
+        self.departures.fetch_add(1, AcqRel);
+    }
+
+    /// Changes when somebody has left or died.
+    #[inline(always)]
+    pub fn departures(&self) -> u64 {
+        self.departures.load(Acquire)
+    }
+
+    /// How many ends are held.
+    pub fn attached(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.side.end().state() == ATTACHED).count()
+    }
+
+    /// The end words of all as if they were one: ATTACHED as long as anybody is there, always the same word; else
+    /// DIED if anybody died, LEFT if somebody was there, with a sequence that tells how often ends were taken.
+    pub fn end(&self) -> Word {
+        let mut taken = 0;
+        let mut state = 0;
+        for seat in &self.seats {
+            let end = seat.side.end();
+            match end.state() {
+                ATTACHED => return Word::new(ATTACHED, 0, 0),
+                DIED => state = DIED,
+                LEFT if state != DIED => state = LEFT,
+                _ => {}
+            }
+            taken += end.sequence();
+        }
+        Word::new(state, 0, taken)
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![
+        crate::memory::layout::layout!(Seat { side, words, tally, pair }),
+        crate::memory::layout::layout!(Crowd {
+            sleepers,
+            departures,
+            pad,
+            place,
+            returned,
+            place_pad,
+            seats
+        }),
+    ]
+}
