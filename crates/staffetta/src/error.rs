@@ -255,17 +255,29 @@ pub enum AttachError {
         /// Its program.
         program: String,
     },
+    /// As many as its creator allowed hold this end.
+    #[error("channel {name:?} has all {many} {side}s that it was made for; close one first, or make the channel for more with {side}s(n), at most 64")]
+    EndsTaken {
+        /// The channel.
+        name: String,
+        /// `sender` or `receiver`.
+        side: &'static str,
+        /// How many it was made for.
+        many: u8,
+    },
     /// References of this channel are addresses, and ours differ.
     #[error("channel {name:?} uses coinciding logical addresses, but this process maps the domain elsewhere; join with coinciding addresses, or create the channel with the {} or {} method", Method::Distinct, Method::Capability)]
     AddressesDiffer {
         /// The channel.
         name: String,
     },
-    /// A buffered channel holds at least one message.
-    #[error("channel {name:?} cannot be buffered with degree {degree}: {}", if *degree == 0 { "a channel without a buffer is a rendezvous, so use rendezvous()".to_owned() } else { format!("the largest degree is {degree_max}") })]
+    /// A channel with a buffer holds at least one message.
+    #[error("channel {name:?} cannot be {kind} with degree {degree}: {}", if *degree == 0 { "a channel without a buffer is a rendezvous, so use rendezvous()".to_owned() } else { format!("the largest degree is {degree_max}") })]
     Degree {
         /// The channel.
         name: String,
+        /// Kind asked for.
+        kind: crate::Kind,
         /// Degree asked for.
         degree: u64,
         /// Largest.
@@ -328,6 +340,9 @@ pub enum SendFailure {
         "only a buffered channel has slots to work in; attach both ends with buffered(degree), or use send"
     )]
     NotBuffered,
+    /// Nothing that waits may be taken out by a sender.
+    #[error("force_send needs a channel whose senders may take out what waits: one made with bounded, work_queue, or an overflow that drops, of parcels in the domain or of values")]
+    CannotDisplace,
     /// No memory to stage the message.
     #[error("the domain is full: the message cannot be staged; drop or receive parcels, send from a variable, or create the domain with a larger memory_max_bytes")]
     NoStaging,

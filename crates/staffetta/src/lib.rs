@@ -53,6 +53,7 @@ mod reference;
 mod roster;
 
 pub use channel::builder::ChannelBuilder;
+pub use channel::form::Overflow;
 pub use channel::guard::{Received, Slot};
 pub use channel::receiver::{IntoIter, Receiver};
 pub use channel::sender::Sender;

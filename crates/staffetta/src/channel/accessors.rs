@@ -23,16 +23,39 @@ macro_rules! accessors {
                 self.end.tally().read()
             }
 
-            /// The counters of both sides: the sender's, the receiver's.
+            /// The counters of both sides: of all senders together, and of all receivers.
             pub fn channel_counters(&self) -> ($crate::SideCounters, $crate::SideCounters) {
-                let record = self.end.record();
-                (record.sender_tally.read(), record.receiver_tally.read())
+                self.end.channel_counters()
             }
 
             /// The channel's descriptor now, for people; `None` for a channel with a buffer, which has slots instead.
             pub fn descriptor(&self) -> Option<$crate::DescriptorView> {
                 let rendezvous = self.end.member.here() && self.end.spec().kind == $crate::Kind::Rendezvous;
                 rendezvous.then(|| $crate::DescriptorView::of(self.end.record()))
+            }
+
+            /// Another end of the same kind and channel, for another thread; of a channel that may have several.
+            ///
+            /// # Errors
+            /// [`AttachError`](crate::AttachError): the channel has as many as it may.
+            pub fn try_clone(&self) -> Result<Self, $crate::AttachError> {
+                self.end.another().map(Self::new)
+            }
+
+            /// How many messages wait: sent, and not taken yet.
+            pub fn len(&self) -> u64 {
+                self.end.waiting()
+            }
+
+            /// Does no message wait?
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The asynchrony degree; 0 of a rendezvous. Of a [`many_to_one`](crate::ChannelBuilder::many_to_one) it is each
+            /// sender's.
+            pub fn degree(&self) -> u64 {
+                self.end.spec().degree
             }
 
             #[doc = concat!("Does anybody hold the ", $other, " end?")]

@@ -8,9 +8,11 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
+use super::form::Form;
+use super::many;
 use super::record::{state, Record, NAME_BYTES_MAX};
 use super::side::ATTACHED;
-use super::spec::{Content, Kind, Spec};
+use super::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::error::{AllocateError, AttachError};
 use crate::member::{write_text, Member};
 use crate::memory::map::{BUCKETS, CHANNELS_MAX, SCHEMAS_BYTES};
@@ -26,6 +28,8 @@ pub struct Wish {
     pub kind: Option<Kind>,
     /// Degree of a channel with a buffer.
     pub degree: Option<u64>,
+    /// Its ends.
+    pub form: Option<Form>,
     /// Reference method.
     pub method: Option<Method>,
     /// Longest message of a basic channel.
@@ -38,8 +42,6 @@ pub struct Wish {
 
 /// Longest message of a basic channel of variable length, unless said otherwise.
 const MESSAGE_BYTES_MAX_DEFAULT: u64 = 1 << 20;
-/// Longest ring a creator may ask for by degree.
-const DEGREE_MAX: u64 = 1 << 20;
 
 /// A channel that this process has found.
 #[derive(Clone)]
@@ -117,9 +119,18 @@ fn check_name(name: &str) -> Result<(), AttachError> {
 }
 
 fn check_degree(name: &str, wish: &Wish) -> Result<(), AttachError> {
+    if let Some(form) = wish.form.filter(|form| Form::from_code(form.code()).is_none()) {
+        let why = format!(
+            "it is to have {} senders and {} receivers; 1 to 64 of each are possible",
+            form.senders, form.receivers
+        );
+        return Err(impossible(name, why));
+    }
     match (wish.kind, wish.degree) {
-        (Some(Kind::Buffered), Some(degree)) if !(1..=DEGREE_MAX).contains(&degree) => {
-            Err(AttachError::Degree { name: name.to_owned(), degree, degree_max: DEGREE_MAX })
+        (Some(kind @ (Kind::Buffered | Kind::Queue)), Some(degree))
+            if !(1..=DEGREE_MAX).contains(&degree) =>
+        {
+            Err(AttachError::Degree { name: name.to_owned(), kind, degree, degree_max: DEGREE_MAX })
         }
         _ => Ok(()),
     }
@@ -151,6 +162,8 @@ fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> 
         "the kinds differ"
     } else if differs(wish.degree, there.degree) {
         "the degrees differ"
+    } else if wish.form.is_some_and(|form| form != there.form) {
+        "the forms differ"
     } else if wish.method.is_some_and(|method| method != there.method) {
         "the reference methods differ"
     } else if differs(wish.message_bytes_max, there.message_bytes_max) {
@@ -161,6 +174,7 @@ fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> 
     let here = Spec {
         kind: wish.kind.unwrap_or(there.kind),
         degree: wish.degree.unwrap_or(there.degree),
+        form: wish.form.unwrap_or(there.form),
         method: wish.method.unwrap_or(there.method),
         content: wish.content,
         message_bytes_max: wish.message_bytes_max.unwrap_or(there.message_bytes_max),
@@ -190,7 +204,11 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     check_method(member, name, spec.method)?;
     let segment = member.segment();
     let too_many = || AttachError::TooManyChannels { channels: CHANNELS_MAX };
-    let ring = if spec.kind == Kind::Rendezvous { 0 } else { make_ring(member, name, &spec)? };
+    let ring = match spec.kind {
+        Kind::Rendezvous => 0,
+        Kind::Basic | Kind::Buffered => make_ring(member, name, &spec)?,
+        Kind::Queue => many::make(member, name, &spec)?,
+    };
     let schema = intern(segment, &spec.schema).ok_or_else(too_many)?;
     let index = claim_record(member).ok_or_else(too_many)?;
     let record = segment.channel(index);
@@ -204,6 +222,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.message_bytes_max.store(spec.message_bytes_max, Relaxed);
     record.fingerprint.store(spec.schema.fingerprint(), Relaxed);
     record.schema.store(schema, Relaxed);
+    record.form.store(spec.form.code(), Relaxed);
     record.ring.store(ring, Relaxed);
     record.head.store(0, Relaxed);
     record.tail.store(0, Relaxed);
@@ -230,6 +249,7 @@ fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, Attach
     Ok(Spec {
         kind,
         degree,
+        form: wish.form.unwrap_or(Form::SYMMETRIC),
         method: wish.method.unwrap_or(coincide),
         content: wish.content,
         message_bytes_max,
@@ -271,7 +291,8 @@ fn claim_record(member: &Member) -> Option<usize> {
 pub fn unmake_if_over(member: &Member, index: usize) {
     let record = member.segment().channel(index);
     let unnamed = Word(record.state.load(Acquire));
-    let held = [&record.sender, &record.receiver].iter().any(|side| side.end().state() == ATTACHED);
+    let held = [&record.sender, &record.receiver].iter().any(|side| side.end().state() == ATTACHED)
+        || many::is_held(member, record);
     if unnamed.state() == state::UNNAMED && !held {
         let building = unnamed.with_state(state::BUILDING);
         if record.state.compare_exchange(unnamed.0, building.0, AcqRel, Relaxed).is_ok() {
@@ -285,6 +306,7 @@ fn unmake(member: &Member, index: usize) {
     let segment = member.segment();
     let record = segment.channel(index);
     super::sweep::discard_buffered(member, index);
+    many::unmake(member, record);
     for offset in [record.ring.swap(0, Relaxed), record.sender.staging(0), record.sender.staging(1)] {
         if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
             member.blocks.free(segment, id);
@@ -305,10 +327,16 @@ pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
         method: Method::from_code((kind >> 8) as u8)?,
         content: Content::from_code((kind >> 16) as u8)?,
         degree: record.degree.load(Relaxed),
+        form: Form::from_code(record.form.load(Relaxed))?,
         message_bytes_max: record.message_bytes_max.load(Relaxed),
         schema: read_schema(segment, record.schema.load(Relaxed))?,
     };
-    (spec.kind == Kind::Rendezvous || ring_lies_in_its_block(segment, record, &spec)).then_some(spec)
+    let lies_well = match spec.kind {
+        Kind::Rendezvous => true,
+        Kind::Basic | Kind::Buffered => ring_lies_in_its_block(segment, record, &spec),
+        Kind::Queue => many::lies_in_its_block(segment, record, &spec),
+    };
+    lies_well.then_some(spec)
 }
 
 fn ring_lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bool {

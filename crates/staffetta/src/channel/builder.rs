@@ -2,6 +2,7 @@
 
 use super::attach::{find_or_make, is_unnamed, make_unnamed, Wish};
 use super::end::End;
+use super::form::{Form, Overflow};
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::spec::{Carried, Kind};
@@ -30,6 +31,10 @@ pub struct ChannelBuilder<'d> {
     name: &'d str,
     kind: Option<Kind>,
     degree: Option<u64>,
+    form: Option<Form>,
+    overflow: Option<Overflow>,
+    senders: Option<u8>,
+    receivers: Option<u8>,
     method: Option<Method>,
     message_bytes_max: Option<u64>,
     wait: Wait,
@@ -42,6 +47,10 @@ impl<'d> ChannelBuilder<'d> {
             name,
             kind: None,
             degree: None,
+            form: None,
+            overflow: None,
+            senders: None,
+            receivers: None,
             method: None,
             message_bytes_max: None,
             wait: domain.wait(),
@@ -93,6 +102,106 @@ impl<'d> ChannelBuilder<'d> {
         self
     }
 
+    /// Many senders, many receivers, each message to one of them; `degree` messages in all may wait, from 1 to 2^20: what
+    /// `bounded` is elsewhere in Rust.
+    ///
+    /// In place, as [`buffered`](Self::buffered): a sender builds its message in a slot of its own, a receiver works on it
+    /// where it is. Messages of one sender come in the order in which it sent them. A receiver that dies with
+    /// a message in hand returns it: another one gets it.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("jobs").bounded(16).sender::<u64>()?;
+    /// let also_tx = domain.sender::<u64>("jobs")?;
+    /// let rx = domain.receiver::<u64>("jobs")?;
+    /// let also_rx = domain.receiver::<u64>("jobs")?;
+    /// tx.send(1)?;
+    /// also_tx.send(2)?;
+    /// assert_eq!(rx.recv()? + also_rx.recv()?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// At most 64 senders and 16 receivers, unless [`senders`](Self::senders) and [`receivers`](Self::receivers) say otherwise.
+    pub fn bounded(self, degree: u64) -> Self {
+        self.queue(degree, Form { senders: 64, receivers: 16, ..Form::SYMMETRIC })
+    }
+
+    /// Many senders, one receiver, and a degree per sender: `degree` messages *of each sender* may wait, so none can fill
+    /// the channel for the others.
+    ///
+    /// Messages come in the order in which they were sent, whoever sent them; which is fair, since nobody has more than `degree`
+    /// before the others'. Otherwise as [`bounded`](Self::bounded). `degree` times the number of senders is
+    /// at most 2^20.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("log").many_to_one(1).sender::<u64>()?;
+    /// let also_tx = domain.sender::<u64>("log")?;
+    /// tx.send(1)?;
+    /// assert!(tx.try_send(2).is_err());
+    /// also_tx.send(3)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// *From the theory: the asymmetric channel, whose asynchrony degree is that of each of its senders.*
+    pub fn many_to_one(self, degree: u64) -> Self {
+        self.queue(degree, Form { senders: 64, receivers: 1, per_sender: true, ..Form::SYMMETRIC })
+    }
+
+    /// One sender, many receivers, each message to one of them: a work queue. Otherwise as [`bounded`](Self::bounded).
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("work").work_queue(8).sender::<u64>()?;
+    /// let (one, other) = (domain.receiver::<u64>("work")?, domain.receiver::<u64>("work")?);
+    /// tx.send(1)?;
+    /// tx.send(2)?;
+    /// let (first, second) = (one.recv_ref()?, other.recv_ref()?); // both at work, in place
+    /// assert_eq!((*first, *second), (1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn work_queue(self, degree: u64) -> Self {
+        self.queue(degree, Form { senders: 1, receivers: 16, ..Form::SYMMETRIC })
+    }
+
+    fn queue(mut self, degree: u64, form: Form) -> Self {
+        self.kind = Some(Kind::Queue);
+        self.degree = Some(degree);
+        self.form = Some(form);
+        self
+    }
+
+    /// Most senders, from 1 to 64, of a channel that has many.
+    pub fn senders(mut self, most: u8) -> Self {
+        self.senders = Some(most);
+        self
+    }
+
+    /// Most receivers, from 1 to 64, of a channel that has many. Each sender sets memory aside for one message more for each of
+    /// them, which it may have in hand.
+    pub fn receivers(mut self, most: u8) -> Self {
+        self.receivers = Some(most);
+        self
+    }
+
+    /// What happens to a message for which there is no room, in a channel with a buffer in place. Counted in
+    /// [`SideCounters::dropped`](crate::SideCounters).
+    ///
+    /// ```
+    /// use staffetta::Overflow;
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("newest two").buffered(2).overflow(Overflow::DropOldest).sender::<u64>()?;
+    /// let rx = domain.receiver::<u64>("newest two")?;
+    /// (0..10).try_for_each(|n| tx.send(n))?; // never waits
+    /// assert_eq!((rx.recv()?, rx.recv()?), (8, 9));
+    /// assert_eq!(tx.counters().dropped, 8);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = Some(overflow);
+        self
+    }
+
     /// The reference method.
     pub fn method(mut self, method: Method) -> Self {
         self.method = Some(method);
@@ -112,13 +221,44 @@ impl<'d> ChannelBuilder<'d> {
     }
 
     fn wish<T: Carried + ?Sized>(&self) -> Wish {
+        // A sender that takes out what it sent before is another protocol than that of one sender and one receiver.
+        let drops = self.overflow.is_some_and(|overflow| overflow != Overflow::Block);
+        let (kind, form) = match (self.kind, self.form) {
+            (Some(Kind::Buffered), None) if drops => (Some(Kind::Queue), Some(Form::SYMMETRIC)),
+            other => other,
+        };
+        let form = form.map(|form| Form {
+            senders: self.senders.unwrap_or(form.senders),
+            receivers: self.receivers.unwrap_or(form.receivers),
+            overflow: self.overflow.unwrap_or(form.overflow),
+            ..form
+        });
         Wish {
-            kind: self.kind,
+            kind,
             degree: self.degree,
+            form,
             method: self.method,
             message_bytes_max: self.message_bytes_max,
             content: T::CONTENT,
             schema: T::Message::schema(),
+        }
+    }
+
+    /// What can only be said of some kinds.
+    fn check(&self) -> Result<(), AttachError> {
+        let impossible =
+            |why: &str| Err(AttachError::Impossible { name: self.name.to_owned(), why: why.to_owned() });
+        let ends = self.senders.is_some() || self.receivers.is_some();
+        match (self.kind, self.form) {
+            (_, Some(_)) => Ok(()),
+            (Some(Kind::Buffered), None) if !ends => Ok(()),
+            _ if ends => impossible(
+                "senders(n) and receivers(n) are for bounded, many_to_one and work_queue: say which",
+            ),
+            _ if self.overflow.is_some() => {
+                impossible("overflow(..) is for buffered, bounded, many_to_one and work_queue: say which")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -127,6 +267,7 @@ impl<'d> ChannelBuilder<'d> {
         if !member.here() {
             return Err(AttachError::Forked);
         }
+        self.check()?;
         let found = find_or_make(member, self.name, &self.wish::<T>())?;
         End::attach(member, self.name, found, is_sender, self.wait)
     }
@@ -157,6 +298,7 @@ impl<'d> ChannelBuilder<'d> {
         if !member.here() {
             return Err(AttachError::Forked);
         }
+        self.check()?;
         let found = make_unnamed(member, &self.wish::<T>())?;
         let sender = End::attach(member, "", found.clone(), true, self.wait)?;
         let receiver = End::attach(member, "", found.clone(), false, self.wait)?;

@@ -91,6 +91,7 @@ impl<P: Platform> Default for Seat<P> {
 
 impl<P: Platform> Crowd<P> {
     /// Nobody there, on the heap. It never is on the stack: a model's has not room for it.
+    #[cfg(test)]
     #[allow(unsafe_code)] // fields are written one by one
     pub fn boxed(mut seat: impl FnMut(usize) -> Seat<P>) -> Box<Self> {
         let mut crowd = Box::<Self>::new_uninit();

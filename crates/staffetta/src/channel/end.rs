@@ -20,13 +20,14 @@ use super::buffer::{before_words, Buffer};
 use super::call::{Incoming, Memory, Outgoing, Patience, Stop};
 use super::ground::EndGround;
 use super::line::Reference3;
+use super::many::Many;
 use super::quick::{deliver_now, read_words, want_now, write_words, Delivery, Wanted};
 use super::record::{state, Record};
 use super::rendezvous::Party;
 use super::ring::{RingParty, Slots, READING};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
-use super::tally::Tally;
+use super::tally::{SideCounters, Tally};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
 use crate::memory::platform::{Native, Platform};
@@ -45,6 +46,8 @@ pub struct End {
     quick: Cell<bool>,
     /// Of a buffered channel.
     buffer: Option<Buffer<Native>>,
+    /// Of a queue.
+    many: Option<Box<Many>>,
     /// A channel without a name: nobody can come after one that has left.
     unnamed: bool,
     /// An unnamed channel is over when one end has left.
@@ -78,6 +81,12 @@ impl End {
         wait: Wait,
     ) -> Result<End, AttachError> {
         let record = member.segment().channel(found.index);
+        if found.spec.kind == Kind::Queue {
+            let (many, held) = Many::attach(member, name, &found, is_sender)?;
+            let memory = many.memory(wait);
+            let many = Some(Box::new(many));
+            return Ok(End::of(member, name, found, is_sender, held, memory, None, many));
+        }
         let (me, peer) = sides(record, is_sender);
         // Somebody dead, of whom we have not heard yet, is in nobody's way.
         let attached = me.attach(member.slot).or_else(|now| {
@@ -112,20 +121,35 @@ impl End {
         let memory = Memory::new(&record.line, peer, wait);
         // A partner that waits for us to come sleeps on its own PCB.
         super::ground::wake(member, found.spec.method, peer.pcb_ref());
-        Ok(End {
+        Ok(End::of(member, name, found, is_sender, held, memory, buffer, None))
+    }
+
+    #[allow(clippy::too_many_arguments)] // private, and all of an end's parts
+    fn of(
+        member: &Arc<Member>,
+        name: &str,
+        found: Found,
+        is_sender: bool,
+        held: Word,
+        memory: Memory,
+        buffer: Option<Buffer<Native>>,
+        many: Option<Box<Many>>,
+    ) -> End {
+        End {
             member: member.clone(),
-            record: InWindow(NonNull::from(record)),
+            record: InWindow(NonNull::from(member.segment().channel(found.index))),
             is_sender,
             held,
             memory,
             quick: Cell::new(found.spec.kind == Kind::Rendezvous),
             buffer,
+            many,
             unnamed: name.is_empty(),
             over: Cell::new(false),
             handle: Cell::new(None),
             owed: Cell::new(None),
             found,
-        })
+        }
     }
 
     #[inline(always)]
@@ -143,6 +167,9 @@ impl End {
 
     #[inline(always)]
     pub(crate) fn tally(&self) -> &Tally {
+        if let Some(many) = &self.many {
+            return &many.seat().tally;
+        }
         let record = self.record();
         if self.is_sender {
             &record.sender_tally
@@ -153,6 +180,9 @@ impl End {
 
     #[inline(always)]
     pub(crate) fn peer(&self) -> Word {
+        if let Some(many) = &self.many {
+            return many.peer();
+        }
         sides(self.record(), self.is_sender).1.end()
     }
 
@@ -164,14 +194,14 @@ impl End {
         self.memory.wait.set(wait);
     }
 
-    fn check_over(&self) -> Result<(), Stop> {
+    pub(super) fn check_over(&self) -> Result<(), Stop> {
         if self.over.get() {
             return Err(Stop::Gone(self.peer()));
         }
         Ok(())
     }
 
-    fn note_over(&self, stop: Stop) -> Stop {
+    pub(super) fn note_over(&self, stop: Stop) -> Stop {
         if matches!(stop, Stop::Gone(_)) && self.is_unnamed() {
             self.over.set(true);
             self.quick.set(false);
@@ -282,6 +312,7 @@ impl End {
                 }
                 (Kind::Rendezvous, None) => self.party(&ground).send(message, patience),
                 (Kind::Basic | Kind::Buffered, _) => self.send_to_ring(&ground, message, patience),
+                (Kind::Queue, _) => return self.send_to_queue(message, patience).map(drop),
             }
         };
         match sent {
@@ -293,7 +324,7 @@ impl End {
         }
     }
 
-    fn ground(&self) -> EndGround<'_> {
+    pub(super) fn ground(&self) -> EndGround<'_> {
         EndGround { member: &self.member, method: self.found.spec.method, sender: &self.record().sender }
     }
 
@@ -330,6 +361,44 @@ impl End {
         unsafe { party.send_into(buffer, bytes, length, patience, counts) }
     }
 
+    /// Of a queue.
+    #[inline(always)]
+    pub(super) fn many(&self) -> Option<&Many> {
+        self.many.as_deref()
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The counters of all senders, and of all receivers.
+    pub(crate) fn channel_counters(&self) -> (SideCounters, SideCounters) {
+        let record = self.record();
+        match &self.many {
+            Some(many) => many.counters(),
+            None => (record.sender_tally.read(), record.receiver_tally.read()),
+        }
+    }
+
+    /// Another end of the same side.
+    pub(crate) fn another(&self) -> Result<End, AttachError> {
+        if !self.member.here() {
+            return Err(AttachError::Forked);
+        }
+        let name = self.record().name();
+        End::attach(&self.member, &name, self.found.clone(), self.is_sender, self.memory.wait.get())
+    }
+
+    /// How many messages wait; exact if nobody sends or receives meanwhile.
+    pub(crate) fn waiting(&self) -> u64 {
+        let record = self.record();
+        match (&self.many, self.found.spec.kind) {
+            (Some(many), _) => many.waiting(),
+            (None, Kind::Rendezvous) => 0,
+            _ => record.tail.load(Relaxed).saturating_sub(record.head.load(Relaxed)),
+        }
+    }
+
     /// Of a buffered channel.
     #[inline(always)]
     pub(crate) fn buffer(&self) -> Option<&Buffer<Native>> {
@@ -337,7 +406,7 @@ impl End {
     }
 
     /// The receiver of a channel without a name has left: whatever room there is, nobody will read what is put there.
-    fn check_receiver(&self) -> Result<(), Stop> {
+    pub(super) fn check_receiver(&self) -> Result<(), Stop> {
         let end = self.peer();
         let gone = self.unnamed && !self.memory.is_known(end) && self.memory.lost_partner(end);
         if gone {
@@ -641,7 +710,7 @@ impl End {
 
     /// Of a parcel's length more is known later.
     #[inline(always)]
-    fn count_received(&self, target: Incoming, length: usize) {
+    pub(super) fn count_received(&self, target: Incoming, length: usize) {
         if !matches!(target, Incoming::Parcel(_)) {
             self.tally().message(length);
         }
@@ -671,6 +740,8 @@ impl End {
         let received = if self.found.spec.kind == Kind::Rendezvous {
             // SAFETY: E1, E2; the target is the caller's promise.
             unsafe { self.party(&ground).receive(target, patience) }
+        } else if self.many.is_some() {
+            return self.receive_from_queue(target, patience);
         } else {
             let mut party = self.ring_party(&ground)?;
             let (bytes, capacity, counts) = match target {
@@ -764,6 +835,11 @@ impl Drop for End {
         }
         if let Some(words) = self.owed.take() {
             super::payload::give_up(self, words);
+        }
+        if let Some(many) = &self.many {
+            many.leave(&self.member, &self.found.spec, self.held);
+            super::attach::unmake_if_over(&self.member, self.found.index);
+            return;
         }
         let record = self.record();
         if let Some(buffer) = self.buffer.as_ref().filter(|buffer| buffer.is_held()) {

@@ -17,10 +17,21 @@ use std::ops::{Deref, DerefMut};
 use super::buffer::Buffer;
 use super::call::Patience;
 use super::end::End;
+use super::many::Many;
+use super::queue::Held;
 use crate::error::{RecvError, SendFailure};
 use crate::memory::platform::Native;
 use crate::memory::word::Word;
 use crate::Message;
+
+/// Where a guard's bytes are.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// The next slot of a buffered channel, and its word.
+    Ring(&'a Buffer<Native>, Word),
+    /// A slot of a queue.
+    Lane(&'a Many, Held),
+}
 
 /// A target variable of a buffered channel, reserved: the sender builds its message here, where it will be read.
 ///
@@ -44,8 +55,7 @@ use crate::Message;
 #[must_use = "dropped without send() nothing is sent"]
 pub struct Slot<'a, T> {
     end: &'a End,
-    buffer: &'a Buffer<Native>,
-    empty: Word,
+    place: Place<'a>,
     /// The bytes are those of the message that was here last (buffer.rs, B4).
     whole: bool,
     data: *mut T,
@@ -57,17 +67,22 @@ impl<'a, T: Message> Slot<'a, MaybeUninit<T>> {
         if !end.member.here() {
             return Err(SendFailure::Forked);
         }
-        let buffer = end.buffer().ok_or(SendFailure::NotBuffered)?;
-        let empty = end.reserve(buffer, patience).map_err(|stop| end.send_failure(stop, patience))?;
+        let fail = |stop| end.send_failure(stop, patience);
+        let Some(buffer) = end.buffer() else {
+            let many = end.many().ok_or(SendFailure::NotBuffered)?;
+            let held = end.reserve_in_queue(many, patience).map_err(fail)?;
+            return Ok(Slot { end, place: Place::Lane(many, held), whole: false, data: held.bytes.cast() });
+        };
+        let empty = end.reserve(buffer, patience).map_err(fail)?;
         let whole = buffer.is_whole(size_of::<T>() as u64);
         buffer.begin_writing();
-        Ok(Slot { end, buffer, empty, whole, data: buffer.bytes().cast() })
+        Ok(Slot { end, place: Place::Ring(buffer, empty), whole, data: buffer.bytes().cast() })
     }
 
     fn becomes_t(self) -> Slot<'a, T> {
         let this = ManuallyDrop::new(self);
-        let Slot { end, buffer, empty, whole, data } = *this;
-        Slot { end, buffer, empty, whole, data: data.cast() }
+        let Slot { end, place, whole, data } = *this;
+        Slot { end, place, whole, data: data.cast() }
     }
 
     /// Writes `value` and sends it: one copy, as by [`Sender::send`](crate::Sender::send).
@@ -166,16 +181,27 @@ impl<T: Message> Slot<'_, T> {
             return Err(SendFailure::Forked);
         }
         // The place moves on; then the drop says that nothing is reserved any more.
-        self.end
-            .send_reserved(self.buffer, self.empty, size_of::<T>())
-            .map_err(|stop| self.end.send_failure(stop, Patience::Try))
+        let (end, length) = (self.end, size_of::<T>());
+        match self.place {
+            Place::Ring(buffer, empty) => {
+                end.send_reserved(buffer, empty, length).map_err(|stop| end.send_failure(stop, Patience::Try))
+            }
+            Place::Lane(many, held) => {
+                let forever = Patience::Until(None);
+                end.publish_in_queue(many, held, length, forever)
+                    .map_err(|stop| end.send_failure(stop, forever))
+            }
+        }
     }
 }
 
 impl<T> Slot<'_, T> {
     /// The message's place in the channel: how many were sent before it.
     pub fn seq(&self) -> u64 {
-        self.buffer.place()
+        match self.place {
+            Place::Ring(buffer, _) => buffer.place(),
+            Place::Lane(many, _) => many.next_position(),
+        }
     }
 }
 
@@ -197,7 +223,10 @@ impl<T> DerefMut for Slot<'_, T> {
 impl<T> Drop for Slot<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.buffer.hold(false);
+        match self.place {
+            Place::Ring(buffer, _) => buffer.hold(false),
+            Place::Lane(many, held) => self.end.withdraw_from_queue(many, held),
+        }
     }
 }
 
@@ -227,8 +256,7 @@ impl<T> std::fmt::Debug for Slot<'_, T> {
 #[must_use = "dropped at once the message is acknowledged unread"]
 pub struct Received<'a, T: Message> {
     end: &'a End,
-    buffer: &'a Buffer<Native>,
-    reading: Word,
+    place: Place<'a>,
     changed: bool,
     data: *mut T,
 }
@@ -239,16 +267,28 @@ impl<'a, T: Message> Received<'a, T> {
         if !end.member.here() {
             return Err(RecvError::Forked);
         }
-        let buffer = end.buffer().ok_or(RecvError::NotBuffered)?;
-        let reading = end
-            .take_in_hand(buffer, size_of::<T>(), patience)
-            .map_err(|stop| end.recv_failure(stop, patience))?;
-        Ok(Received { end, buffer, reading, changed: false, data: buffer.bytes().cast() })
+        let fail = |stop| end.recv_failure(stop, patience);
+        let Some(buffer) = end.buffer() else {
+            let many = end.many().ok_or(RecvError::NotBuffered)?;
+            let held = end.take_from_queue(many, size_of::<T>(), patience).map_err(fail)?;
+            return Ok(Received {
+                end,
+                place: Place::Lane(many, held),
+                changed: false,
+                data: held.bytes.cast(),
+            });
+        };
+        let reading = end.take_in_hand(buffer, size_of::<T>(), patience).map_err(fail)?;
+        let place = Place::Ring(buffer, reading);
+        Ok(Received { end, place, changed: false, data: buffer.bytes().cast() })
     }
 
     /// The message's place in the channel: how many were sent before it.
     pub fn seq(&self) -> u64 {
-        self.buffer.place()
+        match self.place {
+            Place::Ring(buffer, _) => buffer.place(),
+            Place::Lane(_, held) => held.position(),
+        }
     }
 }
 
@@ -264,7 +304,10 @@ impl<T: Message> DerefMut for Received<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         if !self.changed {
             self.changed = true;
-            self.buffer.begin_changing();
+            match self.place {
+                Place::Ring(buffer, _) => buffer.begin_changing(),
+                Place::Lane(many, held) => self.end.begin_changing_in_queue(many, held),
+            }
         }
         // SAFETY: as in `deref`.
         unsafe { &mut *self.data }
@@ -275,7 +318,10 @@ impl<T: Message> Drop for Received<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if self.end.member.here() {
-            self.end.give_back(self.buffer, self.reading, size_of::<T>());
+            match self.place {
+                Place::Ring(buffer, reading) => self.end.give_back(buffer, reading, size_of::<T>()),
+                Place::Lane(many, held) => self.end.give_back_to_queue(many, held, size_of::<T>()),
+            }
         }
     }
 }

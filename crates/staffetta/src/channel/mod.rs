@@ -9,6 +9,10 @@
 //! | `rendezvous` | whoever arrives second hands over and wakes the partner |
 //! | `ring` | the slots of channels with a buffer; the basic channel |
 //! | `buffer` | the buffered channel: the same slots, in place |
+//! | `queue` | many senders, many receivers, each message to one: cells and lanes |
+//! | `crowd` | the ends of one direction, and who of them sleeps |
+//! | `form` | how many ends, whose degree, what happens when it is full |
+//! | `many`, `queued` | a queue in the domain; what its ends do |
 //! | `guard` | a slot reserved, a message in hand |
 //! | `tally` | counters, and the one function that copies message bytes |
 //! | `ground` | the process around a protocol |
@@ -27,11 +31,14 @@ pub(crate) mod builder;
 pub mod call;
 pub(crate) mod crowd;
 pub(crate) mod end;
+pub(crate) mod form;
 pub(crate) mod ground;
 pub(crate) mod guard;
 pub mod line;
+pub(crate) mod many;
 pub(crate) mod payload;
 pub(crate) mod queue;
+pub(crate) mod queued;
 pub(crate) mod quick;
 pub(crate) mod receiver;
 pub mod record;

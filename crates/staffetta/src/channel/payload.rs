@@ -9,6 +9,8 @@ use std::time::Instant;
 use super::call::{Incoming, Outgoing, Patience};
 use super::end::End;
 use super::line::{Reference3, INLINE_BYTES};
+use super::queue::Held;
+use super::quick::{read_words, write_words};
 use super::side::ATTACHED;
 use super::spec::{Kind, Payload};
 use crate::custody::Missing;
@@ -31,6 +33,8 @@ impl<T: Message> Payload for T {
         let sent = if let Some(buffer) = end.buffer() {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.send_into(buffer, bytes, length, patience) }
+        } else if end.many().is_some() {
+            end.send_to_queue(Outgoing::Private { bytes, length, exact: true }, patience).map(drop)
         } else if length <= INLINE_BYTES {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.send_cell(bytes, length, patience) }
@@ -44,6 +48,27 @@ impl<T: Message> Payload for T {
         })
     }
 
+    fn force_on(end: &End, value: T) -> Result<Option<T>, SendError<T>> {
+        if !end.member.here() {
+            return Err(SendError { message: value, why: SendFailure::Forked });
+        }
+        let value = ManuallyDrop::new(value);
+        let tally = end.tally();
+        let bytes = std::ptr::from_ref(&*value).cast::<u8>();
+        // SAFETY: the slot is ours to write, and has room for a T; `value` lives until the call returns.
+        let fill = |to: *mut u8| unsafe { tally.copy(bytes, to, size_of::<T>()) };
+        let displaced = |held: Held| {
+            let mut oldest = MaybeUninit::<T>::uninit();
+            // SAFETY: the message is ours while this runs: a T, as both ends agreed (attach.rs).
+            unsafe {
+                tally.copy(held.bytes, oldest.as_mut_ptr().cast(), size_of::<T>());
+                oldest.assume_init()
+            }
+        };
+        end.force_into_queue(size_of::<T>(), fill, displaced)
+            .map_err(|why| SendError { message: ManuallyDrop::into_inner(value), why })
+    }
+
     #[inline]
     fn recv_on(end: &End, patience: Patience) -> Result<T, RecvError> {
         if !end.member.here() {
@@ -55,6 +80,8 @@ impl<T: Message> Payload for T {
         let received = if let Some(buffer) = end.buffer() {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.receive_from(buffer, bytes, length, patience) }
+        } else if end.many().is_some() {
+            end.receive_from_queue(Incoming::Private { bytes, capacity: length, exact: true }, patience)
         } else if length <= INLINE_BYTES {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.receive_cell(bytes, length, patience) }
@@ -90,12 +117,51 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
                 return fail(parcel, why);
             }
         }
-        match end.send_parcel(words, patience) {
-            Ok(()) => {
+        let sent = if end.many().is_some() {
+            end.send_to_queue(Outgoing::Parcel(words), patience)
+        } else {
+            end.send_parcel(words, patience).map(|()| true)
+        };
+        match sent {
+            Ok(true) => {
                 parcel.into_raw().sent();
                 Ok(())
             }
+            Ok(false) => Ok(()), // dropped for want of room
             Err(stop) => fail(parcel, end.send_failure(stop, patience)),
+        }
+    }
+
+    fn force_on(end: &End, parcel: Self) -> Result<Option<Self>, SendError<Self>> {
+        let fail = |parcel, why| Err(SendError { message: parcel, why });
+        if !end.member.here() {
+            return fail(parcel, SendFailure::Forked);
+        }
+        if !Arc::ptr_eq(&end.member, parcel.raw().member()) {
+            return fail(parcel, SendFailure::WrongDomain);
+        }
+        let method = end.spec().method;
+        if method == Method::Capability {
+            return fail(parcel, SendFailure::CannotDisplace);
+        }
+        let words = match parcel.words(method) {
+            Ok(words) => words,
+            Err(why) => return fail(parcel, why),
+        };
+        // SAFETY: the slot is ours to write, and holds that many words.
+        let fill = |to: *mut u8| unsafe { write_words(to.cast(), words) };
+        let displaced = |held: Held| {
+            // SAFETY: the message is ours while this runs, a reference.
+            let words = unsafe { read_words(held.bytes.cast()) };
+            Parcel::receive(&end.member, || end.member.clone(), method, words)
+        };
+        match end.force_into_queue(size_of::<Reference3>(), fill, displaced) {
+            Ok(displaced) => {
+                end.tally().message(words[1] as usize);
+                parcel.into_raw().sent();
+                Ok(displaced.flatten())
+            }
+            Err(why) => fail(parcel, why),
         }
     }
 
@@ -106,6 +172,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         let method = end.spec().method;
         if method == Method::Capability {
             let (raw, words) = receive_capability(end, patience)?;
+            end.claimed();
             end.tally().message(words[1] as usize);
             return Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt);
         }
@@ -114,7 +181,9 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         // What the sender wrote travels while we look at whether it makes sense.
         prefetch_for_write(end.member.refs.guess(method, words[0]));
         end.tally().message(words[1] as usize);
-        Parcel::receive(&end.member, || end.handle(), method, words).ok_or(RecvError::Corrupt)
+        let parcel = Parcel::receive(&end.member, || end.handle(), method, words).ok_or(RecvError::Corrupt);
+        end.claimed();
+        parcel
     }
 }
 
@@ -155,6 +224,11 @@ fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailu
     let peer = match end.spec().kind {
         Kind::Rendezvous => end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?,
         Kind::Basic | Kind::Buffered => end.peer(),
+        // Whoever takes it asks the members for it.
+        Kind::Queue => {
+            end.member.keep_capability(id);
+            return Ok(());
+        }
     };
     if peer.state() == ATTACHED && peer.slot() == end.member.slot {
         return Ok(()); // another thread of this process: one table

@@ -47,7 +47,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{compiler_fence, Ordering};
+use std::sync::atomic::{compiler_fence, fence, Ordering};
 use std::time::Instant;
 
 use super::call::{Ground, Memory, Patience, Stop};
@@ -158,6 +158,9 @@ pub struct Held {
     pub length: u64,
 }
 
+// SAFETY: a place in shared memory, of which Q3 says whose it is: the end's, on whichever thread that is.
+unsafe impl Send for Held {}
+
 impl Held {
     /// Its position.
     pub fn position(&self) -> u64 {
@@ -186,6 +189,16 @@ impl QueueSide {
         }
     }
 
+    /// The position that it looks at next.
+    pub fn position(&self) -> u64 {
+        self.at.get()
+    }
+
+    /// What it has in hand.
+    pub fn in_hand(&self) -> Option<Held> {
+        self.held.get()
+    }
+
     /// Is a slot reserved, or a message in hand?
     pub fn is_held(&self) -> bool {
         self.held.get().is_some()
@@ -193,6 +206,8 @@ impl QueueSide {
 }
 
 impl<P: Platform, L: Lanes> Queue<P, L> {
+    /// The queue of these parts.
+    ///
     /// # Safety
     /// The crowds and `plan.cells()` cells are there as long as the queue is used; zero at first.
     pub unsafe fn new(
@@ -224,11 +239,6 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
     /// What it is.
     pub fn plan(&self) -> Plan {
         self.plan
-    }
-
-    /// The lanes.
-    pub fn lanes(&self) -> &L {
-        &self.lanes
     }
 
     #[inline(always)]
@@ -311,19 +321,25 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
     }
 
     /// The receiver in `seat` is dead: what it had in hand waits again. `still`: is the seat the dead one's? Asked
-    /// after a word was read and before it is changed (Q4). True: there is something for other receivers.
-    pub fn settle_receiver(&self, seat: usize, still: impl Fn() -> bool) -> bool {
+    /// after a word was read and before it is changed (Q4). `claimed`: has it been taken out of its slot's bytes already?
+    /// True: there is something for other receivers.
+    pub fn settle_receiver(
+        &self,
+        seat: usize,
+        still: impl Fn() -> bool,
+        claimed: impl Fn(*const u8) -> bool,
+    ) -> bool {
         let mut any = false;
         for lane in 0..SEATS_MAX {
             for slot in 0..self.plan.slots() {
-                let Some((words, _)) = self.slot(lane, slot) else {
+                let Some((words, bytes)) = self.slot(lane, slot) else {
                     break;
                 };
                 let now = Word(words.word.load(Acquire));
                 let (by, attempt) = split(now.slot());
                 let dead_has_it = now.state() == READING && by == seat && still();
                 if dead_has_it {
-                    let to = if attempt >= ATTEMPTS_MAX {
+                    let to = if attempt >= ATTEMPTS_MAX || claimed(bytes) {
                         Word::new(EMPTY, 0, now.sequence())
                     } else {
                         Word::new(RETURNED, join(0, attempt + 1), now.sequence())
@@ -341,16 +357,23 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
         any
     }
 
-    /// The sender in `seat` is dead: what it was dropping is dropped. Its lane stays, for what waits in it and for the next
+    /// The sender in `seat` is dead: what it was dropping is dropped: `dropped` has its bytes, and is told
+    /// whether they are still those of the message. Its lane stays, for what waits in it and for the next
     /// sender.
-    pub fn settle_sender(&self, seat: usize, still: impl Fn() -> bool) {
+    pub fn settle_sender(
+        &self,
+        seat: usize,
+        still: impl Fn() -> bool,
+        dropped: impl Fn(*const u8, &dyn Fn() -> bool),
+    ) {
         for lane in 0..SEATS_MAX {
             for slot in 0..self.plan.slots() {
-                let Some((Slot { word, .. }, _)) = self.slot(lane, slot) else {
+                let Some((Slot { word, .. }, bytes)) = self.slot(lane, slot) else {
                     break;
                 };
                 let now = Word(word.load(Acquire));
                 if now.state() == DROPPING && split(now.slot()).0 == seat && still() {
+                    dropped(bytes, &|| word.load(Acquire) == now.0);
                     let empty = Word::new(EMPTY, 0, now.sequence());
                     // It fails if another sweeper was first.
                     let _ = word.compare_exchange(now.0, empty.0, AcqRel, Relaxed);
@@ -386,14 +409,19 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
         }
     }
 
-    /// The bytes of every message that waits or is in hand, with their states: for sweepers, and when all is over.
-    pub fn each(&self, mut f: impl FnMut(u8, *mut u8)) {
+    /// The bytes of every message that was sent and not given back: for sweepers, and when all is over.
+    pub fn each(&self, mut f: impl FnMut(*const u8)) {
         for lane in 0..SEATS_MAX {
             for slot in 0..self.plan.slots() {
                 let Some((words, bytes)) = self.slot(lane, slot) else {
                     break;
                 };
-                f(Word(words.word.load(Acquire)).state(), bytes);
+                let now = Word(words.word.load(Acquire));
+                let position = now.sequence();
+                let is_sent = || self.cell(position).load(Acquire) == self.encode(position, lane, slot);
+                if now.state() != EMPTY && (now.state() != FULL || is_sent()) {
+                    f(bytes);
+                }
             }
         }
     }
@@ -442,6 +470,14 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
                 return None;
             }
         }
+        self.any_slot()
+    }
+
+    /// An own slot that may be written.
+    #[inline(always)]
+    fn any_slot(&self) -> Option<u64> {
+        let slots = self.queue.plan.slots();
+        let first = self.side.slot.get();
         // Acquire: pairs with `give_back`: the receiver is done with the bytes.
         let is_free = |slot: &u64| {
             self.own(*slot).is_some_and(|(words, _)| Word(words.word.load(Acquire)).state() == EMPTY)
@@ -509,6 +545,19 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
             return Err(Stop::Held);
         }
         let slot = self.await_room(patience)?;
+        self.reserve_slot(slot)
+    }
+
+    /// Reserves an own slot, whether there is room or not.
+    pub fn reserve_anyway(&mut self) -> Result<Held, Stop> {
+        if self.side.is_held() {
+            return Err(Stop::Held);
+        }
+        self.reserve_slot(self.any_slot().ok_or(Stop::WouldBlock)?)
+    }
+
+    #[inline(always)]
+    fn reserve_slot(&mut self, slot: u64) -> Result<Held, Stop> {
         let (_, bytes) = self.own(slot).ok_or(Stop::Corrupt)?;
         let held = Held { lane: self.side.seat, slot, word: Word(0), bytes, length: 0 };
         self.side.held.set(Some(held));
@@ -574,26 +623,38 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
         }
     }
 
-    /// The message to take next.
+    /// The message to take next. One of more than `capacity` bytes stays where it is.
     #[inline(always)]
-    fn await_message(&mut self, patience: Patience) -> Result<Found, Stop> {
+    fn await_message(&mut self, patience: Patience, capacity: u64) -> Result<Found, Stop> {
         if self.side.is_held() {
             return Err(Stop::Held);
         }
-        match self.next_message() {
-            Some(found) => Ok(found),
-            None => {
-                let (receivers, senders) = (self.queue.receivers(), self.queue.senders());
-                self.pause(patience, receivers, senders, |this| this.next_message())
+        loop {
+            let found = match self.next_message() {
+                Some(found) => found,
+                None => {
+                    let (receivers, senders) = (self.queue.receivers(), self.queue.senders());
+                    self.pause(patience, receivers, senders, |this| this.next_message())?
+                }
+            };
+            let (words, _) = self.queue.slot(found.lane, found.slot).ok_or(Stop::Corrupt)?;
+            let length = words.length.load(Relaxed);
+            if length <= capacity || length == CHANGED {
+                return Ok(found);
+            }
+            // Unless another receiver took it meanwhile, and this is the length of a later one.
+            fence(Ordering::Acquire);
+            if words.word.load(Relaxed) == found.word.0 {
+                return Err(Stop::TooLong { length, capacity });
             }
         }
     }
 
     /// Takes the oldest message in hand.
     #[inline(always)]
-    pub fn take(&mut self, patience: Patience) -> Result<Held, Stop> {
+    pub fn take(&mut self, patience: Patience, capacity: u64) -> Result<Held, Stop> {
         loop {
-            let found = self.await_message(patience)?;
+            let found = self.await_message(patience, capacity)?;
             let (_, attempt) = split(found.word.slot());
             let reading = Word::new(READING, join(self.side.seat, attempt), found.word.sequence());
             let Some(held) = self.change(found, reading)? else {
@@ -610,14 +671,19 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
 
     /// Takes the oldest message: `read` has it for as long as it runs, and gives what is to be returned.
     #[inline(always)]
-    pub fn take_and<R>(&mut self, patience: Patience, read: impl FnOnce(Held) -> R) -> Result<R, Stop> {
+    pub fn take_and<R>(
+        &mut self,
+        patience: Patience,
+        capacity: u64,
+        read: impl FnOnce(Held) -> R,
+    ) -> Result<R, Stop> {
         if !self.queue.plan.exclusive {
-            let held = self.take(patience)?;
+            let held = self.take(patience, capacity)?;
             let result = read(held);
             self.give_back(held);
             return Ok(result);
         }
-        let found = self.await_message(patience)?;
+        let found = self.await_message(patience, capacity)?;
         let (words, bytes) = self.queue.slot(found.lane, found.slot).ok_or(Stop::Corrupt)?;
         let (lane, slot, word) = (found.lane, found.slot, found.word);
         let held = Held { lane, slot, word, bytes, length: words.length.load(Relaxed) };

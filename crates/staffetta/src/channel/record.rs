@@ -55,13 +55,15 @@ pub struct Record {
     pub schema: AtomicU64,
     /// Longest message, bytes (channels with a buffer).
     pub message_bytes_max: AtomicU64,
-    /// Offset of the ring.
+    /// Offset of the ring; of a queue, of its crowds and cells.
     pub ring: AtomicU64,
     /// Bytes of the name.
     pub name_len: AtomicU64,
     /// The name, zero padded.
     pub name: [AtomicU64; NAME_BYTES_MAX / 8],
-    pad: [u64; 39],
+    /// `Form` code.
+    pub form: AtomicU64,
+    pad: [u64; 38],
 }
 
 /// A record's states.
@@ -114,6 +116,7 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         ring,
         name_len,
         name,
+        form,
         pad
     })]
 }

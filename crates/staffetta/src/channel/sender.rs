@@ -81,6 +81,27 @@ impl<T: Payload> Sender<T> {
     }
 }
 
+impl<T: Payload> Sender<T> {
+    /// Sends without waiting, whatever waits: if there is no room the oldest message is taken out, and comes back.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let (tx, rx) = domain.channel("").bounded(2).unnamed::<u64>()?;
+    /// assert_eq!(tx.force_send(1)?, None);
+    /// assert_eq!(tx.force_send(2)?, None);
+    /// assert_eq!(tx.force_send(3)?, Some(1));
+    /// assert_eq!(rx.recv()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendFailure::CannotDisplace`]: of a channel whose messages only receivers may take: one that is not a queue,
+    /// or a [`many_to_one`](crate::ChannelBuilder::many_to_one).
+    pub fn force_send(&self, message: T) -> Result<Option<T>, SendError<T>> {
+        T::force_on(&self.end, message)
+    }
+}
+
 impl<T: Message> Sender<T> {
     /// Reserves the next slot of a buffered channel, to build a message in place; waits while `degree` messages wait.
     ///

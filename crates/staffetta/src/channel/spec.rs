@@ -2,10 +2,15 @@
 
 use super::call::Patience;
 use super::end::End;
+use super::form::{Form, Overflow};
+use super::queue::Plan;
 use super::ring::Shape;
 use crate::error::{RecvError, SendError};
 use crate::message::{Message, Schema};
 use crate::reference::Method;
+
+/// Most messages that may wait in a channel.
+pub const DEGREE_MAX: u64 = 1 << 20;
 
 /// The kinds of channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -16,6 +21,9 @@ pub enum Kind {
     Basic,
     /// With a buffer in which both sides work in place: no copy, a degree of at least 1.
     Buffered,
+    /// As buffered, with many senders, many receivers, or messages that are dropped when it is full: each message goes to
+    /// one receiver.
+    Queue,
 }
 
 impl Kind {
@@ -24,6 +32,7 @@ impl Kind {
             Kind::Rendezvous => 1,
             Kind::Basic => 2,
             Kind::Buffered => 3,
+            Kind::Queue => 4,
         }
     }
     pub(crate) const fn from_code(code: u8) -> Option<Kind> {
@@ -31,6 +40,7 @@ impl Kind {
             1 => Some(Kind::Rendezvous),
             2 => Some(Kind::Basic),
             3 => Some(Kind::Buffered),
+            4 => Some(Kind::Queue),
             _ => None,
         }
     }
@@ -42,6 +52,7 @@ impl std::fmt::Display for Kind {
             Kind::Rendezvous => "rendezvous",
             Kind::Basic => "basic",
             Kind::Buffered => "buffered",
+            Kind::Queue => "queue",
         })
     }
 }
@@ -78,6 +89,8 @@ pub struct Spec {
     pub kind: Kind,
     /// Asynchrony degree K (0 for a rendezvous).
     pub degree: u64,
+    /// Its ends.
+    pub form: Form,
     /// Reference method.
     pub method: Method,
     /// How messages travel.
@@ -93,11 +106,26 @@ impl Spec {
     pub(crate) fn shape(&self) -> Option<Shape> {
         // In place a message lies as its type wants it; where it is copied any place will do.
         let align = match (self.kind, self.content) {
-            (Kind::Rendezvous, _) => return None,
+            (Kind::Rendezvous | Kind::Queue, _) => return None,
             (Kind::Buffered, Content::Value) => self.schema.align().max(8),
             _ => 8,
         };
         Shape::new(self.degree, self.message_bytes_max, align)
+    }
+
+    /// What its queue is. None: it is none, or it overflows.
+    pub(crate) fn plan(&self) -> Option<Plan> {
+        let form = self.form;
+        let align = if self.content == Content::Value { self.schema.align().max(8) } else { 8 };
+        // One more than may wait for the message that is built, and one for each receiver to have in hand.
+        let others = self.degree.checked_add(form.receivers.into())?;
+        let lane = Shape::new(others, self.message_bytes_max, align)?;
+        let degree =
+            if form.per_sender { self.degree.checked_mul(form.senders.into())? } else { self.degree };
+        let per_sender = form.per_sender.then_some(self.degree);
+        let exclusive = form.receivers == 1 && form.per_sender && form.overflow == Overflow::Block;
+        let one = self.kind == Kind::Queue && (1..=DEGREE_MAX).contains(&degree);
+        one.then_some(Plan { degree, per_sender, lane, exclusive })
     }
 }
 
@@ -105,7 +133,11 @@ impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.kind)?;
         if self.kind != Kind::Rendezvous {
-            write!(f, " of degree {}, messages of at most {} bytes", self.degree, self.message_bytes_max)?;
+            write!(f, " of degree {}", self.degree)?;
+            if self.kind == Kind::Queue {
+                write!(f, "{}", self.form)?;
+            }
+            write!(f, ", messages of at most {} bytes", self.message_bytes_max)?;
         }
         write!(f, ", {} references, of ", self.method)?;
         if self.content == Content::Parcel {
@@ -138,6 +170,8 @@ impl<M: Message + ?Sized> Carried for crate::message::parcel::Parcel<M> {
 pub trait Payload: Carried + Sized {
     #[doc(hidden)]
     fn send_on(end: &End, payload: Self, patience: Patience) -> Result<(), SendError<Self>>;
+    #[doc(hidden)]
+    fn force_on(end: &End, payload: Self) -> Result<Option<Self>, SendError<Self>>;
     #[doc(hidden)]
     fn recv_on(end: &End, patience: Patience) -> Result<Self, RecvError>;
 }

@@ -43,6 +43,20 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
+        if spec.kind == Kind::Queue {
+            let parcels = spec.content == Content::Parcel;
+            let claimed = |bytes: *const u8| parcels && is_claimed(member, &spec, reference_at(bytes));
+            let dropped = |bytes: *const u8, still: &dyn Fn() -> bool| {
+                if parcels {
+                    discard(member, &spec, reference_at(bytes), still);
+                }
+            };
+            super::many::settle(member, record, &spec, slot, &still, claimed, dropped);
+            if parcels {
+                note_in_flight(member, record, &spec, &mut in_flight);
+            }
+            continue;
+        }
         for (dead, partner, is_sender) in
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
@@ -54,8 +68,8 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             match spec.kind {
                 Kind::Rendezvous => settle_line(member, record, &spec, is_sender, held),
                 // A sender leaves nothing half done: what it had not put yet, also a slot that it had reserved, is EMPTY.
-                Kind::Basic | Kind::Buffered if is_sender => {}
-                Kind::Basic | Kind::Buffered => {
+                Kind::Basic | Kind::Buffered | Kind::Queue if is_sender => {}
+                Kind::Basic | Kind::Buffered | Kind::Queue => {
                     if let Some(slots) = slots(member, record, &spec) {
                         slots.settle_receiver(held);
                     }
@@ -93,7 +107,7 @@ fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn()
         Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
         // SAFETY: a buffered channel of parcels: its messages are references.
         Kind::Buffered => slots(member, record, spec).and_then(|s| unsafe { s.taken_last(&record.head) }),
-        Kind::Basic => None,
+        Kind::Basic | Kind::Queue => None,
     };
     let Some([reference, _, incarnation]) = words else {
         return;
@@ -120,20 +134,43 @@ pub fn discard_buffered(member: &Member, index: usize) {
     let Some(spec) = read_spec(segment, index).filter(|spec| spec.content == Content::Parcel) else {
         return;
     };
+    if let Some(queue) = super::many::queue(member, record, &spec) {
+        queue.each(|bytes| discard(member, &spec, reference_at(bytes), || true));
+    }
     let Some(slots) = slots(member, record, &spec) else {
         return;
     };
     // SAFETY: a channel of parcels: its messages are references.
-    for [reference, _, incarnation] in unsafe { slots.buffered() } {
-        if let Some(id) = block_of(member, &spec, reference) {
-            let still = || Blocks::incarnation(segment, id) == incarnation;
-            if let Some(adopted) = member.blocks.adopt(segment, id, still) {
-                Blocks::free_adopted(segment, id, adopted);
-            }
-        } else if let Some(index) = member.refs.capability_index(reference) {
-            capability::discard(segment, CapabilityId { index, incarnation });
-        }
+    for words in unsafe { slots.buffered() } {
+        discard(member, &spec, words, || true);
     }
+}
+
+/// Gives back a parcel that nobody will receive. `still`: is it so? Asked between reading and changing.
+pub fn discard(member: &Member, spec: &Spec, words: Reference3, still: impl Fn() -> bool) {
+    let [reference, _, incarnation] = words;
+    let segment = member.segment();
+    if let Some(id) = block_of(member, spec, reference) {
+        let still = || Blocks::incarnation(segment, id) == incarnation && still();
+        if let Some(adopted) = member.blocks.adopt(segment, id, still) {
+            Blocks::free_adopted(segment, id, adopted);
+        }
+    } else if let Some(index) = member.refs.capability_index(reference) {
+        capability::discard(segment, CapabilityId { index, incarnation });
+    }
+}
+
+/// Has the receiver of a parcel said that it holds it? (blocks.rs, B2)
+fn is_claimed(member: &Member, spec: &Spec, [reference, _, incarnation]: Reference3) -> bool {
+    block_of(member, spec, reference)
+        .is_some_and(|id| Blocks::incarnation(member.segment(), id) != incarnation)
+}
+
+/// The reference in a slot's bytes.
+fn reference_at(bytes: *const u8) -> Reference3 {
+    // SAFETY: only called with the bytes of a slot of a channel of parcels, which holds a reference. Volatile: a survivor may
+    // be writing it; whatever is read is checked against the block's own word.
+    unsafe { bytes.cast::<Reference3>().read_volatile() }
 }
 
 /// `Line::settle_death`; and if the dead one was copying what the first one had left to it, the storage goes back.
@@ -181,7 +218,7 @@ pub fn detach(
     }
     match spec.kind {
         Kind::Rendezvous => drop(record.line.word_after_change()),
-        Kind::Basic | Kind::Buffered => {
+        Kind::Basic | Kind::Buffered | Kind::Queue => {
             if let Some(slots) = slots(member, record, spec) {
                 slots.touch();
             }
@@ -207,6 +244,11 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
             if receiver.state() == ATTACHED {
                 let s = record.line.word().sequence();
                 note(record.line.peek_reference(s.wrapping_sub(1)));
+            }
+        }
+        Kind::Queue => {
+            if let Some(queue) = super::many::queue(member, record, spec) {
+                queue.each(|bytes| note(reference_at(bytes)));
             }
         }
         Kind::Basic | Kind::Buffered => {

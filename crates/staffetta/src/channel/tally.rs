@@ -23,7 +23,7 @@ pub struct Tally<P: Platform = Native> {
     parks: P::U64,
     wake_ups: P::U64,
     spins: P::U64,
-    reserved: u64,
+    dropped: P::U64,
 }
 
 const _: () = assert!(size_of::<Tally>() == 64);
@@ -47,6 +47,25 @@ pub struct SideCounters {
     pub spins: u64,
     /// Time spent in them, nanoseconds: steps times what a step costs, measured in the process that reads.
     pub spin_ns: u64,
+    /// Messages that this side dropped for want of room.
+    pub dropped: u64,
+}
+
+impl std::ops::Add for SideCounters {
+    type Output = SideCounters;
+    fn add(self, more: SideCounters) -> SideCounters {
+        SideCounters {
+            messages: self.messages + more.messages,
+            bytes: self.bytes + more.bytes,
+            bytes_copied: self.bytes_copied + more.bytes_copied,
+            waits: self.waits + more.waits,
+            parks: self.parks + more.parks,
+            wake_ups: self.wake_ups + more.wake_ups,
+            spins: self.spins + more.spins,
+            spin_ns: self.spin_ns + more.spin_ns,
+            dropped: self.dropped + more.dropped,
+        }
+    }
 }
 
 /// What a step of a busy wait costs, picoseconds; measured once.
@@ -77,7 +96,7 @@ impl<P: Platform> Tally<P> {
             parks: zero(),
             wake_ups: zero(),
             spins: zero(),
-            reserved: 0,
+            dropped: zero(),
         }
     }
 
@@ -126,6 +145,11 @@ impl<P: Platform> Tally<P> {
         Self::add(&self.wake_ups, 1);
     }
 
+    /// This side dropped a message.
+    pub fn dropped(&self) {
+        Self::add(&self.dropped, 1);
+    }
+
     /// The counters now. They are read one by one: a reading taken while messages pass may be off by one.
     pub fn read(&self) -> SideCounters {
         let spins = self.spins.load(Relaxed);
@@ -138,6 +162,7 @@ impl<P: Platform> Tally<P> {
             waits: self.waits.load(Relaxed),
             parks: self.parks.load(Relaxed),
             wake_ups: self.wake_ups.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
         }
     }
 }
@@ -158,6 +183,6 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         parks,
         wake_ups,
         spins,
-        reserved
+        dropped
     })]
 }

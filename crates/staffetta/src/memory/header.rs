@@ -11,7 +11,7 @@ use super::map::CLASSES;
 /// "staffet" and the layout's generation.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"staffeta");
 /// Version of everything shared: changes whenever a layout or a protocol changes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Reads 0x01020304 only in the byte order in which it was written.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 

@@ -40,6 +40,7 @@ fn all() -> Vec<Layout> {
         crate::channel::tally::layouts(),
         crate::channel::record::layouts(),
         crate::channel::ring::layouts(),
+        crate::channel::crowd::layouts(),
     ]
     .into_iter()
     .flatten()
@@ -109,6 +110,7 @@ fn constants() -> Vec<(String, u64)> {
         line::brings::GIVING,
     ];
     let more = crate::reference::constants().into_iter().chain(crate::channel::ring::states());
+    let more = more.chain(crate::channel::queue::states());
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));
     all
 }

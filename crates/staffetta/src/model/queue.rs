@@ -134,9 +134,9 @@ impl Many {
         let still = || crowd.seat(seat).side.end().awake() == held.awake();
         if into == DIED {
             if is_sender {
-                queue.settle_sender(seat, still);
+                queue.settle_sender(seat, still, |_, _| ());
             } else {
-                queue.settle_receiver(seat, still);
+                queue.settle_receiver(seat, still, |_| false);
             }
         }
         if crowd.seat(seat).side.detach(held, into) {
@@ -205,17 +205,17 @@ impl End {
     }
 
     fn recv(&self, patience: Patience) -> Result<u64, Stop> {
-        // SAFETY: in hand.
         self.call(|party| {
-            party.take_and(patience, |held| unsafe { held.bytes.cast::<u64>().read_unaligned() })
+            // SAFETY: in hand.
+            party.take_and(patience, 8, |held| unsafe { held.bytes.cast::<u64>().read_unaligned() })
         })
     }
 
     /// Takes a message in hand and keeps it.
     fn hold(&self, patience: Patience) -> Result<u64, Stop> {
-        // SAFETY: in hand.
         self.call(|party| {
-            party.take(patience).map(|held| unsafe { held.bytes.cast::<u64>().read_unaligned() })
+            // SAFETY: in hand.
+            party.take(patience, 8).map(|held| unsafe { held.bytes.cast::<u64>().read_unaligned() })
         })
     }
 }

@@ -1,0 +1,507 @@
+//! An end of a queue as this process holds it: where crowds, cells and lanes lie in the domain, and how ends are taken,
+//! left and swept.
+//!
+//! ```text
+//!   block of the channel: senders' crowd | receivers' crowd | cells
+//!   block of a lane:      slots, found by word 0 of its sender's seat
+//! ```
+//!
+//! A lane is made by the first sender in its seat and stays with the channel: what waits in it outlives its sender, and the
+//! next one in the seat uses it again.
+//!
+//! The protocol is `queue.rs`; nothing here changes a cell or a slot's word.
+
+#![allow(unsafe_code)] // From offsets to the crowds and cells; copies of messages.
+
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::Arc;
+
+use super::attach::Found;
+use super::call::{Memory, Patience, Stop};
+use super::crowd::{Crowd, Seat};
+use super::form::Overflow;
+use super::ground::{wake, EndGround};
+use super::queue::{Held, Lanes, Plan, Queue, QueueParty, QueueSide};
+use super::record::Record;
+use super::side::{ATTACHED, DIED, LEFT};
+use super::spec::{Kind, Spec};
+use super::tally::SideCounters;
+use crate::error::{AllocateError, AttachError};
+use crate::member::Member;
+use crate::memory::platform::Native;
+use crate::memory::segment::Segment;
+use crate::memory::word::Word;
+use crate::process::wait::Wait;
+
+/// Word of a sender's seat: offset of its lane.
+const LANE: usize = 0;
+const CROWD_BYTES: u64 = size_of::<Crowd>() as u64;
+
+/// The lanes of a queue in the domain; `M` keeps the window mapped.
+pub struct DomainLanes<M> {
+    member: M,
+    senders: NonNull<Crowd>,
+    lane_bytes: u64,
+}
+
+// SAFETY: the crowd consists of atomics.
+unsafe impl<M: Send> Send for DomainLanes<M> {}
+// SAFETY: as above.
+unsafe impl<M: Sync> Sync for DomainLanes<M> {}
+
+impl<M: Deref<Target = Member>> Lanes for DomainLanes<M> {
+    #[inline(always)]
+    fn lane(&self, lane: usize) -> Option<NonNull<u8>> {
+        // SAFETY: the member keeps the window mapped.
+        let senders = unsafe { self.senders.as_ref() };
+        // Acquire: pairs with `make_lane`: its words are zero.
+        let offset = senders.seat(lane).words[LANE].load(Acquire);
+        if offset == 0 || offset % 64 != 0 {
+            return None;
+        }
+        self.member.segment().pointer(offset, self.lane_bytes)
+    }
+}
+
+/// A queue of the domain.
+pub type DomainQueue<M> = Queue<Native, DomainLanes<M>>;
+
+/// Bytes of a queue's block.
+fn bytes(plan: &Plan) -> u64 {
+    2 * CROWD_BYTES + plan.cells() * 8
+}
+
+/// The queue of a channel. None: it has none.
+pub fn queue<M: Deref<Target = Member>>(member: M, record: &Record, spec: &Spec) -> Option<DomainQueue<M>> {
+    let plan = spec.plan()?;
+    let offset = record.ring.load(Relaxed);
+    let block = member.segment().pointer(offset, bytes(&plan)).filter(|_| offset % 256 == 0)?;
+    let crowd = |at: u64| {
+        // SAFETY: inside the block, aligned for it.
+        unsafe { block.add((at * CROWD_BYTES) as usize) }.cast::<Crowd>()
+    };
+    let (senders, receivers) = (crowd(0), crowd(1));
+    let lanes = DomainLanes { member, senders, lane_bytes: plan.lane.bytes() };
+    // SAFETY: the block holds two crowds and the cells (checked above), and stays the channel's while anybody holds an end;
+    // the member, which the lanes hold, keeps it mapped.
+    Some(unsafe { Queue::new(senders, receivers, crowd(2).cast::<AtomicU64>(), plan, lanes) })
+}
+
+/// Makes the block of a queue; gives its offset.
+pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
+    let plan = spec.plan().ok_or_else(|| AttachError::Impossible {
+        name: name.to_owned(),
+        why: format!(
+            "{} messages of {} bytes, {} senders: more than {} messages in all, or too many bytes",
+            spec.degree,
+            spec.message_bytes_max,
+            spec.form.senders,
+            super::spec::DEGREE_MAX
+        ),
+    })?;
+    let (align, page) = (spec.schema.align(), member.segment().header().page_bytes.load(Relaxed));
+    if align > page {
+        return Err(AllocateError::Alignment { align, page }.into());
+    }
+    let segment = member.segment();
+    let id = member.blocks.allocate(segment, bytes(&plan), 256)?;
+    let offset = segment.map().block(id);
+    crate::message::bytes::zero(segment, offset, bytes(&plan));
+    member.blocks.give_to_channel(segment, id);
+    Ok(offset)
+}
+
+/// Does the block that the record names hold the queue?
+pub fn lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bool {
+    let offset = record.ring.load(Relaxed);
+    match (segment.map().locate(offset), spec.plan()) {
+        (Some(id), Some(plan)) => bytes(&plan) <= id.bytes() && segment.map().block(id) == offset,
+        _ => false,
+    }
+}
+
+/// Makes the lane of a seat, unless it has one.
+fn make_lane(member: &Member, seat: &Seat, plan: &Plan, align: u64) -> Result<(), AttachError> {
+    if seat.words[LANE].load(Acquire) != 0 {
+        return Ok(());
+    }
+    let segment = member.segment();
+    let page = segment.header().page_bytes.load(Relaxed);
+    let id = member.blocks.allocate(segment, plan.lane.bytes(), align.clamp(64, page.max(64)))?;
+    let offset = segment.map().block(id);
+    // The words, not the messages: memory that is never used is never touched.
+    for slot in 0..=plan.lane.degree {
+        let words = plan.lane.offset.min(64);
+        crate::message::bytes::zero(segment, offset + slot * plan.lane.stride, words);
+    }
+    member.blocks.give_to_channel(segment, id);
+    seat.words[LANE].store(offset, Release);
+    Ok(())
+}
+
+/// One end of a queue.
+pub struct Many {
+    queue: DomainQueue<Arc<Member>>,
+    side: QueueSide,
+    is_sender: bool,
+    overflow: Overflow,
+}
+
+impl Many {
+    /// Takes a seat; gives the end word too.
+    pub fn attach(
+        member: &Arc<Member>,
+        name: &str,
+        found: &Found,
+        is_sender: bool,
+    ) -> Result<(Many, Word), AttachError> {
+        let record = member.segment().channel(found.index);
+        let spec = &found.spec;
+        let impossible =
+            || AttachError::Impossible { name: name.to_owned(), why: "its record is corrupt".to_owned() };
+        let queue = queue(member.clone(), record, spec).ok_or_else(impossible)?;
+        let (crowd, many, side) = if is_sender {
+            (queue.senders(), spec.form.senders, "sender")
+        } else {
+            (queue.receivers(), spec.form.receivers, "receiver")
+        };
+        let taken = crowd.attach(member.slot, many.into()).or_else(|_| {
+            // Somebody dead, of whom we have not heard yet, is in nobody's way.
+            let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
+            for slot in holders {
+                member.sweep_if_dead(slot);
+            }
+            crowd.attach(member.slot, many.into())
+        });
+        let (seat, held) = taken.map_err(|_| AttachError::EndsTaken { name: name.to_owned(), side, many })?;
+        let side = QueueSide::new(seat);
+        if is_sender {
+            if let Err(why) = make_lane(member, crowd.seat(seat), &queue.plan(), spec.schema.align()) {
+                leave(member, spec, &queue, true, seat, held, LEFT);
+                return Err(why);
+            }
+            queue.recover_lane(seat);
+            queue.resume(seat, &side);
+        }
+        let many = Many { queue, side, is_sender, overflow: spec.form.overflow };
+        Ok((many, held))
+    }
+
+    /// What the end remembers.
+    pub fn memory(&self, wait: Wait) -> Memory {
+        Memory::of(Word(0), self.others().end(), wait)
+    }
+
+    fn crowd(&self) -> &Crowd {
+        if self.is_sender {
+            self.queue.senders()
+        } else {
+            self.queue.receivers()
+        }
+    }
+
+    fn others(&self) -> &Crowd {
+        if self.is_sender {
+            self.queue.receivers()
+        } else {
+            self.queue.senders()
+        }
+    }
+
+    /// The other side's end words as if they were one.
+    pub fn peer(&self) -> Word {
+        self.others().end()
+    }
+
+    /// This end's seat.
+    pub fn seat(&self) -> &Seat {
+        self.crowd().seat(self.side.seat)
+    }
+
+    /// Messages that wait.
+    pub fn waiting(&self) -> u64 {
+        self.queue.waiting()
+    }
+
+    /// The counters of all senders that there were, and of all receivers.
+    pub fn counters(&self) -> (SideCounters, SideCounters) {
+        let sum = |crowd: &Crowd| {
+            crowd.seats().iter().fold(SideCounters::default(), |sum, seat| sum + seat.tally.read())
+        };
+        (sum(self.queue.senders()), sum(self.queue.receivers()))
+    }
+
+    #[inline(always)]
+    fn party<'e>(
+        &'e self,
+        ground: &'e EndGround<'e>,
+        memory: &'e Memory,
+    ) -> QueueParty<'e, Native, DomainLanes<Arc<Member>>, EndGround<'e>> {
+        QueueParty { queue: &self.queue, side: &self.side, ground, tally: &self.seat().tally, memory }
+    }
+
+    /// Sends `length` bytes that `fill` writes. False: it was dropped for want of room. `discard` has the bytes of a message that
+    /// is dropped to make room.
+    #[inline(always)]
+    pub fn send(
+        &self,
+        ground: &EndGround<'_>,
+        memory: &Memory,
+        length: usize,
+        patience: Patience,
+        fill: impl FnOnce(*mut u8),
+        discard: impl Fn(*const u8),
+    ) -> Result<bool, Stop> {
+        let capacity = self.queue.plan().lane.message_bytes_max;
+        if length as u64 > capacity {
+            return Err(Stop::TooLong { length: length as u64, capacity });
+        }
+        let held = self.reserve(ground, memory, patience)?;
+        fill(held.bytes);
+        let sent = self.publish(ground, memory, held, length, patience, discard);
+        if !matches!(sent, Ok(true)) {
+            self.withdraw(ground, memory, held);
+        }
+        sent
+    }
+
+    /// Reserves a slot; when there is room, if this channel's sends wait for it.
+    #[inline(always)]
+    pub fn reserve(&self, ground: &EndGround<'_>, memory: &Memory, patience: Patience) -> Result<Held, Stop> {
+        let mut party = self.party(ground, memory);
+        if self.overflow == Overflow::Block {
+            party.reserve(patience)
+        } else {
+            party.reserve_anyway()
+        }
+    }
+
+    /// Sends the message in the reserved slot. False: it was dropped; the slot is still reserved then, and after an error.
+    #[inline(always)]
+    pub fn publish(
+        &self,
+        ground: &EndGround<'_>,
+        memory: &Memory,
+        held: Held,
+        length: usize,
+        patience: Patience,
+        discard: impl Fn(*const u8),
+    ) -> Result<bool, Stop> {
+        let mut party = self.party(ground, memory);
+        if self.overflow == Overflow::Block {
+            return party.publish(held, length as u64, patience).map(|_| true);
+        }
+        loop {
+            match party.publish(held, length as u64, Patience::Try) {
+                Ok(_) => return Ok(true),
+                Err(Stop::WouldBlock | Stop::Gone(_)) if self.overflow == Overflow::DropNewest => {
+                    self.seat().tally.dropped();
+                    return Ok(false);
+                }
+                Err(Stop::WouldBlock | Stop::Gone(_)) => {
+                    if let Some(oldest) = party.take_to_drop()? {
+                        discard(oldest.bytes);
+                        party.dropped(oldest);
+                        self.seat().tally.dropped();
+                    }
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+    }
+
+    /// Sends the message in the reserved slot, whatever waits: if there is no room the oldest one is taken, and `displaced`
+    /// has it. Only where `may_displace`.
+    pub fn force<R>(
+        &self,
+        ground: &EndGround<'_>,
+        memory: &Memory,
+        length: usize,
+        fill: impl FnOnce(*mut u8),
+        displaced: impl Fn(Held) -> R,
+    ) -> Result<Option<R>, Stop> {
+        let mut party = self.party(ground, memory);
+        let held = party.reserve_anyway()?;
+        fill(held.bytes);
+        let mut out = None;
+        loop {
+            match party.publish(held, length as u64, Patience::Try) {
+                Ok(_) => return Ok(out),
+                Err(Stop::WouldBlock | Stop::Gone(_)) => {
+                    // Another sender may fill the room that was made: what was taken first is displaced, the rest dropped.
+                    if let Some(oldest) = party.take_to_drop()? {
+                        let taken = displaced(oldest);
+                        party.dropped(oldest);
+                        self.seat().tally.dropped();
+                        out.get_or_insert(taken);
+                    }
+                }
+                Err(stop) => {
+                    party.withdraw(held);
+                    return Err(stop);
+                }
+            }
+        }
+    }
+
+    /// May a sender take messages to make room?
+    pub fn may_displace(&self) -> bool {
+        !self.queue.plan().exclusive
+    }
+
+    /// Gives up the reserved slot.
+    pub fn withdraw(&self, ground: &EndGround<'_>, memory: &Memory, held: Held) {
+        self.party(ground, memory).withdraw(held);
+    }
+
+    /// The position that a message sent now would have.
+    pub fn next_position(&self) -> u64 {
+        self.side.position()
+    }
+
+    /// What is reserved, or in hand.
+    pub fn in_hand(&self) -> Option<Held> {
+        self.side.in_hand()
+    }
+
+    /// Is a slot reserved, or a message in hand?
+    pub fn is_held(&self) -> bool {
+        self.side.is_held()
+    }
+
+    /// Receives a message: `read` has it while nobody else may.
+    #[inline(always)]
+    pub fn receive<R>(
+        &self,
+        ground: &EndGround<'_>,
+        memory: &Memory,
+        patience: Patience,
+        capacity: u64,
+        read: impl FnOnce(Held) -> R,
+    ) -> Result<R, Stop> {
+        self.party(ground, memory).take_and(patience, capacity, read)
+    }
+
+    /// Takes a message in hand.
+    #[inline(always)]
+    pub fn take(&self, ground: &EndGround<'_>, memory: &Memory, patience: Patience) -> Result<Held, Stop> {
+        self.party(ground, memory).take(patience, u64::MAX)
+    }
+
+    /// The message in hand is about to be changed.
+    pub fn begin_changing(&self, ground: &EndGround<'_>, memory: &Memory, held: Held) {
+        self.party(ground, memory).begin_changing(held);
+    }
+
+    /// Gives the message in hand back.
+    #[inline(always)]
+    pub fn give_back(&self, ground: &EndGround<'_>, memory: &Memory, held: Held) {
+        self.party(ground, memory).give_back(held);
+    }
+
+    /// Closes the end. A message in hand that was forgotten is the next receiver's.
+    pub fn leave(&self, member: &Arc<Member>, spec: &Spec, held: Word) {
+        if !self.is_sender && self.side.is_held() {
+            self.queue.settle_receiver(self.side.seat, || true, |_| false);
+        }
+        leave(member, spec, &self.queue, self.is_sender, self.side.seat, held, LEFT);
+    }
+}
+
+/// ATTACHED => `into`, and everybody who waits is told.
+fn leave(
+    member: &Member,
+    spec: &Spec,
+    queue: &DomainQueue<impl Deref<Target = Member>>,
+    is_sender: bool,
+    seat: usize,
+    held: Word,
+    into: u8,
+) {
+    let crowd = if is_sender { queue.senders() } else { queue.receivers() };
+    if crowd.seat(seat).side.detach(held, into) {
+        tell(member, spec, queue, is_sender);
+    }
+}
+
+/// Somebody of this direction is gone: the other one looks, and this one too, since a message may have come back.
+fn tell(member: &Member, spec: &Spec, queue: &DomainQueue<impl Deref<Target = Member>>, is_sender: bool) {
+    let gone = if is_sender { queue.senders() } else { queue.receivers() };
+    gone.departed();
+    for crowd in [queue.senders(), queue.receivers()] {
+        crowd.wake(crowd.sleepers_after_rmw(), |side| wake(member, spec.method, side.pcb_ref()));
+    }
+}
+
+/// Settles what the dead process in `slot` held of a queue. `claimed`: has the message been taken out of the slot's bytes
+/// already? `dropped`: a dead sender was about to drop it.
+pub fn settle(
+    member: &Member,
+    record: &Record,
+    spec: &Spec,
+    slot: u16,
+    still: impl Fn() -> bool,
+    claimed: impl Fn(*const u8) -> bool,
+    dropped: impl Fn(*const u8, &dyn Fn() -> bool),
+) {
+    let Some(queue) = queue(member, record, spec) else {
+        return;
+    };
+    let mut any = false;
+    for (crowd, is_sender) in [(queue.senders(), true), (queue.receivers(), false)] {
+        for (number, seat) in crowd.seats().iter().enumerate() {
+            let end = seat.side.end();
+            if end.state() != ATTACHED || end.slot() != slot || !still() {
+                continue;
+            }
+            any = true;
+            let held = || seat.side.end().awake() == end.awake();
+            if is_sender {
+                queue.settle_sender(number, held, &dropped);
+            } else {
+                queue.settle_receiver(number, held, &claimed);
+            }
+            leave(member, spec, &queue, is_sender, number, end, DIED);
+        }
+    }
+    if !any {
+        // It may have died after it closed its end and before it said so (crowd.rs, D4).
+        tell(member, spec, &queue, true);
+        tell(member, spec, &queue, false);
+    }
+}
+
+/// Does anybody hold an end of a queue?
+pub fn is_held(member: &Member, record: &Record) -> bool {
+    crowds(member, record).is_some_and(|crowds| crowds.iter().any(|crowd| crowd.attached() != 0))
+}
+
+/// Gives the lanes of a queue that is over back.
+pub fn unmake(member: &Member, record: &Record) {
+    let segment = member.segment();
+    let Some([senders, _]) = crowds(member, record) else {
+        return;
+    };
+    for seat in senders.seats() {
+        let offset = seat.words[LANE].swap(0, Relaxed);
+        if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
+            member.blocks.free(segment, id);
+        }
+    }
+}
+
+/// The crowds of a channel whose record says that it is a queue.
+fn crowds<'m>(member: &'m Member, record: &Record) -> Option<[&'m Crowd; 2]> {
+    if Kind::from_code(record.kind.load(Relaxed) as u8) != Some(Kind::Queue) {
+        return None;
+    }
+    let offset = record.ring.load(Relaxed);
+    let block =
+        member.segment().pointer(offset, 2 * CROWD_BYTES).filter(|_| offset != 0 && offset % 256 == 0)?;
+    // SAFETY: inside the window, which the member keeps mapped; atomics.
+    let crowd = |at: usize| unsafe { block.add(at * size_of::<Crowd>()).cast::<Crowd>().as_ref() };
+    Some([crowd(0), crowd(1)])
+}
