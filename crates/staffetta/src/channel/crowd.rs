@@ -19,12 +19,14 @@
 //! D2. A bit is cleared by its sleeper alone, when it is awake. So a waker that is stopped or killed between its load
 //!     and the wake-up takes nothing with it, and whoever changes something next wakes again. All
 //!     sleepers are woken, not one: the one might be stopped, and then nobody would come.
+//!     Nobody is woken twice for the same sleep: who finds that `rung` says so knows that the wake-up is *done*, not
+//!     only begun. That `sleeps` is not one too old is D1 again: it is stored before the sleeper's fence.
 //! D3. A seat is held by one end at a time (side.rs). `words` are written by its holder, and by sweepers after its death.
 //! D4. `departures` grows after an end word left ATTACHED: who waits looks at the end words when it has changed.
 //!
 //! This file does not know what is waited for, nor what a message is.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::tally::Tally;
@@ -45,7 +47,11 @@ pub struct Seat<P: Platform = Native> {
     pub words: [P::U64; SEAT_WORDS],
     /// Its counters.
     pub tally: Tally<P>,
-    pair: [u64; 8],
+    /// How often it was about to sleep.
+    sleeps: P::U64,
+    /// The last sleep for which its wake-up is done.
+    rung: P::U64,
+    pair: [u64; 6],
 }
 
 /// All ends of one direction.
@@ -72,14 +78,16 @@ impl<P: Platform> Seat<P> {
             side: Side::new(),
             words: std::array::from_fn(|_| P::U64::new(0)),
             tally: Tally::new(),
-            pair: [0; 8],
+            sleeps: P::U64::new(0),
+            rung: P::U64::new(0),
+            pair: [0; 6],
         }
     }
 
     /// With another side.
     #[cfg(test)]
     pub fn with_side(self, side: Side<P>) -> Self {
-        Seat { side, ..self }
+        Seat { side, sleeps: P::U64::new(0), rung: P::U64::new(0), ..self }
     }
 }
 
@@ -131,6 +139,9 @@ impl<P: Platform> Crowd<P> {
 
     /// This seat is about to sleep; the caller polls once more before it does (D1).
     pub fn announce(&self, number: usize) {
+        let seat = self.seat(number);
+        // Release: with it the reference of the PCB, and the ticket that was taken before.
+        seat.sleeps.store(seat.sleeps.load(Relaxed).wrapping_add(1), Release);
         self.sleepers.fetch_or(1 << (number % SEATS_MAX), AcqRel);
         P::fence_after_rmw();
     }
@@ -152,8 +163,15 @@ impl<P: Platform> Crowd<P> {
     #[inline(never)]
     pub fn wake(&self, mut sleepers: u64, wake: impl Fn(&Side<P>)) {
         while sleepers != 0 {
-            wake(&self.seats[sleepers.trailing_zeros() as usize].side);
+            let seat = &self.seats[sleepers.trailing_zeros() as usize];
             sleepers &= sleepers - 1;
+            // Acquire: pairs with `announce`.
+            let sleep = seat.sleeps.load(Acquire);
+            // Acquire: pairs with the store below, that comes after its wake-up.
+            if seat.rung.load(Acquire) != sleep {
+                wake(&seat.side);
+                seat.rung.store(sleep, Release);
+            }
         }
     }
 
@@ -195,7 +213,7 @@ impl<P: Platform> Crowd<P> {
 #[cfg(test)]
 pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
     vec![
-        crate::memory::layout::layout!(Seat { side, words, tally, pair }),
+        crate::memory::layout::layout!(Seat { side, words, tally, sleeps, rung, pair }),
         crate::memory::layout::layout!(Crowd {
             sleepers,
             departures,

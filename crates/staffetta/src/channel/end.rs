@@ -194,6 +194,7 @@ impl End {
         self.memory.wait.set(wait);
     }
 
+    #[inline(always)]
     pub(super) fn check_over(&self) -> Result<(), Stop> {
         if self.over.get() {
             return Err(Stop::Gone(self.peer()));
@@ -324,6 +325,7 @@ impl End {
         }
     }
 
+    #[inline(always)]
     pub(super) fn ground(&self) -> EndGround<'_> {
         EndGround { member: &self.member, method: self.found.spec.method, sender: &self.record().sender }
     }
@@ -367,6 +369,13 @@ impl End {
         self.many.as_deref()
     }
 
+    /// Nobody can come after one that has left.
+    #[inline(always)]
+    pub(super) fn has_no_name(&self) -> bool {
+        self.unnamed
+    }
+
+    #[inline(always)]
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }

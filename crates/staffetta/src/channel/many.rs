@@ -15,13 +15,13 @@
 
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 use std::sync::Arc;
 
 use super::attach::Found;
 use super::call::{Memory, Patience, Stop};
-use super::crowd::{Crowd, Seat};
+use super::crowd::{Crowd, Seat, SEATS_MAX};
 use super::form::Overflow;
 use super::ground::{wake, EndGround};
 use super::queue::{Held, Lanes, Plan, Queue, QueueParty, QueueSide};
@@ -42,6 +42,8 @@ const CROWD_BYTES: u64 = size_of::<Crowd>() as u64;
 
 /// The lanes of a queue in the domain; `M` keeps the window mapped.
 pub struct DomainLanes<M> {
+    /// Where they are in this process, once that was looked up: a lane stays where it is.
+    known: [AtomicPtr<u8>; SEATS_MAX],
     member: M,
     senders: NonNull<Crowd>,
     lane_bytes: u64,
@@ -55,6 +57,16 @@ unsafe impl<M: Sync> Sync for DomainLanes<M> {}
 impl<M: Deref<Target = Member>> Lanes for DomainLanes<M> {
     #[inline(always)]
     fn lane(&self, lane: usize) -> Option<NonNull<u8>> {
+        // Relaxed: it was looked up by this very end.
+        let known = NonNull::new(self.known[lane % SEATS_MAX].load(Relaxed));
+        known.or_else(|| self.look_up(lane))
+    }
+}
+
+impl<M: Deref<Target = Member>> DomainLanes<M> {
+    #[cold]
+    #[inline(never)]
+    fn look_up(&self, lane: usize) -> Option<NonNull<u8>> {
         // SAFETY: the member keeps the window mapped.
         let senders = unsafe { self.senders.as_ref() };
         // Acquire: pairs with `make_lane`: its words are zero.
@@ -62,7 +74,9 @@ impl<M: Deref<Target = Member>> Lanes for DomainLanes<M> {
         if offset == 0 || offset % 64 != 0 {
             return None;
         }
-        self.member.segment().pointer(offset, self.lane_bytes)
+        let first = self.member.segment().pointer(offset, self.lane_bytes)?;
+        self.known[lane % SEATS_MAX].store(first.as_ptr(), Relaxed);
+        Some(first)
     }
 }
 
@@ -84,7 +98,8 @@ pub fn queue<M: Deref<Target = Member>>(member: M, record: &Record, spec: &Spec)
         unsafe { block.add((at * CROWD_BYTES) as usize) }.cast::<Crowd>()
     };
     let (senders, receivers) = (crowd(0), crowd(1));
-    let lanes = DomainLanes { member, senders, lane_bytes: plan.lane.bytes() };
+    let known = std::array::from_fn(|_| AtomicPtr::default());
+    let lanes = DomainLanes { known, member, senders, lane_bytes: plan.lane.bytes() };
     // SAFETY: the block holds two crowds and the cells (checked above), and stays the channel's while anybody holds an end;
     // the member, which the lanes hold, keeps it mapped.
     Some(unsafe { Queue::new(senders, receivers, crowd(2).cast::<AtomicU64>(), plan, lanes) })
@@ -216,6 +231,12 @@ impl Many {
         self.others().end()
     }
 
+    /// Has nobody of the other side left since the last look?
+    #[inline(always)]
+    pub fn nobody_left(&self) -> bool {
+        self.side.saw(self.others())
+    }
+
     /// This end's seat.
     pub fn seat(&self) -> &Seat {
         self.crowd().seat(self.side.seat)
@@ -258,6 +279,9 @@ impl Many {
         let capacity = self.queue.plan().lane.message_bytes_max;
         if length as u64 > capacity {
             return Err(Stop::TooLong { length: length as u64, capacity });
+        }
+        if self.overflow == Overflow::Block {
+            return self.party(ground, memory).put(length as u64, patience, fill).map(|_| true);
         }
         let held = self.reserve(ground, memory, patience)?;
         fill(held.bytes);
@@ -380,7 +404,7 @@ impl Many {
         memory: &Memory,
         patience: Patience,
         capacity: u64,
-        read: impl FnOnce(Held) -> R,
+        read: impl FnOnce(*const u8, u64) -> R,
     ) -> Result<R, Stop> {
         self.party(ground, memory).take_and(patience, capacity, read)
     }

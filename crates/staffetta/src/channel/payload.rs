@@ -33,8 +33,9 @@ impl<T: Message> Payload for T {
         let sent = if let Some(buffer) = end.buffer() {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.send_into(buffer, bytes, length, patience) }
-        } else if end.many().is_some() {
-            end.send_to_queue(Outgoing::Private { bytes, length, exact: true }, patience).map(drop)
+        } else if let Some(many) = end.many() {
+            // SAFETY: as above.
+            unsafe { end.put_value(many, bytes, length, patience) }
         } else if length <= INLINE_BYTES {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.send_cell(bytes, length, patience) }
@@ -80,8 +81,9 @@ impl<T: Message> Payload for T {
         let received = if let Some(buffer) = end.buffer() {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.receive_from(buffer, bytes, length, patience) }
-        } else if end.many().is_some() {
-            end.receive_from_queue(Incoming::Private { bytes, capacity: length, exact: true }, patience)
+        } else if let Some(many) = end.many() {
+            // SAFETY: as above.
+            unsafe { end.take_value(many, bytes, length, patience) }
         } else if length <= INLINE_BYTES {
             // SAFETY: `value` lives until the call returns.
             unsafe { end.receive_cell(bytes, length, patience) }

@@ -35,9 +35,13 @@
 //! Q5. `place` of both directions are hints. From one that is too low a side comes to the right one within n steps.
 //! Q6. `length` is CHANGED while a receiver has write access, as in buffer.rs (B5): if it dies, the next one is told `Torn`.
 //!
+//! Q7. READING and DROPPING are left by who is in the seat, or after its death. And nobody waits for a slot to become EMPTY:
+//!     a lane has K + 1 slots, and two more for each possible receiver: one for the message that it has in hand, one
+//!     for a message that was returned. (A receiver takes what was returned before anything else, so there is no third.)
+//!     So EMPTY is stored, and nobody is woken.
+//!
 //! **When a send blocks.** With a degree in all, exactly when n messages wait. With a degree K per sender, when K of its
-//! own wait; the ring is then long enough for all. A message in hand does not wait: a lane has as many slots
-//! more as there may be receivers, and one that is being written.
+//! own wait; the ring is then long enough for all. A message in hand does not wait.
 //!
 //! Who waits sleeps in the `Crowd` of its direction. Nothing here knows what is in a message.
 
@@ -139,8 +143,12 @@ pub struct QueueSide {
     slot: Cell<u64>,
     /// A sender: positions below may be filled without a look (Q2).
     clear: Cell<u64>,
-    /// What it has in hand: a reserved slot, or a message.
-    held: Cell<Option<Held>>,
+    /// A sender: how many more it may send before it has to look whether K of its own wait.
+    credit: Cell<u64>,
+    /// Something is reserved, or in hand.
+    is_held: Cell<bool>,
+    /// What that is.
+    held: Cell<Held>,
     /// The `departures` of the other direction when its end words were looked at.
     departures: Cell<u64>,
 }
@@ -162,6 +170,8 @@ pub struct Held {
 unsafe impl Send for Held {}
 
 impl Held {
+    const NONE: Held = Held { lane: 0, slot: 0, word: Word(0), bytes: std::ptr::null_mut(), length: 0 };
+
     /// Its position.
     pub fn position(&self) -> u64 {
         self.word.sequence()
@@ -169,11 +179,12 @@ impl Held {
 }
 
 /// A message found: who it belongs to and what its word says.
-#[derive(Clone, Copy)]
-struct Found {
+struct Found<'q, P: Platform> {
     lane: usize,
     slot: u64,
     word: Word,
+    words: &'q Slot<P>,
+    bytes: *mut u8,
 }
 
 impl QueueSide {
@@ -184,9 +195,17 @@ impl QueueSide {
             at: Cell::new(0),
             slot: Cell::new(0),
             clear: Cell::new(0),
-            held: Cell::new(None),
+            credit: Cell::new(0),
+            is_held: Cell::new(false),
+            held: Cell::new(Held::NONE),
             departures: Cell::new(u64::MAX),
         }
+    }
+
+    /// Has nobody left `others` since this end looked for it?
+    #[inline(always)]
+    pub fn saw<P: Platform>(&self, others: &Crowd<P>) -> bool {
+        others.departures() == self.departures.get()
     }
 
     /// The position that it looks at next.
@@ -196,12 +215,18 @@ impl QueueSide {
 
     /// What it has in hand.
     pub fn in_hand(&self) -> Option<Held> {
-        self.held.get()
+        self.is_held().then(|| self.held.get())
     }
 
     /// Is a slot reserved, or a message in hand?
     pub fn is_held(&self) -> bool {
-        self.held.get().is_some()
+        self.is_held.get()
+    }
+
+    fn hold(&self, held: Held) -> Held {
+        self.held.set(held);
+        self.is_held.set(true);
+        held
     }
 }
 
@@ -279,16 +304,18 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
 
     /// The word of the message of `position`, if it waits there still; `cell` is what the cell says.
     #[inline(always)]
-    fn waits(&self, position: u64, cell: u64) -> Option<Found> {
+    fn waits(&self, position: u64, cell: u64) -> Option<Found<'_, P>> {
         let (lane, slot) = self.named(cell);
         // Acquire: the bytes (Q3), or what its receiver did with them.
-        let word = Word(self.slot(lane, slot)?.0.word.load(Acquire));
-        (word.state() == FULL && word.sequence() == position).then_some(Found { lane, slot, word })
+        let (words, bytes) = self.slot(lane, slot)?;
+        let word = Word(words.word.load(Acquire));
+        let waits = word.state() == FULL && word.sequence() == position;
+        waits.then_some(Found { lane, slot, word, words, bytes })
     }
 
     /// The oldest message that waits, from `at` on, which moves. None: none waits.
     #[inline(always)]
-    fn oldest(&self, at: &Cell<u64>, crowd: &Crowd<P>) -> Option<Found> {
+    fn oldest(&self, at: &Cell<u64>, crowd: &Crowd<P>) -> Option<Found<'_, P>> {
         loop {
             let position = at.get();
             // Acquire: pairs with the sender's commit (Q3).
@@ -449,28 +476,43 @@ pub struct QueueParty<'c, P: Platform, L: Lanes, G: Ground<P>> {
     pub memory: &'c Memory,
 }
 
-impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
+impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     /// Its lane's slot with this number.
     #[inline(always)]
-    fn own(&self, slot: u64) -> Option<(&Slot<P>, *mut u8)> {
+    fn own(&self, slot: u64) -> Option<(&'c Slot<P>, *mut u8)> {
         self.queue.slot(self.side.seat, slot)
     }
 
     /// An own slot that may be written, if fewer than K of this sender's messages wait.
     #[inline(always)]
     fn free_slot(&self) -> Option<u64> {
-        let plan = self.queue.plan;
-        let slots = plan.slots();
-        let first = self.side.slot.get();
+        let plan = &self.queue.plan;
         if let Some(degree) = plan.per_sender {
-            // Messages are taken in order: if the one K before waits no more, fewer than K do.
-            let before = first.checked_sub(degree).unwrap_or(first + slots - degree);
-            let word = Word(self.own(before)?.0.word.load(Relaxed));
-            if word.state() == FULL {
+            if self.side.credit.get() == 0 && !self.look_back(degree) {
                 return None;
             }
         }
         self.any_slot()
+    }
+
+    /// Gives credit, as far as one look tells: messages are taken in order, so if the one that is sent `more` after the one K
+    /// before waits no more, `more` may follow. False: K wait.
+    fn look_back(&self, degree: u64) -> bool {
+        let (slots, next) = (self.queue.plan.slots(), self.side.slot.get());
+        let mut more = degree / 2;
+        loop {
+            let before = (next + slots + more - degree) % slots;
+            // Relaxed: says only that the receiver has come so far.
+            let waits = |(words, _): (&Slot<P>, _)| Word(words.word.load(Relaxed)).state() == FULL;
+            if !self.own(before).is_some_and(waits) {
+                self.side.credit.set(more + 1);
+                return true;
+            }
+            if more == 0 {
+                return false;
+            }
+            more /= 2;
+        }
     }
 
     /// An own slot that may be written.
@@ -478,7 +520,7 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
     fn any_slot(&self) -> Option<u64> {
         let slots = self.queue.plan.slots();
         let first = self.side.slot.get();
-        // Acquire: pairs with `give_back`: the receiver is done with the bytes.
+        // Acquire: pairs with `empty`: the receiver is done with the bytes.
         let is_free = |slot: &u64| {
             self.own(*slot).is_some_and(|(words, _)| Word(words.word.load(Acquire)).state() == EMPTY)
         };
@@ -559,9 +601,7 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
     #[inline(always)]
     fn reserve_slot(&mut self, slot: u64) -> Result<Held, Stop> {
         let (_, bytes) = self.own(slot).ok_or(Stop::Corrupt)?;
-        let held = Held { lane: self.side.seat, slot, word: Word(0), bytes, length: 0 };
-        self.side.held.set(Some(held));
-        Ok(held)
+        Ok(self.side.hold(Held { lane: self.side.seat, slot, word: Word(0), bytes, length: 0 }))
     }
 
     /// A free slot of this sender's while there is room for its message.
@@ -574,10 +614,32 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
         self.pause(patience, self.queue.senders(), self.queue.receivers(), look)
     }
 
-    /// Sends the message of `length` bytes in the reserved slot; gives its position. If it fails the slot is still reserved.
+    /// Sends a message of `length` bytes that `fill` writes into an own slot; gives its position.
     #[inline(always)]
+    pub fn put(&mut self, length: u64, patience: Patience, fill: impl FnOnce(*mut u8)) -> Result<u64, Stop> {
+        if self.side.is_held() {
+            return Err(Stop::Held);
+        }
+        let slot = self.await_room(patience)?;
+        let (words, bytes) = self.own(slot).ok_or(Stop::Corrupt)?;
+        fill(bytes);
+        self.commit(words, slot, length, patience).inspect_err(|_| {
+            // Q3: no cell names it.
+            words.word.store(Word::new(EMPTY, 0, 0).0, Release);
+        })
+    }
+
+    /// Sends the message of `length` bytes in the reserved slot; gives its position. If it fails the slot is still reserved.
     pub fn publish(&mut self, held: Held, length: u64, patience: Patience) -> Result<u64, Stop> {
         let (words, _) = self.own(held.slot).ok_or(Stop::Corrupt)?;
+        let position = self.commit(words, held.slot, length, patience)?;
+        self.side.is_held.set(false);
+        Ok(position)
+    }
+
+    /// The commit point of sending.
+    #[inline(always)]
+    fn commit(&self, words: &Slot<P>, slot: u64, length: u64, patience: Patience) -> Result<u64, Stop> {
         words.length.store(length, Relaxed);
         loop {
             let Some((position, cell)) = self.room() else {
@@ -585,19 +647,18 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
                 self.pause(patience, self.queue.senders(), self.queue.receivers(), |this| this.room())?;
                 continue;
             };
-            words.ticket.store(position, Relaxed);
             // Q3: published by the cell.
             words.word.store(Word::new(FULL, 0, position).0, Release);
-            let mine = self.queue.encode(position, held.lane, held.slot);
+            let mine = self.queue.encode(position, self.side.seat, slot);
             // Release: Q3. Acquire: what waits no more was seen by whoever filled this cell before.
             if self.queue.cell(position).compare_exchange(cell, mine, AcqRel, Acquire).is_err() {
                 continue;
             }
             self.side.at.set(position + 1);
-            let next = held.slot + 1;
+            let next = slot + 1;
             self.side.slot.set(if next < self.queue.plan.slots() { next } else { 0 });
+            self.side.credit.set(self.side.credit.get().saturating_sub(1));
             self.queue.senders().place.store(position + 1, Relaxed);
-            self.side.held.set(None);
             self.wake(self.queue.receivers());
             return Ok(position);
         }
@@ -609,7 +670,7 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
             // Q3: no cell names it.
             words.word.store(Word::new(EMPTY, 0, 0).0, Release);
         }
-        self.side.held.set(None);
+        self.side.is_held.set(false);
     }
 
     /// As `publish` does, and no further than before the commit point.
@@ -625,7 +686,7 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
 
     /// The message to take next. One of more than `capacity` bytes stays where it is.
     #[inline(always)]
-    fn await_message(&mut self, patience: Patience, capacity: u64) -> Result<Found, Stop> {
+    fn await_message(&self, patience: Patience, capacity: u64) -> Result<Found<'c, P>, Stop> {
         if self.side.is_held() {
             return Err(Stop::Held);
         }
@@ -637,7 +698,7 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
                     self.pause(patience, receivers, senders, |this| this.next_message())?
                 }
             };
-            let (words, _) = self.queue.slot(found.lane, found.slot).ok_or(Stop::Corrupt)?;
+            let words = found.words;
             let length = words.length.load(Relaxed);
             if length <= capacity || length == CHANGED {
                 return Ok(found);
@@ -655,17 +716,18 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
     pub fn take(&mut self, patience: Patience, capacity: u64) -> Result<Held, Stop> {
         loop {
             let found = self.await_message(patience, capacity)?;
-            let (_, attempt) = split(found.word.slot());
-            let reading = Word::new(READING, join(self.side.seat, attempt), found.word.sequence());
-            let Some(held) = self.change(found, reading)? else {
+            let Found { lane, slot, word, words, bytes } = found;
+            let (_, attempt) = split(word.slot());
+            let reading = Word::new(READING, join(self.side.seat, attempt), word.sequence());
+            if !self.change(&found, reading) {
                 continue; // another receiver was quicker
-            };
-            if let Err(stop) = self.check(held) {
+            }
+            let held = Held { lane, slot, word: reading, bytes, length: words.length.load(Relaxed) };
+            if let Err(stop) = self.check(held.length, word.sequence()) {
                 self.empty(held);
                 return Err(stop);
             }
-            self.side.held.set(Some(held));
-            return Ok(held);
+            return Ok(self.side.hold(held));
         }
     }
 
@@ -675,52 +737,60 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
         &mut self,
         patience: Patience,
         capacity: u64,
-        read: impl FnOnce(Held) -> R,
+        read: impl FnOnce(*const u8, u64) -> R,
     ) -> Result<R, Stop> {
-        if !self.queue.plan.exclusive {
-            let held = self.take(patience, capacity)?;
-            let result = read(held);
-            self.give_back(held);
-            return Ok(result);
+        loop {
+            let found = self.await_message(patience, capacity)?;
+            let Found { word, words, bytes, .. } = found;
+            let empty = Word::new(EMPTY, 0, word.sequence());
+            let length = words.length.load(Relaxed);
+            if self.queue.plan.exclusive {
+                let result = self.check(length, word.sequence()).map(|()| read(bytes, length));
+                // At once from FULL or RETURNED: nobody else may take it.
+                if !self.change(&found, empty) {
+                    return Err(Stop::Corrupt);
+                }
+                return result;
+            }
+            let (_, attempt) = split(word.slot());
+            if !self.change(&found, Word::new(READING, join(self.side.seat, attempt), word.sequence())) {
+                continue; // another receiver was quicker
+            }
+            let length = words.length.load(Relaxed);
+            let result = self.check(length, word.sequence()).map(|()| read(bytes, length));
+            // Release: pairs with `any_slot`: we are done with the bytes. Only we leave READING (Q7).
+            words.word.store(empty.0, Release);
+            return result;
         }
-        let found = self.await_message(patience, capacity)?;
-        let (words, bytes) = self.queue.slot(found.lane, found.slot).ok_or(Stop::Corrupt)?;
-        let (lane, slot, word) = (found.lane, found.slot, found.word);
-        let held = Held { lane, slot, word, bytes, length: words.length.load(Relaxed) };
-        let read = self.check(held).map(|()| read(held));
-        // At once from FULL or RETURNED: nobody else may take it.
-        self.change(found, Word::new(EMPTY, 0, word.sequence()))?.ok_or(Stop::Corrupt)?;
-        read
     }
 
-    fn check(&self, held: Held) -> Result<(), Stop> {
-        match held.length {
-            CHANGED => Err(Stop::Torn { place: held.position() }),
+    fn check(&self, length: u64, place: u64) -> Result<(), Stop> {
+        match length {
+            CHANGED => Err(Stop::Torn { place }),
             length if length > self.queue.plan.lane.message_bytes_max => Err(Stop::Corrupt),
             _ => Ok(()),
         }
     }
 
-    /// The word of a message that was found => `to`: the commit point of receiving. None: another was quicker.
+    /// The word of a message that was found => `to`: the commit point of receiving. False: another was quicker.
     #[inline(always)]
-    fn change(&self, found: Found, to: Word) -> Result<Option<Held>, Stop> {
-        let Found { lane, slot, word } = found;
-        let (words, bytes) = self.queue.slot(lane, slot).ok_or(Stop::Corrupt)?;
+    fn change(&self, found: &Found<'_, P>, to: Word) -> bool {
+        let Found { word, words, .. } = found;
         // AcqRel: acquires the bytes; releases to the sender that waits for room.
         if words.word.compare_exchange(word.0, to.0, AcqRel, Acquire).is_err() {
-            return Ok(None);
+            return false;
         }
         if word.state() == FULL {
             self.side.at.set(word.sequence() + 1);
             self.queue.receivers().place.store(word.sequence() + 1, Relaxed);
         }
         self.wake(self.queue.senders());
-        Ok(Some(Held { lane, slot, word: to, bytes, length: words.length.load(Relaxed) }))
+        true
     }
 
     /// What a receiver may take next: what came back first.
     #[inline(always)]
-    fn next_message(&self) -> Option<Found> {
+    fn next_message(&self) -> Option<Found<'c, P>> {
         let receivers = self.queue.receivers();
         if receivers.returned.load(Relaxed) != 0 {
             if let Some(found) = self.returned() {
@@ -733,15 +803,16 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
     /// A message that a dead receiver had in hand.
     #[cold]
     #[inline(never)]
-    fn returned(&self) -> Option<Found> {
+    fn returned(&self) -> Option<Found<'c, P>> {
         let receivers = self.queue.receivers();
         let mut lanes = receivers.returned.load(Acquire);
         while lanes != 0 {
             let lane = lanes.trailing_zeros() as usize;
             let find = || {
                 (0..self.queue.plan.slots()).find_map(|slot| {
-                    let word = Word(self.queue.slot(lane, slot)?.0.word.load(Acquire));
-                    (word.state() == RETURNED).then_some(Found { lane, slot, word })
+                    let (words, bytes) = self.queue.slot(lane, slot)?;
+                    let word = Word(words.word.load(Acquire));
+                    (word.state() == RETURNED).then_some(Found { lane, slot, word, words, bytes })
                 })
             };
             if let Some(found) = find() {
@@ -769,7 +840,7 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
     /// The receiver is done with the message in hand.
     #[inline(always)]
     pub fn give_back(&mut self, held: Held) {
-        self.side.held.set(None);
+        self.side.is_held.set(false);
         self.empty(held);
     }
 
@@ -779,10 +850,8 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
         let Some((words, _)) = self.queue.slot(held.lane, held.slot) else {
             return;
         };
-        // Release: pairs with `free_slot`: we are done with the bytes. A read-modify-write, as a sender may be about to sleep.
-        let empty = Word::new(EMPTY, 0, held.word.sequence());
-        let _ = words.word.compare_exchange(held.word.0, empty.0, AcqRel, Relaxed);
-        self.wake(self.queue.senders());
+        // Release: pairs with `any_slot`: we are done with the bytes. Only we leave READING or DROPPING (Q7).
+        words.word.store(Word::new(EMPTY, 0, held.word.sequence()).0, Release);
     }
 
     /// Makes room: takes the oldest message to drop it, as a receiver would. None: none waits.
@@ -793,11 +862,12 @@ impl<P: Platform, L: Lanes, G: Ground<P>> QueueParty<'_, P, L, G> {
             let Some(found) = self.queue.oldest(&at, receivers) else {
                 return Ok(None);
             };
-            let (words, bytes) = self.queue.slot(found.lane, found.slot).ok_or(Stop::Corrupt)?;
+            let (words, bytes) = (found.words, found.bytes);
             let position = found.word.sequence();
             let word = Word::new(DROPPING, join(self.side.seat, 0), position);
             if words.word.compare_exchange(found.word.0, word.0, AcqRel, Acquire).is_ok() {
                 receivers.place.store(position + 1, Relaxed);
+                self.wake(self.queue.senders());
                 let (lane, slot, length) = (found.lane, found.slot, words.length.load(Relaxed));
                 return Ok(Some(Held { lane, slot, word, bytes, length }));
             }

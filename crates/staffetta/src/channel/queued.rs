@@ -26,8 +26,63 @@ impl End {
         self.spec().content == super::spec::Content::Parcel
     }
 
+    /// Sends a value over a queue: one copy, into the slot.
+    ///
+    /// # Safety
+    /// `bytes` are `length` readable bytes; messages of this channel have that length.
+    #[inline(always)]
+    pub(crate) unsafe fn put_value(
+        &self,
+        many: &Many,
+        bytes: *const u8,
+        length: usize,
+        patience: Patience,
+    ) -> Result<(), Stop> {
+        if self.has_no_name() && !many.nobody_left() {
+            self.check_over()?;
+            self.check_receiver()?;
+        }
+        let tally = &many.seat().tally;
+        // SAFETY: the slot is ours to write, and has room for the messages of this channel; the bytes are the caller's promise.
+        let fill = |to: *mut u8| unsafe { tally.copy(bytes, to, length) };
+        match many.send(&self.ground(), self.memory(), length, patience, fill, |_| ()) {
+            Ok(sent) => {
+                if sent {
+                    tally.message(length);
+                }
+                Ok(())
+            }
+            Err(stop) => Err(self.note_over(stop)),
+        }
+    }
+
+    /// Receives a value from a queue: one copy, out of the slot.
+    ///
+    /// # Safety
+    /// `bytes` are `length` writable bytes; messages of this channel have that length.
+    #[inline(always)]
+    pub(crate) unsafe fn take_value(
+        &self,
+        many: &Many,
+        bytes: *mut u8,
+        length: usize,
+        patience: Patience,
+    ) -> Result<usize, Stop> {
+        self.check_over()?;
+        let tally = &many.seat().tally;
+        let read = |from: *const u8, came: u64| {
+            if came == length as u64 {
+                // SAFETY: the message is ours while this runs (`Many::receive`), and has that length.
+                unsafe { tally.copy(from, bytes, length) };
+                tally.message(length);
+            }
+            came as usize
+        };
+        many.receive(&self.ground(), self.memory(), patience, length as u64, read)
+            .map_err(|stop| self.note_over(stop))
+    }
+
     /// Sends a message over a queue. False: it was dropped for want of room.
-    #[inline]
     pub(crate) fn send_to_queue(&self, message: Outgoing, patience: Patience) -> Result<bool, Stop> {
         self.check_over()?;
         self.check_receiver()?;
@@ -73,10 +128,10 @@ impl End {
             // Given back when the parcel is claimed (`claimed`), so that it is never nobody's.
             return Ok(size_of::<Reference3>());
         }
-        let read = |held: Held| {
-            let length = held.length.min(capacity as u64) as usize;
+        let read = |from: *const u8, length: u64| {
+            let length = length.min(capacity as u64) as usize;
             // SAFETY: the message is ours while this runs (`Many::receive`); it fits; the target is the caller's promise.
-            unsafe { self.tally().copy(held.bytes, bytes, length) };
+            unsafe { self.tally().copy(from, bytes, length) };
             length
         };
         let length = many

@@ -117,8 +117,8 @@ impl Spec {
     pub(crate) fn plan(&self) -> Option<Plan> {
         let form = self.form;
         let align = if self.content == Content::Value { self.schema.align().max(8) } else { 8 };
-        // One more than may wait for the message that is built, and one for each receiver to have in hand.
-        let others = self.degree.checked_add(form.receivers.into())?;
+        // One more than may wait for the message that is built, and two for each receiver (queue.rs, Q7).
+        let others = self.degree.checked_add(2 * u64::from(form.receivers))?;
         let lane = Shape::new(others, self.message_bytes_max, align)?;
         let degree =
             if form.per_sender { self.degree.checked_mul(form.senders.into())? } else { self.degree };

@@ -82,7 +82,7 @@ impl Ground<Loom> for (&Many, usize) {
 impl Many {
     /// `senders` and `receivers` are attached.
     fn new(degree: u64, per_sender: Option<u64>, senders: usize, receivers: usize) -> Arc<Many> {
-        let slots = per_sender.unwrap_or(degree) + 1 + receivers as u64;
+        let slots = per_sender.unwrap_or(degree) + 1 + 2 * receivers as u64;
         let lane = Shape::of::<Loom>(slots - 1, 8, 8).unwrap();
         assert!(lane.bytes() <= LANE_BYTES as u64, "{lane:?}");
         let plan = Plan { degree, per_sender, lane, exclusive: receivers == 1 };
@@ -207,7 +207,7 @@ impl End {
     fn recv(&self, patience: Patience) -> Result<u64, Stop> {
         self.call(|party| {
             // SAFETY: in hand.
-            party.take_and(patience, 8, |held| unsafe { held.bytes.cast::<u64>().read_unaligned() })
+            party.take_and(patience, 8, |bytes, _| unsafe { bytes.cast::<u64>().read_unaligned() })
         })
     }
 
