@@ -70,6 +70,10 @@ pub const DROPPING: u8 = 4;
 /// What `length` says while a receiver may change the message (Q6).
 pub const CHANGED: u64 = u64::MAX;
 
+/// How long who was woken in vain rests before it may be woken again, and how often that doubles.
+const REST_NS: u64 = 50_000;
+const RESTS_MAX: u32 = 3;
+
 /// A seat's number in the slot field of a word.
 const SEAT_BITS: u32 = SEATS_MAX.trailing_zeros();
 /// So many receivers may die with a message in hand; then it is taken for the reason, and dropped.
@@ -145,6 +149,8 @@ pub struct QueueSide {
     clear: Cell<u64>,
     /// A sender: how many more it may send before it has to look whether K of its own wait.
     credit: Cell<u64>,
+    /// How often in a row it was woken in vain.
+    rests: Cell<u32>,
     /// Something is reserved, or in hand.
     is_held: Cell<bool>,
     /// What that is.
@@ -196,6 +202,7 @@ impl QueueSide {
             slot: Cell::new(0),
             clear: Cell::new(0),
             credit: Cell::new(0),
+            rests: Cell::new(0),
             is_held: Cell::new(false),
             held: Cell::new(Held::NONE),
             departures: Cell::new(u64::MAX),
@@ -884,8 +891,10 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     fn wake(&self, crowd: &Crowd<P>) {
         let sleepers = crowd.sleepers_after_rmw();
         if sleepers != 0 {
-            self.tally.woke();
-            crowd.wake(sleepers, |side| self.ground.wake(side.pcb_ref()));
+            crowd.wake(sleepers, |side| {
+                self.tally.woke();
+                self.ground.wake(side.pcb_ref());
+            });
         }
     }
 
@@ -948,6 +957,14 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
             || self.ground.own_pcb(),
             &poll,
             |pcb_ref| {
+                if announced.replace(false) {
+                    // Woken, and others had what there was. Nobody wakes us again before we announce again: let them.
+                    let rests = self.side.rests.get();
+                    self.side.rests.set((rests + 1).min(RESTS_MAX));
+                    P::rest(REST_NS << rests, deadline);
+                    own.retire(self.side.seat);
+                    return false;
+                }
                 me.set_pcb_ref(pcb_ref);
                 own.announce(self.side.seat);
                 announced.set(true);
@@ -956,6 +973,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         );
         if announced.get() {
             own.retire(self.side.seat);
+            self.side.rests.set(0);
         }
         self.memory.spinner.set(spinner);
         self.tally.waited(&waited);

@@ -11,7 +11,7 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{compiler_fence, fence, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::os;
 
@@ -91,6 +91,8 @@ pub trait Platform: Sized + 'static {
     fn sleep(word: &Self::U32, expected: u32, deadline: Option<Instant>);
     /// Wakes whoever sleeps on `word`.
     fn wake(word: &Self::U32);
+    /// Does nothing for so long, or until the deadline.
+    fn rest(ns: u64, deadline: Option<Instant>);
     /// The monotonic clock, nanoseconds; 0 where there is none.
     fn now_ns() -> u64;
     /// Between a read-modify-write of one word and a load of another: the load is not done before. As a fence that is
@@ -212,6 +214,12 @@ impl Platform for Native {
 
     fn wake(word: &AtomicU32) {
         os::futex::wake(word, 1);
+    }
+
+    fn rest(ns: u64, deadline: Option<Instant>) {
+        let ns = Duration::from_nanos(ns);
+        let left = deadline.map_or(ns, |deadline| deadline.saturating_duration_since(Instant::now()));
+        std::thread::sleep(ns.min(left));
     }
 
     fn now_ns() -> u64 {

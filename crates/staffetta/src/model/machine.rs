@@ -157,6 +157,10 @@ impl Platform for Loom {
         word.sleepers.notify_all();
     }
 
+    fn rest(_ns: u64, _deadline: Option<Instant>) {
+        loom::thread::yield_now();
+    }
+
     fn now_ns() -> u64 {
         0
     }
