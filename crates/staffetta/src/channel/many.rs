@@ -207,6 +207,7 @@ impl Many {
 
     /// What the end remembers.
     pub fn memory(&self, wait: Wait) -> Memory {
+        self.side.look(self.others());
         Memory::of(Word(0), self.others().end(), wait)
     }
 

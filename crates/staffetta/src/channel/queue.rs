@@ -58,7 +58,7 @@ use super::call::{Ground, Memory, Patience, Stop};
 use super::crowd::{Crowd, SEATS_MAX};
 use super::ring::{Shape, Slot, Slots, EMPTY, FULL, READING};
 use super::tally::Tally;
-use crate::memory::platform::{Platform, Word64};
+use crate::memory::platform::{prefetch_for_write, Platform, Word64};
 use crate::memory::word::Word;
 use crate::process::wait::{wait, Waited, Woken};
 
@@ -73,6 +73,9 @@ pub const CHANGED: u64 = u64::MAX;
 /// How long who was woken in vain rests before it may be woken again, and how often that doubles.
 const REST_NS: u64 = 50_000;
 const RESTS_MAX: u32 = 3;
+
+/// Slots further on whose lines are asked for in advance: they were last on another core.
+const AHEAD: u64 = 6;
 
 /// A seat's number in the slot field of a word.
 const SEAT_BITS: u32 = SEATS_MAX.trailing_zeros();
@@ -207,6 +210,11 @@ impl QueueSide {
             held: Cell::new(Held::NONE),
             departures: Cell::new(u64::MAX),
         }
+    }
+
+    /// From now on who leaves `others` is noticed.
+    pub fn look<P: Platform>(&self, others: &Crowd<P>) {
+        self.departures.set(others.departures());
     }
 
     /// Has nobody left `others` since this end looked for it?
@@ -664,6 +672,9 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
             self.side.at.set(position + 1);
             let next = slot + 1;
             self.side.slot.set(if next < self.queue.plan.slots() { next } else { 0 });
+            if let Some((words, _)) = self.own(slot + AHEAD) {
+                prefetch_for_write(std::ptr::from_ref(words).cast());
+            }
             self.side.credit.set(self.side.credit.get().saturating_sub(1));
             self.queue.senders().place.store(position + 1, Relaxed);
             self.wake(self.queue.receivers());
@@ -788,6 +799,11 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
             return false;
         }
         if word.state() == FULL {
+            let soon = word.sequence() + AHEAD;
+            let (lane, slot) = self.queue.named(self.queue.cell(soon).load(Relaxed));
+            if let Some((words, _)) = self.queue.slot(lane, slot) {
+                prefetch_for_write(std::ptr::from_ref(words).cast());
+            }
             self.side.at.set(word.sequence() + 1);
             self.queue.receivers().place.store(word.sequence() + 1, Relaxed);
         }
@@ -961,8 +977,8 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
                     // Woken, and others had what there was. Nobody wakes us again before we announce again: let them.
                     let rests = self.side.rests.get();
                     self.side.rests.set((rests + 1).min(RESTS_MAX));
-                    P::rest(REST_NS << rests, deadline);
                     own.retire(self.side.seat);
+                    P::rest(REST_NS << rests, deadline);
                     return false;
                 }
                 me.set_pcb_ref(pcb_ref);
