@@ -70,6 +70,12 @@ fn launcher() {
 }
 
 #[test]
+fn work_queue() {
+    let text = run("work_queue");
+    assert!(text.contains("2000 jobs by 4 workers, one of which was killed: 303 primes"), "{text}");
+}
+
+#[test]
 fn references() {
     let text = run("references");
     let part = |from: &str, to: &str| {
