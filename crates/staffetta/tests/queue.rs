@@ -15,6 +15,9 @@ use staffetta::{
 const CHANNEL: &str = "jobs";
 /// Who sent it, and its number there.
 type Job = [u64; 2];
+/// A consumer has attached its end; it has had everything.
+const HERE: Job = [u64::MAX, 0];
+const DONE: Job = [u64::MAX, 1];
 
 #[test]
 fn roles() {
@@ -46,18 +49,20 @@ fn roles() {
         "consume" => {
             let reports = reports();
             let rx = domain.receiver::<Job>(CHANNEL).unwrap();
+            reports.send(HERE).unwrap();
             while let Ok(job) = rx.recv() {
                 reports.send(job).unwrap();
             }
-            reports.send([u64::MAX, 0]).unwrap();
+            reports.send(DONE).unwrap();
         }
         "work in place" => {
             let reports = reports();
             let rx = domain.receiver::<Job>(CHANNEL).unwrap();
+            reports.send(HERE).unwrap();
             while let Ok(job) = rx.recv_ref() {
                 reports.send(*job).unwrap();
             }
-            reports.send([u64::MAX, 0]).unwrap();
+            reports.send(DONE).unwrap();
         }
         // Takes one in hand, changes it or not, says so, and stays like that.
         "hold" => {
@@ -95,10 +100,11 @@ fn roles() {
         "receive parcels" => {
             let reports = reports();
             let rx = domain.receiver::<Parcel<Job>>(CHANNEL).unwrap();
+            reports.send(HERE).unwrap();
             while let Ok(job) = rx.recv() {
                 reports.send(*job).unwrap();
             }
-            reports.send([u64::MAX, 0]).unwrap();
+            reports.send(DONE).unwrap();
         }
         other => panic!("no role {other}"),
     }
@@ -110,6 +116,11 @@ fn domain_of(test: &str) -> (Domain, String, Receiver<Job>) {
     let domain = common::options().open(&name).unwrap();
     let reports = domain.channel("reports").many_to_one(64).receiver::<Job>().unwrap();
     (domain, name, reports)
+}
+
+/// Waits for consumers to attach: one that comes after the last sender has left waits for another.
+fn await_consumers(reports: &Receiver<Job>, consumers: usize) {
+    (0..consumers).for_each(|_| assert_eq!(reports.recv().unwrap(), HERE));
 }
 
 fn kill(mut child: Child) {
@@ -128,7 +139,8 @@ fn collect(reports: &Receiver<Job>, consumers: usize) -> BTreeMap<Job, u64> {
     let mut done = 0;
     while done < consumers {
         match reports.recv().unwrap() {
-            [u64::MAX, _] => done += 1,
+            DONE => done += 1,
+            HERE => {}
             job => *jobs.entry(job).or_insert(0) += 1,
         }
     }
@@ -162,6 +174,7 @@ fn every_message_comes_exactly_once() {
         let tx = domain.channel(CHANNEL).bounded(degree).sender::<Job>().unwrap();
         let wait = wait.to_string();
         let consumers: Vec<_> = (0..receivers).map(|_| start(receives, &[name.as_str(), &wait])).collect();
+        await_consumers(&reports, receivers);
         let producers: Vec<_> = (0..senders)
             .map(|who: u64| start(sends, &[name.as_str(), &wait, &who.to_string(), &EACH.to_string()]))
             .collect();
@@ -513,6 +526,7 @@ fn parcels_arrive_once_and_their_memory_comes_back() {
             (0..2_u64).map(|who| start("parcels", &[&name, "park", &who.to_string(), "2000"])).collect();
         let mut got = BTreeMap::<Job, u64>::new();
         let consumer = start("receive parcels", &[&name, "park"]);
+        await_consumers(&reports, 1);
         let doomed = start("receive parcels", &[&name, "park"]);
         let pause = random.below(60);
         let killer = std::thread::spawn(move || {
@@ -541,4 +555,31 @@ fn parcels_arrive_once_and_their_memory_comes_back() {
         finish(consumer);
         drop(rx);
     }
+}
+
+/// Capabilities over a queue: whoever takes one asks for its descriptor.
+#[test]
+fn capabilities_find_whoever_takes_them() {
+    let _watchdog = watchdog("capabilities", 60);
+    let (domain, name, reports) = domain_of("capabilities");
+    let tx = domain.channel(CHANNEL).bounded(8).method(Method::Capability).sender::<Parcel<Job>>().unwrap();
+    let rx = domain.receiver::<Parcel<Job>>(CHANNEL).unwrap();
+    let consumers = [0; 2].map(|_| start("receive parcels", &[&name, "park"]));
+    await_consumers(&reports, 2);
+    let collector = std::thread::spawn(move || collect(&reports, 2));
+    let capabilities = domain.parcels(Method::Capability);
+    for n in 0..200 {
+        tx.send(capabilities.new([1, n]).unwrap()).unwrap();
+    }
+    drop(tx);
+    let mut got = BTreeMap::<Job, u64>::new();
+    while let Ok(job) = rx.recv() {
+        *got.entry(*job).or_insert(0) += 1;
+    }
+    for (job, times) in collector.join().unwrap() {
+        *got.entry(job).or_insert(0) += times;
+    }
+    assert_eq!(got.len(), 200);
+    assert!(got.values().all(|&times| times == 1));
+    consumers.into_iter().for_each(finish);
 }

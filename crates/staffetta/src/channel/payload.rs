@@ -173,8 +173,14 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         }
         let method = end.spec().method;
         if method == Method::Capability {
-            let (raw, words) = receive_capability(end, patience)?;
-            end.claimed();
+            let received = receive_capability(end, patience);
+            // Of a queue the message stays in hand as long as its descriptor is owed.
+            let owed = end.owed.take();
+            if owed.is_none() {
+                end.claimed();
+            }
+            end.owed.set(owed);
+            let (raw, words) = received?;
             end.tally().message(words[1] as usize);
             return Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt);
         }
