@@ -583,3 +583,25 @@ fn capabilities_find_whoever_takes_them() {
     assert!(got.values().all(|&times| times == 1));
     consumers.into_iter().for_each(finish);
 }
+
+#[test]
+fn a_batch_ends_where_the_sender_left() {
+    let domain = Domain::create().unwrap();
+    for form in ["buffered", "bounded", "basic"] {
+        let channel = domain.channel("");
+        let channel = match form {
+            "buffered" => channel.buffered(8),
+            "bounded" => channel.bounded(8),
+            _ => channel.basic(8),
+        };
+        let (tx, rx) = channel.unnamed::<u64>().unwrap();
+        assert_eq!(tx.send_many(0..5).unwrap(), 5);
+        drop(tx);
+        let mut batch = Vec::new();
+        assert_eq!(rx.recv_many(&mut batch, 0).unwrap(), 0);
+        assert_eq!(rx.recv_many(&mut batch, 2).unwrap(), 2);
+        assert_eq!(rx.recv_many(&mut batch, 9).unwrap(), 3, "{form}");
+        assert_eq!(batch, [0, 1, 2, 3, 4], "{form}");
+        assert!(matches!(rx.recv_many(&mut batch, 9), Err(RecvError::Disconnected)), "{form}");
+    }
+}

@@ -398,6 +398,16 @@ impl End {
         End::attach(&self.member, &name, self.found.clone(), self.is_sender, self.memory.wait.get())
     }
 
+    /// The partner's end word, as last accounted for.
+    pub(crate) fn known_peer(&self) -> Word {
+        self.memory.peer.get()
+    }
+
+    /// What was accounted for since then is for the next call to report.
+    pub(crate) fn knew_peer(&self, known: Word) {
+        self.memory.peer.set(known);
+    }
+
     /// How many messages wait; exact if nobody sends or receives meanwhile.
     pub(crate) fn waiting(&self) -> u64 {
         let record = self.record();

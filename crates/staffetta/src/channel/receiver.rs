@@ -75,6 +75,44 @@ impl<T: Payload> Receiver<T> {
     pub fn try_iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.try_recv().ok())
     }
+
+    /// A batch: waits for one message, and takes with it those that are there already, at most `most` in all; gives how many
+    /// were added to `into`. With `most` 0 it does nothing.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let (tx, rx) = domain.channel("").buffered(8).unnamed::<u64>()?;
+    /// tx.send_many(0..5)?;
+    /// let mut batch = Vec::new();
+    /// assert_eq!(rx.recv_many(&mut batch, 3)?, 3);
+    /// assert_eq!(rx.recv_many(&mut batch, 3)?, 2);
+    /// assert_eq!(batch, [0, 1, 2, 3, 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), if the first one does not come. Whatever comes after it ends the batch, and is the next call's to
+    /// report.
+    pub fn recv_many(&self, into: &mut Vec<T>, most: usize) -> Result<usize, RecvError> {
+        if most == 0 {
+            return Ok(0);
+        }
+        into.push(self.recv()?);
+        let mut taken = 1;
+        while taken < most {
+            let known = self.end.known_peer();
+            match self.try_recv() {
+                Ok(message) => into.push(message),
+                Err(_) => {
+                    // That the sender is gone is said once: by the next call.
+                    self.end.knew_peer(known);
+                    break;
+                }
+            }
+            taken += 1;
+        }
+        Ok(taken)
+    }
 }
 
 impl<T: Message> Receiver<T> {

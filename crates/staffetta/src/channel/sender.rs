@@ -82,6 +82,23 @@ impl<T: Payload> Sender<T> {
 }
 
 impl<T: Payload> Sender<T> {
+    /// Sends one after the other, waiting for room where there is none; gives how many. See
+    /// [`recv_many`](crate::Receiver::recv_many).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), with the message that was not sent. Those before it are sent; those after it are still in the
+    /// iterator, if that was passed by reference.
+    pub fn send_many(&self, messages: impl IntoIterator<Item = T>) -> Result<u64, SendError<T>> {
+        let mut sent = 0;
+        for message in messages {
+            self.send(message)?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+}
+
+impl<T: Payload> Sender<T> {
     /// Sends without waiting, whatever waits: if there is no room the oldest message is taken out, and comes back.
     ///
     /// ```
