@@ -40,6 +40,7 @@ pub use options::{Addresses, DomainOptions};
 pub struct Domain {
     member: Arc<Member>,
     wait: Wait,
+    cross_memory: bool,
 }
 
 impl std::fmt::Debug for Domain {
@@ -97,7 +98,7 @@ impl Domain {
     }
 
     pub(crate) fn of(member: &Arc<Member>) -> Domain {
-        Domain { member: member.clone(), wait: Wait::default() }
+        Domain { member: member.clone(), wait: Wait::default(), cross_memory: true }
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -106,6 +107,10 @@ impl Domain {
 
     pub(crate) fn wait(&self) -> Wait {
         self.wait
+    }
+
+    pub(crate) fn cross_memory(&self) -> bool {
+        self.cross_memory
     }
 
     /// The domain's name, if it has one.

@@ -1,6 +1,6 @@
 //! What a program says of a channel before it attaches an end.
 
-use super::attach::{find_or_make, is_unnamed, make_unnamed, Wish};
+use super::attach::{find_or_make, is_unnamed, make_unnamed, Found, Wish};
 use super::end::End;
 use super::form::{Form, Overflow};
 use super::receiver::Receiver;
@@ -269,7 +269,13 @@ impl<'d> ChannelBuilder<'d> {
         }
         self.check()?;
         let found = find_or_make(member, self.name, &self.wish::<T>())?;
-        End::attach(member, self.name, found, is_sender, self.wait)
+        self.attach(self.name, found, is_sender)
+    }
+
+    fn attach(&self, name: &str, found: Found, is_sender: bool) -> Result<End, AttachError> {
+        let end = End::attach(self.domain.member(), name, found, is_sender, self.wait)?;
+        end.set_lends(self.domain.cross_memory());
+        Ok(end)
     }
 
     /// Attaches the sending end: finds the channel or makes it.
@@ -300,8 +306,8 @@ impl<'d> ChannelBuilder<'d> {
         }
         self.check()?;
         let found = make_unnamed(member, &self.wish::<T>())?;
-        let sender = End::attach(member, "", found.clone(), true, self.wait)?;
-        let receiver = End::attach(member, "", found.clone(), false, self.wait)?;
+        let sender = self.attach("", found.clone(), true)?;
+        let receiver = self.attach("", found.clone(), false)?;
         is_unnamed(member, &found);
         Ok((Sender::new(sender), Receiver::new(receiver)))
     }

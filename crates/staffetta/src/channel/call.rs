@@ -4,6 +4,7 @@
 //! No protocol is here: `rendezvous`, `ring` and `buffer` are.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::time::Instant;
 
 use super::line::{Line, Reference3};
@@ -30,6 +31,22 @@ pub trait Ground<P: Platform> {
     fn adopt(&self, storage: *const u8);
     /// Give back what was adopted.
     fn abandoned(&self, storage: *const u8);
+    /// Fills `to` with what is at `address` of the process that holds the end whose word is `owner`.
+    fn read_lent(&self, owner: Word, address: u64, to: &mut [MaybeUninit<u8>]) -> Lent {
+        let _ = (owner, address, to);
+        Lent::Refused
+    }
+}
+
+/// What came of reading lent memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// All of it was read, and its owner is still who it was.
+    Read,
+    /// Not this time.
+    NotNow,
+    /// This process may not read that one's memory.
+    Refused,
 }
 
 /// What goes out.
@@ -52,6 +69,13 @@ pub enum Outgoing {
         length: usize,
         /// All messages of this channel have this length.
         exact: bool,
+    },
+    /// A message in private memory that the receiver may read itself, if it can.
+    Lent {
+        /// Where the bytes are.
+        bytes: *const u8,
+        /// How many.
+        length: usize,
     },
     /// A message variable of the domain.
     Variable {
@@ -161,6 +185,7 @@ impl Outgoing {
         match *self {
             Outgoing::Cell { length, .. }
             | Outgoing::Private { length, .. }
+            | Outgoing::Lent { length, .. }
             | Outgoing::Variable { length, .. } => length,
             Outgoing::Parcel(words) => words[1] as usize,
         }
@@ -170,6 +195,7 @@ impl Outgoing {
         match *self {
             Outgoing::Cell { bytes, .. }
             | Outgoing::Private { bytes, .. }
+            | Outgoing::Lent { bytes, .. }
             | Outgoing::Variable { bytes, .. } => bytes,
             Outgoing::Parcel(_) => std::ptr::null(),
         }
@@ -225,6 +251,12 @@ pub struct Memory {
     pub wait: Cell<Wait>,
     /// Its learning.
     pub spinner: Cell<Spinner>,
+    /// May private memory be lent, and lent memory be read?
+    pub lends: Cell<bool>,
+    /// The partner's end word for which lending was found to be in vain.
+    pub unreadable: Cell<Option<Word>>,
+    /// How often the last message was copied, by both sides together.
+    pub copies: Cell<u32>,
 }
 
 impl Memory {
@@ -240,6 +272,9 @@ impl Memory {
             peer: Cell::new(peer.awake()),
             wait: Cell::new(wait),
             spinner: Cell::default(),
+            lends: Cell::new(false),
+            unreadable: Cell::new(None),
+            copies: Cell::new(0),
         }
     }
 
@@ -251,6 +286,11 @@ impl Memory {
             Wait::SpinThenPark if !self.spinner.get().is_hopeful() => 0,
             _ => P::eager_steps(),
         }
+    }
+
+    /// Is there any use in lending to, or reading from, the partner whose end word is `end`?
+    pub fn lends_to(&self, end: Word) -> bool {
+        self.lends.get() && self.unreadable.get() != Some(end.awake())
     }
 
     /// Is the partner's end as it was last accounted for?

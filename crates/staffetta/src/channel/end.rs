@@ -18,7 +18,7 @@ use std::time::Instant;
 use super::attach::Found;
 use super::buffer::{before_words, Buffer};
 use super::call::{Incoming, Memory, Outgoing, Patience, Stop};
-use super::ground::EndGround;
+use super::ground::{EndGround, Lender};
 use super::line::Reference3;
 use super::many::Many;
 use super::quick::{deliver_now, read_words, want_now, write_words, Delivery, Wanted};
@@ -48,6 +48,8 @@ pub struct End {
     buffer: Option<Buffer<Native>>,
     /// Of a queue.
     many: Option<Box<Many>>,
+    /// Whose private memory was read last.
+    lender: Cell<Option<Lender>>,
     /// A channel without a name: nobody can come after one that has left.
     unnamed: bool,
     /// An unnamed channel is over when one end has left.
@@ -144,6 +146,7 @@ impl End {
             quick: Cell::new(found.spec.kind == Kind::Rendezvous),
             buffer,
             many,
+            lender: Cell::new(None),
             unnamed: name.is_empty(),
             over: Cell::new(false),
             handle: Cell::new(None),
@@ -192,6 +195,23 @@ impl End {
 
     pub(crate) fn set_wait(&self, wait: Wait) {
         self.memory.wait.set(wait);
+    }
+
+    pub(crate) fn is_rendezvous(&self) -> bool {
+        self.found.spec.kind == Kind::Rendezvous
+    }
+
+    /// May private memory be lent over this end, and lent memory be read?
+    pub(crate) fn set_lends(&self, lends: bool) {
+        self.memory.lends.set(lends);
+    }
+
+    /// How often the last message was copied, by both sides together. Into a buffer and out of it, where there is one.
+    pub(crate) fn copies(&self) -> u32 {
+        match self.found.spec.kind {
+            Kind::Rendezvous => self.memory.copies.get(),
+            _ => 2,
+        }
     }
 
     #[inline(always)]
@@ -327,7 +347,12 @@ impl End {
 
     #[inline(always)]
     pub(super) fn ground(&self) -> EndGround<'_> {
-        EndGround { member: &self.member, method: self.found.spec.method, sender: &self.record().sender }
+        EndGround {
+            member: &self.member,
+            method: self.found.spec.method,
+            sender: &self.record().sender,
+            lender: &self.lender,
+        }
     }
 
     fn party<'e>(&'e self, ground: &'e EndGround<'e>) -> Party<'e, Native, EndGround<'e>> {

@@ -1,13 +1,19 @@
-//! The process around a protocol: its PCBs, its references, its staging blocks.
+//! The process around a protocol: its PCBs, its references, its staging blocks, and the memory that others lend to it.
 
+use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use super::call::Ground;
+use super::call::{Ground, Lent};
 use super::side::Side;
 use crate::member::Member;
 use crate::memory::map::BlockId;
 use crate::memory::platform::Native;
+use crate::memory::word::Word;
+use crate::os::attach;
 use crate::process::pcb::Pcb;
+use crate::process::service::Number;
+use crate::process::wire;
 use crate::process::{threads, wait};
 use crate::reference::Method;
 
@@ -19,6 +25,47 @@ pub struct EndGround<'c> {
     pub method: Method,
     /// The sender's side: its staging blocks.
     pub sender: &'c Side,
+    /// Who lent last.
+    pub lender: &'c Cell<Option<Lender>>,
+}
+
+/// The process that holds an end, as the kernel knows it.
+#[derive(Clone, Copy)]
+pub struct Lender {
+    /// The word of its end.
+    end: Word,
+    who: wire::Member,
+    pid: rustix::process::Pid,
+}
+
+impl EndGround<'_> {
+    /// The process that holds the end of this word. What is asked of the shared tables may be a successor's by now; then so
+    /// is the end, and what was lent by the one before is dropped (line.rs, L3).
+    fn lender(&self, end: Word) -> Result<Lender, Lent> {
+        let end = end.awake();
+        if let Some(known) = self.lender.get().filter(|known| known.end == end) {
+            return Ok(known);
+        }
+        let who = self.member.peer(end.slot()).ok_or(Lent::NotNow)?;
+        let pid = if end.slot() == self.member.slot {
+            rustix::process::getpid()
+        } else {
+            match self.member.service.get().ok_or(Lent::NotNow)?.number_of(who) {
+                Number::Is(pid) => pid,
+                Number::NotNow => return Err(Lent::NotNow),
+                Number::None => return Err(Lent::Refused),
+            }
+        };
+        let lender = Lender { end, who, pid };
+        self.lender.set(Some(lender));
+        Ok(lender)
+    }
+
+    /// Is it still the same process? Our own always is.
+    fn is_still(&self, lender: Lender) -> bool {
+        lender.who.slot == self.member.slot
+            || self.member.service.get().is_some_and(|service| service.is_still(lender.who))
+    }
 }
 
 impl Ground<Native> for EndGround<'_> {
@@ -67,6 +114,25 @@ impl Ground<Native> for EndGround<'_> {
         let segment = self.member.segment();
         if let Some(id) = segment.offset(storage).and_then(|offset| segment.map().locate(offset)) {
             self.member.blocks.free(segment, id);
+        }
+    }
+
+    fn read_lent(&self, owner: Word, address: u64, to: &mut [MaybeUninit<u8>]) -> Lent {
+        use rustix::io::Errno;
+        let lender = match self.lender(owner) {
+            Ok(lender) => lender,
+            Err(why) => return why,
+        };
+        if !self.is_still(lender) {
+            return Lent::NotNow;
+        }
+        // Of our own process, too, the kernel does it: an address that makes no sense is an error, and no fault of ours.
+        match attach::read(lender.pid, address, to) {
+            // Only now is it known whose memory it was (identity.rs, I1).
+            Ok(()) if self.is_still(lender) => Lent::Read,
+            Ok(()) => Lent::NotNow,
+            Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS) => Lent::Refused,
+            Err(_) => Lent::NotNow,
         }
     }
 }

@@ -26,22 +26,34 @@
 //! |---|---|---|
 //! | IDLE | nobody is here | either |
 //! | OFFER | the sender waits; its message is in cell *s* | receiver: take, begin, refuse; sender: withdraw |
-//! | WANT | the receiver waits | sender: deliver, begin, refuse; receiver: withdraw |
-//! | TAKING | the receiver copies from the sender's variable | receiver: finish; sender: abandon |
+//! | OFFER STAGE | the receiver waits until the sender has staged what it lent | sender: staged, decline |
+//! | WANT | the receiver waits | sender: deliver, begin, refuse, lend; receiver: withdraw |
+//! | TAKING | the receiver copies from the sender's variable, or from what it lends | receiver: finish, ask; sender: abandon |
 //! | GIVING | the sender copies into the receiver's variable | sender: finish; receiver: abandon |
 //! | ABANDONED | the first one gave up; the storage being copied is the second's now | second: finish |
 //!
-//! L1. Cell `s & 1` is written only by the sender, before it leaves IDLE(s) or WANT(s), and is read only
-//!     by the receiver of rendezvous *s*, after it ended.
+//! Private memory is *lent* (`brings::LENT`): its owner offers the address, and the receiver reads it across processes, so a lent
+//! message is copied once. Only the receiver ever does: nobody writes into another's private memory, so nothing can go wrong
+//! with it, whoever dies or is stopped when. Three more transitions:
+//!
+//! ```text
+//!  WANT(s) LENT ──lend (sender)──► OFFER(s) LENT ──begin──► TAKING(s) LENT ──finish──► IDLE(s+1)
+//!                                  OFFER(s) CELL ◄─staged── OFFER(s) STAGE ◄──ask────────┘ (receiver: it cannot be read)
+//!                                            (sender)          │ decline (sender: no room)──► IDLE(s+2)
+//! ```
+//!
+//! L1. Cell `s & 1` is written only by the sender, before it leaves IDLE(s), WANT(s) or OFFER(s) STAGE, and is read only
+//!     by the receiver of rendezvous *s*, after it ended or while it is TAKING.
 //! L2. A cell is not written again before its last message was consumed: cell `s & 1` is written again for
 //!     *s*+2 at the earliest, which needs *s*+1 to have ended, which needs the receiver of *s* to have
 //!     come back. A withdrawal adds two, so it returns to the same cell: nobody read that one.
 //! L3. A rendezvous that ends at *s*+1 happened; one that ends at *s*+2 did not (withdrawn or refused). The partner
 //!     alone can only add twos, so the parity still tells when the first one looks late.
 //!     Commit points: take and deliver (one step each); finish; for a variable that was abandoned while
-//!     TAKING, the abandonment itself. A staged message abandoned while the receiver looks at its length was not taken.
-//! L4. Who waits puts P on its own state only; every step that ends its wait reports P to the caller,
-//!     who then wakes it.
+//!     TAKING, the abandonment itself. A staged message abandoned while the receiver looks at its length was not taken,
+//!     and neither was a lent one abandoned while it was read: its owner may have gone on to change it.
+//! L4. Who waits puts P on its own state only (a receiver also on OFFER STAGE, where its sender never sleeps); every step
+//!     that ends its wait reports P to the caller, who then wakes it.
 //! L5. Settling a death is one compare-exchange from a word that was read *before* the end was seen to be
 //!     still the dead one's; so it was written before any successor came, and none writes the same word again:
 //!     offers and wants have their sequence, copies name their holder. A sweeper that was stopped for long thus
@@ -87,6 +99,13 @@ pub mod brings {
     pub const GIVING: u16 = 3;
     /// ABANDONED by the sender of a staged message: the receiver was looking whether it fits.
     pub const LOOKING: u16 = 4;
+    /// OFFER: private memory of the sender's process, which the receiver may read. WANT: into private memory of a
+    /// receiver that would read what is lent.
+    pub const LENT: u16 = 5;
+    /// OFFER: the receiver cannot read what was lent; the sender is to stage it.
+    pub const STAGE: u16 = 6;
+    /// ABANDONED by the sender of lent memory: the receiver was reading it.
+    pub const READING: u16 = 7;
     /// The bits above say, while TAKING or GIVING, which holder of its end copies (low bits of the end word's
     /// sequence): the copy of a dead one cannot be taken for that of its successor (L5).
     pub(super) const BITS: u16 = 0xf;
@@ -131,6 +150,15 @@ pub enum Withdrawn {
     Ended(Word),
     /// The partner is copying.
     Copying(Word),
+    /// The partner has come, and it is our turn (`is_our_turn`).
+    OurTurn,
+}
+
+/// Is it the turn of the one that came first in rendezvous `s`: a sender that is to stage what it lent, a receiver that
+/// is to read what is lent?
+pub fn is_our_turn(now: Word, s: u64, sender: bool) -> bool {
+    let stage = now.slot() == brings::STAGE;
+    now.sequence() == s && now.state() == OFFER && (stage || !sender)
 }
 
 impl<P: Platform> Line<P> {
@@ -195,6 +223,28 @@ impl<P: Platform> Line<P> {
         self.change(want, Word::new(IDLE, 0, want.sequence() + 1))
     }
 
+    /// `WANT(s) LENT => OFFER(s) LENT`, by the sender, with the cell written: the receiver is to read what is lent.
+    pub fn lend(&self, want: Word) -> Result<(), Word> {
+        debug_assert_eq!((want.state(), want.slot()), (WANT, brings::LENT));
+        self.change(want, Word::new(OFFER, brings::LENT, want.sequence()))
+    }
+
+    /// `TAKING(s) LENT => OFFER(s) STAGE`, by the receiver: it cannot read what is lent.
+    pub fn ask(&self, taking: Word) -> Finished {
+        let s = taking.sequence();
+        self.end_copy(taking, Word::new(OFFER, brings::STAGE, s), Word::new(IDLE, 0, s + 2), || ())
+    }
+
+    /// `OFFER(s) STAGE => OFFER(s) CELL`, by the sender, with the staged message in the cell.
+    pub fn staged(&self, asked: Word) -> Result<(), Word> {
+        self.change(asked, Word::new(OFFER, brings::CELL, asked.sequence()))
+    }
+
+    /// `OFFER(s) STAGE => IDLE(s+2)`, by the sender: it cannot stage.
+    pub fn decline(&self, asked: Word) -> Result<(), Word> {
+        self.change(asked, Word::new(IDLE, 0, asked.sequence() + 2))
+    }
+
     /// `OFFER(s) => IDLE(s+1)`, by the receiver; then the cell is its to read.
     #[inline(always)]
     pub fn take(&self, offer: Word) -> Result<(), Word> {
@@ -216,16 +266,18 @@ impl<P: Platform> Line<P> {
         // L3: of what was abandoned, only the taking of a variable did happen.
         let variable = copying.slot() & brings::BITS == brings::VARIABLE;
         let abandoned = if copying.state() == TAKING && variable { 1 } else { 2 };
-        self.end_copy(copying, 1, abandoned, adopt)
+        let s = copying.sequence();
+        self.end_copy(copying, Word::new(IDLE, 0, s + 1), Word::new(IDLE, 0, s + abandoned), adopt)
     }
 
     /// The second one cannot take what the first one brought: `TAKING | GIVING => IDLE(s+2)`.
     pub fn refuse(&self, copying: Word, adopt: impl FnOnce()) -> Finished {
-        self.end_copy(copying, 2, 2, adopt)
+        let refused = Word::new(IDLE, 0, copying.sequence() + 2);
+        self.end_copy(copying, refused, refused, adopt)
     }
 
     /// Retries while P appears.
-    fn end_copy(&self, copying: Word, done: u64, abandoned: u64, adopt: impl FnOnce()) -> Finished {
+    fn end_copy(&self, copying: Word, done: Word, abandoned: Word, adopt: impl FnOnce()) -> Finished {
         let s = copying.sequence();
         let mut now = copying;
         let mut adopt = Some(adopt);
@@ -234,8 +286,7 @@ impl<P: Platform> Line<P> {
             if let Some(adopt) = adopt.take_if(|_| given_up) {
                 adopt(); // L6: before the change
             }
-            let to = s + if given_up { abandoned } else { done };
-            match self.change(now, Word::new(IDLE, 0, to)) {
+            match self.change(now, if given_up { abandoned } else { done }) {
                 Ok(()) if given_up => return Finished::Abandoned { wake: now.is_parked() },
                 Ok(()) => return Finished::Done { wake: now.is_parked() },
                 Err(found)
@@ -251,10 +302,10 @@ impl<P: Platform> Line<P> {
     }
 
     /// The first one puts P on its state, or on the copy that is going on (L4). False: the wait is over.
-    pub fn announce(&self, sequence: u64) -> bool {
+    pub fn announce(&self, sequence: u64, sender: bool) -> bool {
         loop {
             let now = self.word();
-            if now.sequence() != sequence || now.state() == IDLE {
+            if now.sequence() != sequence || now.state() == IDLE || is_our_turn(now, sequence, sender) {
                 return false;
             }
             if now.is_parked() || self.change(now, now.parked()).is_ok() {
@@ -270,11 +321,14 @@ impl<P: Platform> Line<P> {
     }
 
     /// The first one leaves: `OFFER | WANT => IDLE(s+2)`.
-    pub fn withdraw(&self, sequence: u64) -> Withdrawn {
+    pub fn withdraw(&self, sequence: u64, sender: bool) -> Withdrawn {
         let mut now = self.word();
         loop {
             if now.sequence() != sequence || now.state() == IDLE {
                 return Withdrawn::Ended(now);
+            }
+            if is_our_turn(now, sequence, sender) {
+                return Withdrawn::OurTurn;
             }
             if matches!(now.state(), TAKING | GIVING) {
                 return Withdrawn::Copying(now);
@@ -296,6 +350,7 @@ impl<P: Platform> Line<P> {
             }
             let was = match (now.state(), now.slot() & brings::BITS) {
                 (TAKING, brings::VARIABLE) => brings::TAKING,
+                (TAKING, brings::LENT) => brings::READING,
                 (TAKING, _) => brings::LOOKING,
                 _ => brings::GIVING,
             };
@@ -336,11 +391,14 @@ impl<P: Platform> Line<P> {
                 (GIVING, true) => Word::new(WANT, brings, s).parked_as(now),
                 // The dead one came first, and the partner is copying.
                 (TAKING, true) if brings == brings::CELL => Word::new(ABANDONED, brings::LOOKING, s),
+                (TAKING, true) if brings == brings::LENT => Word::new(ABANDONED, brings::READING, s),
                 (TAKING, true) => Word::new(ABANDONED, brings::TAKING, s),
                 (GIVING, false) => Word::new(ABANDONED, brings::GIVING, s),
                 // The first one had left as well (L3).
                 (ABANDONED, false) if brings == brings::TAKING => Word::new(IDLE, 0, s + 1),
-                (ABANDONED, false) if brings == brings::LOOKING => Word::new(IDLE, 0, s + 2),
+                (ABANDONED, false) if matches!(brings, brings::LOOKING | brings::READING) => {
+                    Word::new(IDLE, 0, s + 2)
+                }
                 (ABANDONED, true) if brings == brings::GIVING => Word::new(IDLE, 0, s + 2),
                 _ => return,
             };

@@ -14,6 +14,7 @@
 //! | `form` | how many ends, whose degree, what happens when it is full |
 //! | `many`, `queued` | a queue in the domain; what its ends do |
 //! | `guard` | a slot reserved, a message in hand |
+//! | `transfer` | messages in private memory: lent, and read across processes |
 //! | `tally` | counters, and the one function that copies message bytes |
 //! | `ground` | the process around a protocol |
 //! | `spec`, `record`, `attach` | what a channel is, where it is written, how it is found or made |
@@ -49,4 +50,5 @@ pub mod side;
 pub(crate) mod spec;
 pub(crate) mod sweep;
 pub mod tally;
+pub(crate) mod transfer;
 pub(crate) mod view;

@@ -151,6 +151,6 @@ pub unsafe fn fill_small<P: Platform>(tally: &Tally<P>, cell: *mut HoldBytes, me
         }
         // SAFETY: passed on.
         Outgoing::Parcel(words) => unsafe { write_words(cell, words) },
-        Outgoing::Private { .. } | Outgoing::Variable { .. } => {}
+        Outgoing::Private { .. } | Outgoing::Lent { .. } | Outgoing::Variable { .. } => {}
     }
 }

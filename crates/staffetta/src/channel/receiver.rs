@@ -12,6 +12,7 @@ use super::end::{deadline_after, End};
 use super::guard::Received;
 use super::line::INLINE_BYTES;
 use super::spec::{Carried, Payload};
+use super::transfer::{receive_into_slice, Target};
 use crate::error::RecvError;
 use crate::message::variable::Variable;
 use crate::Message;
@@ -199,79 +200,94 @@ impl<T: Message + Copy> Receiver<[T]> {
     }
 
     fn recv_slice_within(&self, into: &mut [T], patience: Patience) -> Result<usize, RecvError> {
-        if !self.end.member.here() {
-            return Err(RecvError::Forked);
+        receive_into_slice(&self.end, into, patience)
+    }
+}
+
+/// Receives into a variable of the domain.
+pub(super) fn receive_into_variable<T: Message + ?Sized>(
+    end: &End,
+    variable: &mut Variable<T>,
+    patience: Patience,
+) -> Result<(), RecvError> {
+    if !end.member.here() {
+        return Err(RecvError::Forked);
+    }
+    if !Arc::ptr_eq(&end.member, variable.storage.raw().member()) {
+        return Err(RecvError::WrongDomain);
+    }
+    if matches!(patience, Patience::Until(Some(_))) {
+        variable.ensure_spare()?;
+    }
+    let Some(block) = variable.storage.raw().block() else {
+        return Err(RecvError::Corrupt);
+    };
+    let segment = end.member.segment();
+    let reference = end.member.refs.refer(end.spec().method, segment.map().block(block));
+    let schema = &end.spec().schema;
+    let target = Incoming::Variable {
+        bytes: variable.storage.raw().data().as_ptr(),
+        capacity: variable.capacity(),
+        reference,
+        exact: schema.is_sized(),
+        small: schema.is_sized() && schema.size() as usize <= INLINE_BYTES,
+    };
+    variable.clear();
+    // SAFETY: the variable is borrowed mutably until this returns; abandoned storage is replaced below.
+    match unsafe { end.receive(target, patience) } {
+        Ok(length) if variable.received(length) => Ok(()),
+        Ok(_) => Err(RecvError::Corrupt),
+        Err(stop) => {
+            if stop == Stop::Abandoned {
+                variable.abandon(false);
+            }
+            Err(end.recv_failure(stop, patience))
         }
-        let target =
-            Incoming::Private { bytes: into.as_mut_ptr().cast(), capacity: size_of_val(into), exact: false };
-        // SAFETY: the slice is borrowed mutably until the call returns; both ends agreed on the type, so what is
-        // written are elements.
-        let length = unsafe { self.end.receive(target, patience) }
-            .map_err(|stop| self.end.recv_failure(stop, patience))?;
-        <[T] as Message>::tail(length).ok_or(RecvError::Corrupt)
     }
 }
 
 impl<T: Message + ?Sized> Receiver<T> {
-    fn recv_variable_within(&self, variable: &mut Variable<T>, patience: Patience) -> Result<(), RecvError> {
-        if !self.end.member.here() {
-            return Err(RecvError::Forked);
-        }
-        if !Arc::ptr_eq(&self.end.member, variable.storage.raw().member()) {
-            return Err(RecvError::WrongDomain);
-        }
-        if matches!(patience, Patience::Until(Some(_))) {
-            variable.ensure_spare()?;
-        }
-        let Some(block) = variable.storage.raw().block() else {
-            return Err(RecvError::Corrupt);
-        };
-        let segment = self.end.member.segment();
-        let reference = self.end.member.refs.refer(self.end.spec().method, segment.map().block(block));
-        let schema = &self.end.spec().schema;
-        let target = Incoming::Variable {
-            bytes: variable.storage.raw().data().as_ptr(),
-            capacity: variable.capacity(),
-            reference,
-            exact: schema.is_sized(),
-            small: schema.is_sized() && schema.size() as usize <= INLINE_BYTES,
-        };
-        variable.clear();
-        // SAFETY: the variable is borrowed mutably until this returns; abandoned storage is replaced below.
-        match unsafe { self.end.receive(target, patience) } {
-            Ok(length) if variable.received(length) => Ok(()),
-            Ok(_) => Err(RecvError::Corrupt),
-            Err(stop) => {
-                if stop == Stop::Abandoned {
-                    variable.abandon(false);
-                }
-                Err(self.end.recv_failure(stop, patience))
-            }
-        }
-    }
-
-    /// Receives into a variable of the domain: from a variable of the sender, copied once. On an error the variable is empty.
+    /// Receives into a target of the caller's: a [`Variable`] of the domain, or, for slices of numbers, private memory. Copied once
+    /// from a variable of the sender into a variable, and from a slice that is sent by [`Sender::send_from`](crate::Sender::send_from)
+    /// into either. On an error a variable is empty, and what is in a slice is unspecified.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let (tx, rx) = domain.channel("").rendezvous().unnamed::<[f32]>()?;
+    /// # let sender = std::thread::spawn(move || {
+    /// tx.send_from(&[0.5, 1.5]).unwrap(); // in another thread, or another process
+    /// # });
+    /// let mut target = [0.0; 8];
+    /// let came = rx.recv_into(&mut target)?;
+    /// assert_eq!(target[..came.elements], [0.5, 1.5]);
+    /// # sender.join().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `TooLong` (on both sides), `Disconnected`, `PeerDied`.
-    pub fn recv_into(&self, variable: &mut Variable<T>) -> Result<(), RecvError> {
-        self.recv_variable_within(variable, Patience::Until(None))
+    pub fn recv_into<V: Target<T> + ?Sized>(&self, target: &mut V) -> Result<V::Came, RecvError> {
+        target.receive_on(&self.end, Patience::Until(None))
     }
 
     /// As [`recv_into`](Self::recv_into), for at most `timeout`, even if the sender is stopped in the middle of its
-    /// copy: then the variable moves to other memory, which is set aside before.
+    /// copy: then a variable moves to other memory, which is set aside before.
     ///
     /// # Errors
     /// As [`recv_into`](Self::recv_into); `TimedOut`.
-    pub fn recv_into_timeout(&self, variable: &mut Variable<T>, timeout: Duration) -> Result<(), RecvError> {
-        self.recv_variable_within(variable, Patience::Until(deadline_after(timeout)))
+    pub fn recv_into_timeout<V: Target<T> + ?Sized>(
+        &self,
+        target: &mut V,
+        timeout: Duration,
+    ) -> Result<V::Came, RecvError> {
+        target.receive_on(&self.end, Patience::Until(deadline_after(timeout)))
     }
 
-    /// Receives into a variable if a message waits already.
+    /// Receives into a target if a message waits already.
     ///
     /// # Errors
     /// As [`recv_into`](Self::recv_into); `NoPeer`, `WouldBlock`.
-    pub fn try_recv_into(&self, variable: &mut Variable<T>) -> Result<(), RecvError> {
-        self.recv_variable_within(variable, Patience::Try)
+    pub fn try_recv_into<V: Target<T> + ?Sized>(&self, target: &mut V) -> Result<V::Came, RecvError> {
+        target.receive_on(&self.end, Patience::Try)
     }
 }

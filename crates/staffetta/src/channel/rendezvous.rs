@@ -10,10 +10,13 @@
 
 #![allow(unsafe_code)] // Message bytes are raw memory: each copy says which invariant of line.rs allows it.
 
+use std::mem::MaybeUninit;
 use std::time::Instant;
 
-use super::call::{Ground, Incoming, Memory, Outgoing, Patience, Stop};
-use super::line::{brings, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT};
+use super::call::{Ground, Incoming, Lent, Memory, Outgoing, Patience, Stop};
+use super::line::{
+    brings, is_our_turn, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT,
+};
 use super::quick::{collect_small, deliver_now, fill_small, want_now, Delivery, Wanted};
 use super::side::{Side, ATTACHED};
 use super::tally::Tally;
@@ -35,6 +38,14 @@ pub struct Party<'c, P: Platform, G: Ground<P>> {
     pub tally: &'c Tally<P>,
     /// What this side remembers from call to call.
     pub memory: &'c Memory,
+}
+
+/// How the wait of a first one came to its end.
+enum Outcome {
+    /// The message is over.
+    Happened,
+    /// It is our turn (`is_our_turn`), or what was lent to us was withdrawn: look at the word again.
+    LookAgain,
 }
 
 impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
@@ -75,6 +86,15 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ) -> Result<(), Stop> {
         // The guess is good from one `deliver_now` to the next only: what this walk ends changes the parity.
         self.memory.expect.set(Word::new(IDLE, 0, 0));
+        let mut message = match message {
+            // Lending means waiting until it was read, and a reader.
+            Outgoing::Lent { bytes, length }
+                if matches!(patience, Patience::Try) || !self.memory.lends_to(self.peer.end()) =>
+            {
+                Outgoing::Private { bytes, length, exact: false }
+            }
+            other => other,
+        };
         let mut now = self.line.word();
         // What the cell brings already. It stays good whatever the word does meanwhile: without the sender the
         // sequence changes by two only, so the cell is the same (L2).
@@ -97,9 +117,38 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     };
                     filled = Some(what);
                     match self.line.offer(s, what) {
-                        Ok(_) => {
-                            let Patience::Until(deadline) = patience else { unreachable!() };
-                            return self.await_end(s, deadline, message.length(), true);
+                        Ok(_) => match self.await_taker(s, patience, message.length(), what)? {
+                            Outcome::Happened => return Ok(()),
+                            Outcome::LookAgain => now = self.line.word(),
+                        },
+                        Err(found) => now = found,
+                    }
+                }
+                // The receiver cannot read what we lent, and waits until it is staged.
+                OFFER if now.slot() == brings::STAGE => {
+                    if let Outgoing::Lent { bytes, length } = message {
+                        message = Outgoing::Private { bytes, length, exact: false };
+                        if self.peer.target().0 == 0 {
+                            self.memory.unreadable.set(Some(self.peer.end().awake())); // nor any other
+                        }
+                    }
+                    if filled != Some(brings::CELL) {
+                        // SAFETY: sender, OFFER(s) STAGE: L1.
+                        match unsafe { self.fill_cell(s, message) } {
+                            Ok(what) => filled = Some(what),
+                            Err(stop) => {
+                                self.decline(now);
+                                return Err(stop);
+                            }
+                        }
+                    }
+                    match self.line.staged(now) {
+                        Ok(()) => {
+                            self.wake_if(now.is_parked());
+                            match self.await_taker(s, patience, message.length(), brings::CELL)? {
+                                Outcome::Happened => return Ok(()),
+                                Outcome::LookAgain => now = self.line.word(),
+                            }
                         }
                         Err(found) => now = found,
                     }
@@ -125,9 +174,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         Outgoing::Variable { bytes, length, exact, .. } => {
                             Outgoing::Private { bytes, length, exact }
                         }
+                        Outgoing::Lent { bytes, length } if now.slot() != brings::LENT => {
+                            Outgoing::Private { bytes, length, exact: false }
+                        }
                         other => other,
                     };
-                    if matches!(message, Outgoing::Private { exact: false, .. }) {
+                    if matches!(message, Outgoing::Private { exact: false, .. } | Outgoing::Lent { .. }) {
                         // The receiver says how much room there is in its private memory.
                         let (length, capacity) = (message.length() as u64, self.peer.target().1);
                         if length > capacity {
@@ -144,12 +196,32 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                             }
                         }
                     }
+                    if let Outgoing::Lent { length, .. } = message {
+                        if filled != Some(brings::LENT) {
+                            // SAFETY: sender, WANT(s): L1.
+                            filled = Some(unsafe { self.fill_cell(s, message) }?);
+                        }
+                        // For a receiver whose want ends without a message: not because it did not fit.
+                        self.me.set_note(length as u64);
+                        match self.line.lend(now) {
+                            Ok(()) => {
+                                self.wake_if(now.is_parked());
+                                match self.await_taker(s, patience, length, brings::LENT)? {
+                                    Outcome::Happened => return Ok(()),
+                                    Outcome::LookAgain => now = self.line.word(),
+                                }
+                            }
+                            Err(found) => now = found,
+                        }
+                        continue;
+                    }
                     if filled != Some(brings::CELL) {
                         // SAFETY: sender, WANT(s): L1.
                         filled = Some(unsafe { self.fill_cell(s, message) }?);
                     }
                     match self.line.deliver(now) {
                         Ok(()) => {
+                            self.memory.copies.set(2);
                             self.wake_if(now.is_parked());
                             return Ok(());
                         }
@@ -160,6 +232,35 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 _ => now = self.await_partner(now, patience)?,
             }
         }
+    }
+
+    /// A sender waits until its offer of `s` is taken.
+    fn await_taker(
+        &mut self,
+        s: u64,
+        patience: Patience,
+        length: usize,
+        what: u16,
+    ) -> Result<Outcome, Stop> {
+        let Patience::Until(deadline) = patience else {
+            return Err(Stop::WouldBlock); // who tries makes no offer
+        };
+        let outcome = self.await_end(s, deadline, length, true, what)?;
+        self.memory.copies.set(if what == brings::CELL { 2 } else { 1 });
+        Ok(outcome)
+    }
+
+    /// `OFFER(s) STAGE => IDLE(s+2)`: there is no room to stage what was lent.
+    #[cold]
+    fn decline(&self, asked: Word) {
+        let mut now = asked;
+        while let Err(found) = self.line.decline(now) {
+            if found.awake() != asked.awake() {
+                return; // a wreck
+            }
+            now = found;
+        }
+        self.wake_if(now.is_parked());
     }
 
     /// Looks for up to `steps` steps whether the word changes; gives the word now.
@@ -193,6 +294,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 unsafe { self.tally.copy(bytes, to, length) };
                 (reference, length, brings::CELL)
             }
+            Outgoing::Lent { bytes, length } => (bytes as u64, length, brings::LENT),
             Outgoing::Variable { length, reference, .. } => (reference, length, brings::VARIABLE),
             Outgoing::Cell { .. } | Outgoing::Parcel(_) => unreachable!("filled above"),
         };
@@ -221,6 +323,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         self.me.set_note(length);
         match self.line.finish(giving, || self.ground.adopt(to)) {
             Finished::Done { wake } => {
+                self.memory.copies.set(1);
                 self.wake_if(wake);
                 Some(Ok(()))
             }
@@ -286,7 +389,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         target: Incoming,
         deadline: Option<Instant>,
     ) -> Result<usize, Stop> {
-        self.await_end(s, deadline, target.capacity(), false)?;
+        self.await_end(s, deadline, target.capacity(), false, brings::CELL)?;
         // SAFETY: our WANT(s) was delivered.
         Ok(unsafe { collect_small(self.line, self.tally, s, target) })
     }
@@ -308,6 +411,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                             self.me.set_target(reference, capacity as u64);
                             brings::VARIABLE
                         }
+                        Incoming::Private { exact: false, .. }
+                            if self.memory.lends_to(self.peer.end()) =>
+                        {
+                            brings::LENT
+                        }
                         _ => brings::CELL,
                     };
                     if !target.is_exact() {
@@ -316,9 +424,16 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     match self.line.want(s, what) {
                         Ok(_) => {
                             let Patience::Until(deadline) = patience else { unreachable!() };
-                            self.await_end(s, deadline, target.capacity(), false)?;
+                            match self.await_end(s, deadline, target.capacity(), false, what)? {
+                                Outcome::Happened => {}
+                                Outcome::LookAgain => {
+                                    now = self.line.word();
+                                    continue;
+                                }
+                            }
                             if what == brings::VARIABLE {
                                 // The sender copied, and left the length in its note.
+                                self.memory.copies.set(1);
                                 return Ok(self.peer.note().min(target.capacity() as u64) as usize);
                             }
                             // SAFETY: our WANT(s) was delivered.
@@ -336,6 +451,17 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         Err(found) => now = found,
                     }
                 }
+                OFFER if now.slot() == brings::LENT => {
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: TAKING(s), made so by us.
+                        Ok(taking) => match unsafe { self.read_lent(taking, target) } {
+                            Some(end) => return end,
+                            None => now = self.line.word(), // it is to be staged, or was withdrawn
+                        },
+                        Err(found) => now = found,
+                    }
+                }
+                OFFER if now.slot() == brings::STAGE => now = self.await_partner(now, patience)?,
                 OFFER if !target.is_exact() => match self.line.begin(now, self.me.end().sequence()) {
                     // SAFETY: TAKING(s), made so by us.
                     Ok(taking) => match unsafe { self.look_at_staged(taking, target) } {
@@ -376,8 +502,66 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 }
                 // SAFETY: the staging block is stable like the cell (L2); ranges were checked.
                 unsafe { self.tally.copy(from, bytes, length) };
+                self.memory.copies.set(2);
                 Ok(length)
             }
+        }
+    }
+
+    /// A message in private memory of the sender's process: reads it if it fits. None: it was not taken; the sender gave
+    /// up, or was asked to stage it.
+    ///
+    /// # Safety
+    /// The word is `taking`, made so by us; `target` as in `receive`.
+    unsafe fn read_lent(&mut self, taking: Word, target: Incoming) -> Option<Result<usize, Stop>> {
+        let (s, capacity) = (taking.sequence(), target.capacity() as u64);
+        // SAFETY: TAKING: the sender does not touch the cell (L1); one that lends wrote all three words.
+        let [address, length, _] =
+            unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+        if length > capacity {
+            self.me.set_note(capacity);
+            self.refuse(taking, None);
+            return Some(Err(Stop::TooLong { length, capacity }));
+        }
+        let bytes = length as usize;
+        // A successor of the one that lent may hold the end by now. Then the word says ABANDONED, and what is read is dropped.
+        let owner = self.peer.end();
+        let lent = match self.memory.lends_to(owner) {
+            true => {
+                let to: &mut [MaybeUninit<u8>] = match bytes {
+                    0 => &mut [],
+                    // SAFETY: the target is ours to write, and `bytes` fit.
+                    _ => unsafe { std::slice::from_raw_parts_mut(target.bytes().cast(), bytes) },
+                };
+                self.ground.read_lent(owner, address, to)
+            }
+            false => Lent::Refused,
+        };
+        let ended = if lent == Lent::Read {
+            self.tally.copied(bytes);
+            self.line.finish(taking, || ())
+        } else {
+            if lent == Lent::Refused {
+                self.memory.unreadable.set(Some(owner.awake()));
+            }
+            // Is it worth while to lend the next one?
+            self.me.set_target(u64::from(lent == Lent::NotNow), capacity);
+            self.line.ask(taking)
+        };
+        match ended {
+            Finished::Done { wake } => {
+                self.wake_if(wake);
+                (lent == Lent::Read).then(|| {
+                    self.memory.expect.set(Word::new(IDLE, 0, s + 1));
+                    self.memory.copies.set(1);
+                    Ok(bytes)
+                })
+            }
+            Finished::Abandoned { wake } => {
+                self.wake_if(wake);
+                None
+            }
+            Finished::Lost => Some(Err(Stop::Corrupt)),
         }
     }
 
@@ -451,11 +635,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             }
             Finished::Lost => return Err(Stop::Corrupt),
         }
+        self.memory.copies.set(1);
         self.memory.expect.set(Word::new(IDLE, 0, taking.sequence() + 1));
         Ok(length)
     }
 
-    /// The first one waits for the end of rendezvous `s`.
+    /// The first one, which brings `what`, waits for the end of rendezvous `s`, or for its turn.
     #[inline]
     fn await_end(
         &mut self,
@@ -463,7 +648,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         deadline: Option<Instant>,
         size: usize,
         sender: bool,
-    ) -> Result<(), Stop> {
+        what: u16,
+    ) -> Result<Outcome, Stop> {
         let mut waited = Waited::default();
         let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
         // A loss that this call does not report is the next call's to report.
@@ -480,7 +666,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 || ground.own_pcb(),
                 || {
                     let now = line.word();
-                    if now.sequence() != s {
+                    if now.sequence() != s || is_our_turn(now, s, sender) {
                         return Some(now);
                     }
                     let end = peer.end();
@@ -491,7 +677,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 },
                 |pcb_ref| {
                     me.set_pcb_ref(pcb_ref);
-                    line.announce(s)
+                    line.announce(s, sender)
                 },
             );
             self.memory.spinner.set(spinner);
@@ -500,8 +686,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 (_, Some(end)) => Stop::Gone(end),
                 (Woken::TimedOut, None) => Stop::TimedOut,
             };
-            match line.withdraw(s) {
+            match line.withdraw(s, sender) {
                 Withdrawn::Ended(now) => break now,
+                Withdrawn::OurTurn => break line.word(),
                 Withdrawn::Yes => {
                     self.memory.expect.set(Word::new(IDLE, 0, s + 2));
                     if stop == Stop::TimedOut {
@@ -518,7 +705,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         self.memory.peer.set(known);
                         self.tally.waited(&waited);
                         return Err(match what {
-                            brings::LOOKING => Stop::TimedOut,
+                            brings::LOOKING | brings::READING => Stop::TimedOut,
                             brings::TAKING if size as u64 > self.peer.target().1 => {
                                 Stop::AbandonedTooLong { length: size as u64, capacity: self.peer.target().1 }
                             }
@@ -533,15 +720,21 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         };
         self.memory.peer.set(known);
         self.tally.waited(&waited);
+        if is_our_turn(end, s, sender) {
+            return Ok(Outcome::LookAgain);
+        }
         let here = end.sequence();
         // The usual next thing: the same side is first again.
         self.memory.expect.set(Word::new(IDLE, 0, here.max(s + 1)));
         // L3. The partner may have come again, and withdrawn, before we looked: that adds two each time.
         if here.wrapping_sub(s) % 2 == 1 {
-            return Ok(());
+            return Ok(Outcome::Happened);
         }
         // It ended without happening: our message or target did not fit.
         let (mine, theirs) = (size as u64, self.peer.note());
+        if !sender && what == brings::LENT && theirs <= mine {
+            return Ok(Outcome::LookAgain); // lent, and withdrawn before we came to read it
+        }
         Err(if sender {
             Stop::TooLong { length: mine, capacity: theirs }
         } else {

@@ -29,6 +29,10 @@ impl<T: Carried + ?Sized> Sender<T> {
     pub(crate) fn new(end: End) -> Self {
         Sender { end, _messages: PhantomData }
     }
+
+    pub(super) fn end(&self) -> &End {
+        &self.end
+    }
 }
 
 accessors!(Sender, "receiving");

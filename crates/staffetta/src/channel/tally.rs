@@ -117,6 +117,11 @@ impl<P: Platform> Tally<P> {
         Self::add(&self.bytes_copied, length as u64);
     }
 
+    /// The kernel has copied `length` bytes of a message for us.
+    pub fn copied(&self, length: usize) {
+        Self::add(&self.bytes_copied, length as u64);
+    }
+
     /// One message of `length` bytes was handed over.
     #[inline(always)]
     pub fn message(&self, length: usize) {

@@ -67,7 +67,7 @@ impl DomainOptions {
             };
             let member = opened.iter().find(same).and_then(|known| known.member.upgrade());
             if let Some(member) = member.filter(|member| member.here()) {
-                return Ok(Domain { member, wait: self.wait });
+                return Ok(Domain { member, wait: self.wait, cross_memory: self.cross_memory });
             }
         }
         let site = Site::new(&self.place)?;
@@ -138,7 +138,7 @@ impl DomainOptions {
         let member = Arc::new(member);
         let service = Service::start(entrance, Arc::new(roster::Table::new(&member, file)))?;
         let _ = member.service.set(service);
-        let domain = Domain { member, wait: self.wait };
+        let domain = Domain { member, wait: self.wait, cross_memory: self.cross_memory };
         if self.prefault_bytes != 0 {
             domain.prefault(self.prefault_bytes)?;
         }

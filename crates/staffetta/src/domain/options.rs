@@ -38,6 +38,7 @@ pub struct DomainOptions {
     pub(super) addresses: Addresses,
     pub(super) place: Place,
     pub(super) wait: Wait,
+    pub(super) cross_memory: bool,
     pub(super) patience: Duration,
 }
 
@@ -52,6 +53,7 @@ impl Default for DomainOptions {
             addresses: Addresses::default(),
             place: Place::default(),
             wait: Wait::default(),
+            cross_memory: true,
             patience: Duration::from_secs(10),
         }
     }
@@ -113,6 +115,23 @@ impl DomainOptions {
     /// How ends of this process wait, unless told otherwise.
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Whether ends of this process lend private memory to their peers, and read what peers lend: what
+    /// [`send_from`](crate::Sender::send_from) sends is then copied once, where the system allows it (default). Otherwise it is
+    /// copied twice, by way of the domain.
+    ///
+    /// ```
+    /// let domain = staffetta::Domain::options().cross_memory(false).create()?;
+    /// let (tx, rx) = domain.channel("").rendezvous().unnamed::<[u8]>()?;
+    /// let receiver = std::thread::spawn(move || rx.recv_into(&mut [0; 4]).unwrap().copies);
+    /// assert_eq!(tx.send_from(b"ciao")?.copies, 2);
+    /// assert_eq!(receiver.join().unwrap(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cross_memory(mut self, allowed: bool) -> Self {
+        self.cross_memory = allowed;
         self
     }
 

@@ -63,6 +63,7 @@
 
 pub(crate) mod bytes;
 mod impls;
+pub(crate) mod number;
 pub(crate) mod parcel;
 pub mod schema;
 pub(crate) mod variable;

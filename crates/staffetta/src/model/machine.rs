@@ -15,7 +15,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64};
 use loom::sync::{Condvar, Mutex};
 
 use crate::channel::buffer::Buffer;
-use crate::channel::call::{Ground, Incoming, Memory, Outgoing, Patience, Stop};
+use crate::channel::call::{Ground, Incoming, Lent, Memory, Outgoing, Patience, Stop};
 use crate::channel::line::Line;
 use crate::channel::rendezvous::Party;
 use crate::channel::ring::{RingParty, Shape, Slots};
@@ -345,6 +345,9 @@ impl Ground<Loom> for (&Channel, usize) {
     }
     fn abandoned(&self, storage: *const u8) {
         self.0.given_back[self.which(storage)].fetch_add(1, Ordering::Relaxed);
+    }
+    fn read_lent(&self, _owner: Word, _address: u64, _to: &mut [MaybeUninit<u8>]) -> Lent {
+        Lent::Refused
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `mapping` | a part of an address space |
 //! | `futex` | sleep on a word, wake its sleepers, also across processes |
 //! | `pidfd` | a descriptor that stands for a process |
+//! | `attach` | another process's private memory |
 //! | `epoll`, `eventfd` | wait for descriptors; a descriptor to ring |
 //! | `socket` | Unix sockets that keep message boundaries and carry descriptors |
 //! | `signal` | which signals a thread lets through |
@@ -27,6 +28,7 @@
 //!    reported where the caller has to look again ([`futex`]).
 
 pub(crate) mod affinity;
+pub(crate) mod attach;
 pub(crate) mod clock;
 pub(crate) mod epoll;
 mod error;

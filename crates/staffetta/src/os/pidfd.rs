@@ -10,7 +10,7 @@
 
 use super::fork::NotInherited;
 use super::{Error, Result};
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::{self, Pid, PidfdFlags};
 
 /// `pidfd_open`: a descriptor of this very process, to be handed to others.
@@ -56,10 +56,27 @@ pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
     poll(&mut looks, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready == 1)
 }
 
+/// The number by which calls made here find the process that a descriptor stands for; None: it has none in our pid
+/// namespace, it has been waited for, or there is no /proc to ask.
+///
+/// It is that process's for as long as the process has not exited.
+pub(crate) fn number(pidfd: BorrowedFd<'_>) -> Option<Pid> {
+    let number = told(pidfd)?;
+    // /proc may be that of another pid namespace. What this number stands for *here* has it there as well: the same.
+    let here = process::pidfd_open(number, PidfdFlags::empty()).ok()?;
+    (told(here.as_fd()) == Some(number)).then_some(number)
+}
+
+/// What /proc says: `Pid:` is the number in its namespace, 0 if there is none, -1 after the process was waited for.
+fn told(pidfd: BorrowedFd<'_>) -> Option<Pid> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let number = about.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    Pid::from_raw(number.trim().parse().ok().filter(|number| *number > 0)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fd::AsFd;
 
     #[test]
     fn a_pidfd_is_told_from_other_descriptors() {
@@ -68,6 +85,18 @@ mod tests {
         assert_eq!(inode(me.as_fd()).unwrap(), inode(of_self().unwrap().as_fd()).unwrap());
         let other = std::fs::File::open("/dev/null").unwrap();
         assert!(!is_pidfd(other.as_fd()));
+    }
+
+    #[test]
+    fn a_number_is_told_until_the_process_was_waited_for() {
+        assert_eq!(number(of_self().unwrap().as_fd()), Some(process::getpid()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pidfd = of_child(Pid::from_child(&child)).unwrap();
+        assert_eq!(number(pidfd.as_fd()), Some(Pid::from_child(&child)));
+        child.wait().unwrap();
+        assert_eq!(number(pidfd.as_fd()), None);
+        let other = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(number(other.as_fd()), None);
     }
 
     #[test]

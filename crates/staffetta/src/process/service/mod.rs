@@ -21,6 +21,7 @@
 //! | `connections` | accepted, watched, read, closed |
 //! | `links` | linked with everybody, and what follows from an end |
 //! | `descriptors` | passed, taken, left to an heir |
+//! | `identity` | a member's process number, and whether it is the same process still |
 //! | `passed` | descriptors that peers have put into our hands |
 //! | `inquiry` | questions to everybody, and answers |
 //!
@@ -46,6 +47,7 @@
 mod connections;
 mod descriptors;
 mod error;
+mod identity;
 mod inquiry;
 mod links;
 mod passed;
@@ -55,6 +57,7 @@ mod thread;
 
 pub(crate) use descriptors::Keepsake;
 pub(crate) use error::ObtainError;
+pub(crate) use identity::Number;
 pub use error::{PassError, StartError, TakeError};
 pub(crate) use passed::Handed;
 
