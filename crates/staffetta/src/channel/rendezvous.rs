@@ -129,7 +129,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     if let Outgoing::Lent { bytes, length } = message {
                         message = Outgoing::Private { bytes, length, exact: false };
                         if self.peer.target().0 == 0 {
-                            self.memory.unreadable.set(Some(self.peer.end().awake())); // nor any other
+                            self.memory.unreadable.set(Some(self.peer.end().awake()));
+                            // nor any other
                         }
                     }
                     if filled != Some(brings::CELL) {
@@ -235,13 +236,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     }
 
     /// A sender waits until its offer of `s` is taken.
-    fn await_taker(
-        &mut self,
-        s: u64,
-        patience: Patience,
-        length: usize,
-        what: u16,
-    ) -> Result<Outcome, Stop> {
+    fn await_taker(&mut self, s: u64, patience: Patience, length: usize, what: u16) -> Result<Outcome, Stop> {
         let Patience::Until(deadline) = patience else {
             return Err(Stop::WouldBlock); // who tries makes no offer
         };
@@ -411,9 +406,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                             self.me.set_target(reference, capacity as u64);
                             brings::VARIABLE
                         }
-                        Incoming::Private { exact: false, .. }
-                            if self.memory.lends_to(self.peer.end()) =>
-                        {
+                        Incoming::Private { exact: false, .. } if self.memory.lends_to(self.peer.end()) => {
                             brings::LENT
                         }
                         _ => brings::CELL,
@@ -516,8 +509,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     unsafe fn read_lent(&mut self, taking: Word, target: Incoming) -> Option<Result<usize, Stop>> {
         let (s, capacity) = (taking.sequence(), target.capacity() as u64);
         // SAFETY: TAKING: the sender does not touch the cell (L1); one that lends wrote all three words.
-        let [address, length, _] =
-            unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
+        let [address, length, _] = unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
         if length > capacity {
             self.me.set_note(capacity);
             self.refuse(taking, None);

@@ -226,6 +226,12 @@ pub struct Channel {
     /// How often each was adopted, and given back.
     pub adopted: [Counter; 2],
     pub given_back: [Counter; 2],
+    /// Private memory of the sender that it lends, as the receiver may see it: a word that is read while it is written.
+    pub lent: LoomU64,
+    /// What becomes of reading it.
+    pub reading: Lent,
+    /// Staging blocks; None: the domain is full.
+    pub staging: Option<[Storage; 2]>,
     ring: RingBytes,
     pub degree: u64,
     pub head: LoomU64,
@@ -246,7 +252,22 @@ impl Channel {
         channel
     }
 
+    /// Both sides attached, for a sender that lends.
+    pub fn lending(reading: Lent, room: bool) -> Arc<Channel> {
+        let mut channel = Channel::bare(0);
+        channel.reading = reading;
+        channel.staging = room.then(|| [0, 1].map(|_| Storage(UnsafeCell::new([0; VARIABLE_WORDS]))));
+        for side in &channel.sides {
+            side.attach(1).unwrap();
+        }
+        Arc::new(channel)
+    }
+
     pub fn unattached(degree: u64) -> Arc<Channel> {
+        Arc::new(Channel::bare(degree))
+    }
+
+    fn bare(degree: u64) -> Channel {
         let channel = Channel {
             line: Line::new(),
             sides: [Side::new(), Side::new()],
@@ -255,12 +276,14 @@ impl Channel {
             variables: [0, 1].map(|_| Storage(UnsafeCell::new([0; VARIABLE_WORDS]))),
             adopted: Default::default(),
             given_back: Default::default(),
+            lent: LoomU64::new(0),
+            reading: Lent::Refused,
+            staging: None,
             ring: RingBytes(std::cell::UnsafeCell::new([0; RING_BYTES])),
             degree,
             head: LoomU64::new(0),
             tail: LoomU64::new(0),
         };
-        let channel = Arc::new(channel);
         // SAFETY: inside the ring's bytes, which nobody else has yet.
         unsafe { channel.slots().make() };
         channel
@@ -328,6 +351,10 @@ impl Ground<Loom> for (&Channel, usize) {
     }
     // The moment at which the copy goes through the pointer: reading the message variable, writing the target.
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8> {
+        if let Some(parity) = reference.checked_sub(STAGING) {
+            let storage = &self.0.staging.as_ref()?.get(parity as usize)?.0;
+            return Some(storage.with(|p| p.cast_mut().cast()));
+        }
         let who = reference.checked_sub(100)? as usize;
         let storage = &self.0.variables.get(who)?.0;
         let pointer = if who == SENDER {
@@ -337,8 +364,9 @@ impl Ground<Loom> for (&Channel, usize) {
         };
         (length <= 8 * VARIABLE_WORDS as u64).then_some(pointer)
     }
-    fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
-        None
+    fn stage(&self, parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
+        let storage = &self.0.staging.as_ref()?[parity].0;
+        Some((STAGING + parity as u64, storage.with_mut(|p| p.cast())))
     }
     fn adopt(&self, storage: *const u8) {
         self.0.adopted[self.which(storage)].fetch_add(1, Ordering::Relaxed);
@@ -346,8 +374,13 @@ impl Ground<Loom> for (&Channel, usize) {
     fn abandoned(&self, storage: *const u8) {
         self.0.given_back[self.which(storage)].fetch_add(1, Ordering::Relaxed);
     }
-    fn read_lent(&self, _owner: Word, _address: u64, _to: &mut [MaybeUninit<u8>]) -> Lent {
-        Lent::Refused
+    fn read_lent(&self, _owner: Word, _address: u64, to: &mut [MaybeUninit<u8>]) -> Lent {
+        if self.0.reading == Lent::Read {
+            // Relaxed: another process's memory, read without its knowledge.
+            let value = self.0.lent.load(Ordering::Relaxed);
+            to.iter_mut().zip(value.to_ne_bytes()).for_each(|(to, byte)| *to = MaybeUninit::new(byte));
+        }
+        self.0.reading
     }
 }
 
@@ -359,6 +392,9 @@ impl Which for (&Channel, usize) {
         1 - self.1 // a second one only ever adopts its partner's
     }
 }
+
+/// Reference of the first staging block.
+const STAGING: u64 = 200;
 
 /// Reference of a variable.
 pub fn reference(who: usize) -> u64 {
@@ -536,6 +572,28 @@ impl Actor {
         let got = channel.variables[RECEIVER].0.with(|p| unsafe { *p });
         assert!(got[..length / 8].iter().all(|word| *word == got[0]), "torn: {got:?}");
         Ok(got[0])
+    }
+
+    /// Lends `value`; changes it as soon as it is its own again.
+    pub fn lend(&mut self, value: u64, patience: Patience) -> Result<(), Stop> {
+        self.memory.lends.set(true);
+        let channel = self.channel.clone();
+        channel.lent.store(value, Ordering::Relaxed);
+        let bytes = std::ptr::from_ref(&value).cast();
+        let sent = self.send_to_line(Outgoing::Lent { bytes, length: 8 }, patience);
+        channel.lent.store(u64::MAX, Ordering::Relaxed);
+        sent
+    }
+
+    /// Receives into private memory with room for `words`, reading what is lent.
+    pub fn receive_private(&mut self, words: usize, patience: Patience) -> Result<u64, Stop> {
+        self.memory.lends.set(true);
+        let mut target = [0_u64; 2];
+        let bytes = target.as_mut_ptr().cast();
+        let target_of = Incoming::Private { bytes, capacity: 8 * words, exact: false };
+        let length = self.receive_from_line(target_of, patience)?;
+        assert_eq!(length, 8);
+        Ok(target[0])
     }
 
     pub fn put(&mut self, value: u64, patience: Patience) -> Result<(), Stop> {

@@ -73,11 +73,12 @@ impl Core {
         let state = self.lock();
         let runs = state.pidfds.values().any(|(of, pidfd)| *of == who && !pidfd::has_exited(pidfd.as_fd()));
         // A spare link may have ended; all of them end with the program.
-        let linked = || {
-            state.peers.links(who).iter().any(|key| {
-                state.connections.get(key).is_some_and(|link| !socket::has_ended(&link.socket))
-            })
-        };
+        let linked =
+            || {
+                state.peers.links(who).iter().any(|key| {
+                    state.connections.get(key).is_some_and(|link| !socket::has_ended(&link.socket))
+                })
+            };
         runs && linked()
     }
 }

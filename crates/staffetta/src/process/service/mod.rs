@@ -57,8 +57,8 @@ mod thread;
 
 pub(crate) use descriptors::Keepsake;
 pub(crate) use error::ObtainError;
-pub(crate) use identity::Number;
 pub use error::{PassError, StartError, TakeError};
+pub(crate) use identity::Number;
 pub(crate) use passed::Handed;
 
 use self::thread::{Core, News, Stage, State, BELL, DOOR, MAILBOX};
