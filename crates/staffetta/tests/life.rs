@@ -159,7 +159,7 @@ fn a_lone_end_waits_tries_say_so_and_timeouts_give_back() {
                 let next = fill(&mut tx, form);
                 let (back, why) = (tx.send)(next, When::Try).unwrap_err();
                 assert_eq!(back, next);
-                let timed = matches!(form.what, common::forms::What::Slice);
+                let timed = matches!(form.what, common::forms::What::Slice | common::forms::What::Lent);
                 assert!(matches!(why, SendFailure::NoPeer) || timed, "{form:?} {wait}: {why:?}");
                 let (back, why) = (tx.send)(next, When::Within(Duration::from_millis(2))).unwrap_err();
                 assert_eq!(back, next);
@@ -179,7 +179,7 @@ fn a_lone_end_waits_tries_say_so_and_timeouts_give_back() {
                 finish(receiver);
             }
             let mut rx = receiver(&domain, "other", form);
-            let timed = matches!(form.what, common::forms::What::Slice);
+            let timed = matches!(form.what, common::forms::What::Slice | common::forms::What::Lent);
             let why = (rx.recv)(When::Try).unwrap_err();
             assert!(matches!(why, RecvError::NoPeer) || timed, "{form:?} {wait}: {why:?}");
             let why = (rx.recv)(When::Within(Duration::from_millis(2))).unwrap_err();

@@ -14,6 +14,8 @@ pub enum What {
     LineValue,
     Large,
     Slice,
+    /// From private memory into private memory, lent where it may be.
+    Lent,
     Variable,
     Parcel,
     Basic(u64),
@@ -46,6 +48,7 @@ impl Form {
         let of = |what, method| Form { what, method };
         let one = |what| of(what, Method::Coinciding);
         let mut forms = vec![one(What::Value), one(What::LineValue), one(What::Large), one(What::Slice)];
+        forms.extend(Method::ALL.map(|method| of(What::Lent, method)));
         forms.extend(Method::ALL.map(|method| of(What::Variable, method)));
         forms.extend(Method::ALL.map(|method| of(What::Parcel, method)));
         forms.extend([one(What::Basic(0)), one(What::Basic(3)), one(What::BasicLarge(1))]);
@@ -225,6 +228,24 @@ pub fn sender(domain: &Domain, name: &str, form: Form) -> Tx {
                 has_peer: Box::new(move || peer.has_peer()),
             }
         }
+        What::Lent => {
+            let tx = Rc::new(channel.sender::<[u64]>().unwrap());
+            let peer = tx.clone();
+            Tx {
+                send: Box::new(move |n, when| {
+                    let message = vec![n; elements(n)];
+                    match when {
+                        When::Blocking => tx.send_from(&message),
+                        // There is no try_send_from: the shortest time there is.
+                        When::Try => tx.send_from_timeout(&message, Duration::ZERO),
+                        When::Within(time) => tx.send_from_timeout(&message, time),
+                    }
+                    .map(drop)
+                    .map_err(|e| (n, e.why))
+                }),
+                has_peer: Box::new(move || peer.has_peer()),
+            }
+        }
         What::Variable => {
             let tx = Rc::new(channel.sender::<[u64]>().unwrap());
             let peer = tx.clone();
@@ -288,6 +309,22 @@ pub fn receiver(domain: &Domain, name: &str, form: Form) -> Rx {
                         When::Within(time) => rx.recv_slice_timeout(&mut into, time),
                     }?;
                     Ok(whole_slice(&into[..length]))
+                }),
+                has_peer: Box::new(move || peer.has_peer()),
+            }
+        }
+        What::Lent => {
+            let rx = Rc::new(channel.receiver::<[u64]>().unwrap());
+            let peer = rx.clone();
+            let mut into = vec![0; ELEMENTS];
+            Rx {
+                recv: Box::new(move |when| {
+                    let came = match when {
+                        When::Blocking => rx.recv_into(&mut into),
+                        When::Try => rx.recv_into_timeout(&mut into, Duration::ZERO),
+                        When::Within(time) => rx.recv_into_timeout(&mut into, time),
+                    }?;
+                    Ok(whole_slice(&into[..came.elements]))
                 }),
                 has_peer: Box::new(move || peer.has_peer()),
             }
