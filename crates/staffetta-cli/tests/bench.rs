@@ -87,6 +87,27 @@ fn the_rendezvous_is_measured_beside_its_limits() {
 }
 
 #[test]
+fn private_memory_is_copied_once_or_left_out_aloud() {
+    if !two_cores() {
+        return;
+    }
+    let output = run(&["bench", "--quick", "--blocks", "2", "--only", "private", "--json"]);
+    let rows = json(&output);
+    let rows = rows.as_array().expect("an array");
+    if rows.is_empty() {
+        assert!(stderr(&output).contains("process_vm_readv is refused here"), "{}", stderr(&output));
+        return eprintln!("SKIPPED: {}", stderr(&output));
+    }
+    for row in rows {
+        assert_eq!(
+            (row["limit"].as_str(), row["copies"].as_f64()),
+            (Some("limit.vm_readv"), Some(1.0)),
+            "{row}"
+        );
+    }
+}
+
+#[test]
 fn no_parcel_and_no_buffered_message_is_miscounted() {
     if !two_cores() {
         return;

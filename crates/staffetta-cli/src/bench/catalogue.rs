@@ -1,7 +1,7 @@
 //! Every subject and every limit that can be measured, in the order of the report.
 
-use super::channel::{locked, parcel, slice, value, variable};
-use super::limit::{cacheline, futex, memcpy, mmap, touch};
+use super::channel::{locked, parcel, private, slice, value, variable};
+use super::limit::{cacheline, futex, memcpy, mmap, touch, vm_readv};
 use super::subject::Spec;
 
 /// All of them; both processes build the same list, so an index names a subject. A quick run leaves
@@ -13,11 +13,13 @@ pub fn specs(quick: bool) -> Vec<Spec> {
     specs.extend(memcpy::specs(quick));
     specs.extend(mmap::specs());
     specs.extend(touch::specs(quick));
+    specs.extend(vm_readv::specs());
     specs.extend(value::basic_specs());
     specs.extend(slice::specs());
     specs.extend(value::buffered_specs());
     specs.extend(value::rendezvous_specs());
     specs.extend(variable::specs());
+    specs.extend(private::specs());
     specs.extend(locked::specs());
     specs.extend(parcel::specs(quick));
     specs

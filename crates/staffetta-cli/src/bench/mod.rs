@@ -64,7 +64,9 @@ Examples:
 /// changes within a block, the lowest of eight readings is lower than any one variant's. limit.mmap maps a
 /// memfd, reads one byte (first) or a
 /// byte a page (all) and unmaps it; its rows with `capability` also pass the descriptor over a Unix
-/// socket. limit.touch writes and reads every byte in one process.
+/// socket. limit.touch writes and reads every byte in one process. limit.vm_readv reads private memory of
+/// the other process by the system call alone (first), or in turn with every byte written before and read
+/// after (all); private, which is sent by send_from, is compared with it.
 ///
 /// rendezvous.locked is the textbook's descriptor with its LOCK. A parcel by capability that is compared
 /// with limit.cacheline goes to and fro and is acquired from the cache; one that is compared with limit.mmap is

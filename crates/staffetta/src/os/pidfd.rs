@@ -56,6 +56,16 @@ pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> bool {
     poll(&mut looks, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready == 1)
 }
 
+/// In one look: has the process not exited, and does one of `sockets`, whose other ends it has, still lead to it?
+pub(crate) fn is_at<'s>(pidfd: BorrowedFd<'s>, sockets: impl Iterator<Item = BorrowedFd<'s>>) -> bool {
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
+    let mut looks = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    looks.extend(sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)));
+    let looked = poll(&mut looks, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    let quiet = |look: &PollFd<'_>| look.revents().is_empty();
+    looked.is_ok() && quiet(&looks[0]) && looks[1..].iter().any(quiet)
+}
+
 /// The number by which calls made here find the process that a descriptor stands for; None: it has none in our pid
 /// namespace, it has been waited for, or there is no /proc to ask.
 ///
@@ -107,5 +117,23 @@ mod tests {
         child.wait().unwrap();
         assert!(is_pidfd(pidfd.as_fd()));
         assert!(has_exited(pidfd.as_fd()) && !has_exited(of_self().unwrap().as_fd()));
+    }
+
+    #[test]
+    fn a_process_is_where_its_pidfd_and_one_of_its_sockets_say() {
+        let me = of_self().unwrap();
+        let pairs = [0, 1].map(|_| crate::os::socket::pair().unwrap());
+        let is_here = |pidfd: BorrowedFd<'_>| is_at(pidfd, pairs.iter().map(|pair| pair.0.as_fd()));
+        assert!(is_here(me.as_fd()) && !is_at(me.as_fd(), std::iter::empty()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = of_child(Pid::from_child(&child)).unwrap();
+        child.wait().unwrap();
+        assert!(!is_here(gone.as_fd()));
+        let [(ours, theirs), (other, others)] = pairs;
+        let is_here = || is_at(me.as_fd(), [ours.as_fd(), other.as_fd()].into_iter());
+        drop(theirs);
+        assert!(is_here(), "a spare one");
+        drop(others);
+        assert!(!is_here());
     }
 }

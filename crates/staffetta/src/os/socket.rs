@@ -145,14 +145,6 @@ pub(crate) fn peer(socket: impl AsFd) -> Result<Credentials, Errno> {
     }
 }
 
-/// `poll`: is the other end closed, whatever is still in the queue?
-pub(crate) fn has_ended(socket: impl AsFd) -> bool {
-    use rustix::event::{poll, PollFd, PollFlags, Timespec};
-    let mut looks = [PollFd::new(&socket, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut looks, Some(&now)).is_ok_and(|ready| ready == 1)
-}
-
 /// `sendmsg`: puts one message, with its descriptors, into the other end's queue.
 ///
 /// All or nothing. The queue holds the descriptors, not the sender: they arrive even if the

@@ -7,6 +7,7 @@
 //! | `value` | `basic`, `buffered` and `rendezvous`: a `u64` from private memory |
 //! | `slice` | `basic`: many bytes from private memory, two copies |
 //! | `variable` | `rendezvous.variable`: one copy |
+//! | `private` | `private`: private memory to private memory, one copy |
 //! | `parcel` | `parcel`: no copy, by each of the three reference methods |
 //! | `locked` | `rendezvous.locked`: the five fields of the textbook, with a real lock |
 
@@ -14,6 +15,7 @@ pub mod locked;
 pub mod meet;
 pub mod numbered;
 pub mod parcel;
+pub mod private;
 pub mod slice;
 pub mod value;
 pub mod variable;

@@ -5,3 +5,4 @@ pub mod futex;
 pub mod memcpy;
 pub mod mmap;
 pub mod touch;
+pub mod vm_readv;

@@ -13,7 +13,7 @@
 
 use super::thread::{Core, MAILBOX};
 use super::Service;
-use crate::os::{pidfd, socket};
+use crate::os::pidfd;
 use crate::process::wire::Member;
 use rustix::fd::AsFd;
 use rustix::process::Pid;
@@ -71,14 +71,10 @@ impl Service {
 impl Core {
     fn is_still(&self, who: Member) -> bool {
         let state = self.lock();
-        let runs = state.pidfds.values().any(|(of, pidfd)| *of == who && !pidfd::has_exited(pidfd.as_fd()));
+        let pidfd = state.pidfds.values().find(|(of, _)| *of == who).map(|(_, pidfd)| pidfd.as_fd());
         // A spare link may have ended; all of them end with the program.
-        let linked =
-            || {
-                state.peers.links(who).iter().any(|key| {
-                    state.connections.get(key).is_some_and(|link| !socket::has_ended(&link.socket))
-                })
-            };
-        runs && linked()
+        let links = state.peers.links(who).iter();
+        let links = links.filter_map(|key| Some(state.connections.get(key)?.socket.as_fd()));
+        pidfd.is_some_and(|pidfd| pidfd::is_at(pidfd, links))
     }
 }
