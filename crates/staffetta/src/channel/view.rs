@@ -75,6 +75,8 @@ pub struct DescriptorView {
     pub asleep: bool,
     /// What is offered or wanted is a variable of the domain, not private memory or a cell of the descriptor.
     pub variable: bool,
+    /// What is offered is private memory of the sender's process, which the receiver is to read.
+    pub lent: bool,
     /// Process slot of whoever holds the sending end.
     pub sender: Option<u16>,
     /// Process slot of whoever holds the receiving end.
@@ -90,6 +92,7 @@ impl DescriptorView {
             sequence: word.sequence(),
             asleep: word.is_parked(),
             variable: matches!(word.state(), line::OFFER | line::WANT) && word.slot() == brings::VARIABLE,
+            lent: word.state() == line::OFFER && matches!(word.slot(), brings::LENT | brings::STAGE),
             sender: holder(record.sender.end()),
             receiver: holder(record.receiver.end()),
         }
@@ -101,11 +104,14 @@ impl std::fmt::Display for DescriptorView {
         write!(f, "{}({}): ", self.state, self.sequence)?;
         f.write_str(match (self.state, self.variable) {
             (DescriptorState::Idle, _) => "nobody waits",
+            (DescriptorState::Offer, _) if self.lent => "the sender waits, and lends its private memory",
             (DescriptorState::Offer, true) => "the sender waits with a message variable",
             (DescriptorState::Offer, false) => "the sender waits, its message is in the cell",
             (DescriptorState::Want, true) => "the receiver waits with a target variable",
             (DescriptorState::Want, false) => "the receiver waits, with private memory",
-            (DescriptorState::Taking, _) => "the receiver copies from the sender's variable",
+            (DescriptorState::Taking, _) => {
+                "the receiver copies from the sender's variable, or from what it lends"
+            }
             (DescriptorState::Giving, _) => "the sender copies into the receiver's variable",
             (DescriptorState::Abandoned, _) => "a copy goes on that nobody waits for any more",
             (DescriptorState::Unknown, _) => "no state of this version",
