@@ -76,6 +76,16 @@ fn work_queue() {
 }
 
 #[test]
+fn private() {
+    let text = run("private");
+    let once = text.contains("viewer: 2073600 pixels of 3, copied 1 x\n")
+        && text.contains("the painter copied 0 bytes, the viewer 6220800\n");
+    // Where the viewer may not read the painter's memory.
+    let twice = text.contains("viewer: 2073600 pixels of 3, copied 2 x\n");
+    assert!(once || twice, "{text}");
+}
+
+#[test]
 fn references() {
     let text = run("references");
     let part = |from: &str, to: &str| {

@@ -97,15 +97,14 @@ pub mod brings {
     pub const TAKING: u16 = 2;
     /// ABANDONED by the receiver: the sender was giving.
     pub const GIVING: u16 = 3;
-    /// ABANDONED by the sender of a staged message: the receiver was looking whether it fits.
+    /// ABANDONED by the sender of a staged message, whose length the receiver was looking at, or of a lent one, which it was
+    /// reading.
     pub const LOOKING: u16 = 4;
     /// OFFER: private memory of the sender's process, which the receiver may read. WANT: into private memory of a
     /// receiver that would read what is lent.
     pub const LENT: u16 = 5;
     /// OFFER: the receiver cannot read what was lent; the sender is to stage it.
     pub const STAGE: u16 = 6;
-    /// ABANDONED by the sender of lent memory: the receiver was reading it.
-    pub const READING: u16 = 7;
     /// The bits above say, while TAKING or GIVING, which holder of its end copies (low bits of the end word's
     /// sequence): the copy of a dead one cannot be taken for that of its successor (L5).
     pub(super) const BITS: u16 = 0xf;
@@ -350,7 +349,6 @@ impl<P: Platform> Line<P> {
             }
             let was = match (now.state(), now.slot() & brings::BITS) {
                 (TAKING, brings::VARIABLE) => brings::TAKING,
-                (TAKING, brings::LENT) => brings::READING,
                 (TAKING, _) => brings::LOOKING,
                 _ => brings::GIVING,
             };
@@ -390,15 +388,12 @@ impl<P: Platform> Line<P> {
                 (TAKING, false) => Word::new(OFFER, brings, s).parked_as(now),
                 (GIVING, true) => Word::new(WANT, brings, s).parked_as(now),
                 // The dead one came first, and the partner is copying.
-                (TAKING, true) if brings == brings::CELL => Word::new(ABANDONED, brings::LOOKING, s),
-                (TAKING, true) if brings == brings::LENT => Word::new(ABANDONED, brings::READING, s),
+                (TAKING, true) if brings != brings::VARIABLE => Word::new(ABANDONED, brings::LOOKING, s),
                 (TAKING, true) => Word::new(ABANDONED, brings::TAKING, s),
                 (GIVING, false) => Word::new(ABANDONED, brings::GIVING, s),
                 // The first one had left as well (L3).
                 (ABANDONED, false) if brings == brings::TAKING => Word::new(IDLE, 0, s + 1),
-                (ABANDONED, false) if matches!(brings, brings::LOOKING | brings::READING) => {
-                    Word::new(IDLE, 0, s + 2)
-                }
+                (ABANDONED, false) if brings == brings::LOOKING => Word::new(IDLE, 0, s + 2),
                 (ABANDONED, true) if brings == brings::GIVING => Word::new(IDLE, 0, s + 2),
                 _ => return,
             };

@@ -697,7 +697,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         self.memory.peer.set(known);
                         self.tally.waited(&waited);
                         return Err(match what {
-                            brings::LOOKING | brings::READING => Stop::TimedOut,
+                            brings::LOOKING => Stop::TimedOut,
                             brings::TAKING if size as u64 > self.peer.target().1 => {
                                 Stop::AbandonedTooLong { length: size as u64, capacity: self.peer.target().1 }
                             }

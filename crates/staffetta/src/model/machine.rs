@@ -230,8 +230,9 @@ pub struct Channel {
     pub lent: LoomU64,
     /// What becomes of reading it.
     pub reading: Lent,
-    /// Staging blocks; None: the domain is full.
+    /// Staging blocks, and whether there is room for them.
     pub staging: Option<[Storage; 2]>,
+    pub room: Counter,
     ring: RingBytes,
     pub degree: u64,
     pub head: LoomU64,
@@ -256,7 +257,8 @@ impl Channel {
     pub fn lending(reading: Lent, room: bool) -> Arc<Channel> {
         let mut channel = Channel::bare(0);
         channel.reading = reading;
-        channel.staging = room.then(|| [0, 1].map(|_| Storage(UnsafeCell::new([0; VARIABLE_WORDS]))));
+        channel.staging = Some([0, 1].map(|_| Storage(UnsafeCell::new([0; VARIABLE_WORDS]))));
+        channel.room = Counter::new(room.into());
         for side in &channel.sides {
             side.attach(1).unwrap();
         }
@@ -279,6 +281,7 @@ impl Channel {
             lent: LoomU64::new(0),
             reading: Lent::Refused,
             staging: None,
+            room: Counter::new(0),
             ring: RingBytes(std::cell::UnsafeCell::new([0; RING_BYTES])),
             degree,
             head: LoomU64::new(0),
@@ -366,6 +369,9 @@ impl Ground<Loom> for (&Channel, usize) {
     }
     fn stage(&self, parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
         let storage = &self.0.staging.as_ref()?[parity].0;
+        if self.0.room.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         Some((STAGING + parity as u64, storage.with_mut(|p| p.cast())))
     }
     fn adopt(&self, storage: *const u8) {
@@ -576,11 +582,17 @@ impl Actor {
 
     /// Lends `value`; changes it as soon as it is its own again.
     pub fn lend(&mut self, value: u64, patience: Patience) -> Result<(), Stop> {
+        self.lend_words(value, 1, patience)
+    }
+
+    /// Lends two words at most.
+    pub fn lend_words(&mut self, value: u64, words: usize, patience: Patience) -> Result<(), Stop> {
         self.memory.lends.set(true);
         let channel = self.channel.clone();
         channel.lent.store(value, Ordering::Relaxed);
-        let bytes = std::ptr::from_ref(&value).cast();
-        let sent = self.send_to_line(Outgoing::Lent { bytes, length: 8 }, patience);
+        let message = [value; 2];
+        let bytes = message.as_ptr().cast();
+        let sent = self.send_to_line(Outgoing::Lent { bytes, length: 8 * words }, patience);
         channel.lent.store(u64::MAX, Ordering::Relaxed);
         sent
     }

@@ -6,7 +6,7 @@ use crate::os::memfd;
 use crate::process::door::{self, Opened, Wanted};
 use crate::process::name::Name;
 use crate::process::place::{Place, Site};
-use crate::process::service::{Entrance, ObtainError, PassError, Roster, Service};
+use crate::process::service::{Entrance, Number, ObtainError, PassError, Roster, Service};
 use crate::process::wire::Member;
 use rustix::fd::AsFd;
 use std::path::PathBuf;
@@ -81,6 +81,12 @@ fn member() {
                 assert_eq!(service.have_unmapped(number(1)), []);
                 "unmapped".to_owned()
             }
+            ("number", Some(service)) => match service.number_of(who(1)) {
+                Number::Is(pid) => pid.to_string(),
+                Number::NotNow => "not now".to_owned(),
+                Number::None => "none".to_owned(),
+            },
+            ("still", Some(service)) => service.is_still(who(1)).to_string(),
             ("leave", _) => {
                 table.mark(table.me, LEFT);
                 service = None;

@@ -4,6 +4,7 @@
 
 mod descriptors;
 mod door;
+mod identity;
 mod life;
 mod member;
 mod process;
