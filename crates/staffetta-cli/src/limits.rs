@@ -117,6 +117,7 @@ fn of_kernel() -> Vec<Limit> {
         "bytes",
         "/proc/meminfo, control groups, ulimit -v",
     ));
+    limits.push(cross_memory());
     for (name, resource, unit, origin) in [
         ("address space", Resource::As, "bytes", "ulimit -v"),
         ("file size", Resource::Fsize, "bytes", "ulimit -f"),
@@ -128,6 +129,31 @@ fn of_kernel() -> Vec<Limit> {
         limits.push(number(name, getrlimit(resource).current, unit, origin));
     }
     limits
+}
+
+/// Whose private memory a receiver may read, so that what `send_from` sends is copied once.
+fn cross_memory() -> Limit {
+    let here = 0_u8;
+    let refused = crate::raw::read_process(std::process::id(), (&raw const here) as u64, &mut [0]).err();
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    let scope = scope.ok().and_then(|text| text.trim().parse().ok());
+    let text = match (&refused, scope) {
+        (Some(_), _) => "nobody's",
+        (None, None | Some(0)) => "the same user's",
+        (None, Some(1)) => "descendants'",
+        (None, Some(2)) => "as CAP_SYS_PTRACE only",
+        (None, Some(_)) => "its own",
+    };
+    Limit {
+        name: "private memory that may be read".to_owned(),
+        value: scope,
+        unit: "scope",
+        text: Some(text.to_owned()),
+        origin: match refused {
+            Some(why) => format!("process_vm_readv: {why}; send_from copies twice"),
+            None => "kernel.yama.ptrace_scope; else send_from copies twice".to_owned(),
+        },
+    }
 }
 
 /// The two leading numbers of `6.8.0-45-generic`.

@@ -150,6 +150,7 @@ fn roles() {
             let capability = domain.parcels(Method::Capability).new(2_u64).unwrap();
             let mut variable = domain.variable::<u64>().unwrap();
             variable.set(3);
+            let (lends, reads) = domain.channel("").unnamed::<[u8]>().unwrap();
             // SAFETY: the child uses only what is safe after a fork of this program: its own thread.
             let child = unsafe { libc::fork() };
             if child == 0 {
@@ -157,6 +158,8 @@ fn roles() {
                 forked(tx.send(1).unwrap_err().why);
                 forked(tx.try_send(1).unwrap_err().why);
                 forked(parcels.send(parcel).unwrap_err().why);
+                forked(lends.send_from(b"lent").unwrap_err().why);
+                assert!(matches!(reads.recv_into(&mut [0; 4]), Err(RecvError::Forked)));
                 assert!(variable.get().is_none());
                 variable.set(4);
                 assert!(matches!(Parcel::new(&domain, 1_u64), Err(AllocateError::Forked)));

@@ -7,6 +7,7 @@ use super::row::Row;
 use super::subject::Spec;
 use super::{BenchArgs, Plan};
 use crate::failure::Failure;
+use crate::raw::read_process;
 use crate::show::table::line;
 use crate::two::pair::{LookEvery, Pair};
 use crate::two::side::Role;
@@ -30,22 +31,17 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
     let specs = specs(plan.quick);
     let wanted = |what: &str| args.only.is_empty() || args.only.iter().any(|only| what.starts_with(only));
     let mut chosen: Vec<usize> = (0..specs.len()).filter(|&index| wanted(specs[index].what)).collect();
-    let unreadable = crate::raw::read_process(std::process::id(), (&raw const plan) as u64, &mut [0]).err();
-    if let Some(why) = &unreadable {
-        // A filter, or a kernel without it: not what this machine is measured by.
-        let before = chosen.len();
-        chosen.retain(|&index| !is_read(&specs[index]));
-        if chosen.len() != before {
-            eprintln!(
-                "staffetta: private, limit.vm_readv: left out, process_vm_readv is refused here ({why})"
-            );
-        }
-    }
-    if chosen.is_empty() && unreadable.is_none() {
+    if chosen.is_empty() {
         let mut names: Vec<&str> = specs.iter().map(|spec| spec.what).collect();
         names.dedup();
         let names = names.join(", ");
         return Err(Failure::Usage(format!("--only matches no row; there are: {names}")));
+    }
+    let unreadable = read_process(std::process::id(), (&raw const plan) as u64, &mut [0]);
+    if let (Err(why), true) = (unreadable, chosen.iter().any(|&index| is_read(&specs[index]))) {
+        // A filter, or a kernel without it: not what this machine is measured by.
+        eprintln!("staffetta: private, limit.vm_readv: left out, process_vm_readv is refused here ({why})");
+        chosen.retain(|&index| !is_read(&specs[index]));
     }
     // Limits last: their rows gather the blocks that ran between their subjects.
     // A quick run may have no time for the large ones on a busy machine: they come after the small ones.

@@ -183,7 +183,7 @@ impl<T: Message> Sender<T> {
 }
 
 impl<T: Message + Copy> Sender<[T]> {
-    /// Sends a copy of a slice of private memory; two copies.
+    /// Sends a copy of a slice of private memory; two copies. [`send_from`](Self::send_from) makes one of them, if the slice is long.
     ///
     /// # Errors
     /// As for a value; `TooLong` if the receiver has no room for it.

@@ -14,6 +14,11 @@
 //! X1. A slice is borrowed until the call returns. Nobody ever writes into it from outside, and after the call has returned,
 //!     whatever somebody may still read there is dropped (line.rs, L3).
 //! X2. Only slices of numbers are received this way: a target of which a part was written is still one (`message::number`).
+//!
+//! Rejected: a sender that comes second writes into the receiver's memory (`process_vm_writev`). It would save a wake-up, and
+//! one copy where the sender alone may attach (an ancestor, under Yama). But a process number may be another's by the time the
+//! kernel looks it up: what was read by mistake is thrown away, what was written is not. And a first one that gives up, or whose
+//! partner was killed, would have to wait until nobody writes into its memory any more.
 
 #![allow(unsafe_code)] // Hands pointers to slices to the protocols.
 
