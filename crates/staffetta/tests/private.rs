@@ -340,10 +340,16 @@ fn lenders_are_killed() {
     let mut random = Random::new("lenders_are_killed");
     let name = name("kill-lender");
     let domain = common::options().open(&name).unwrap();
-    let rx = domain.receiver::<[u64]>(CHANNEL).unwrap();
+    // The same domain, for a receiver that reads nobody's memory: what is lent to it is lent in vain.
+    let timid = common::options().cross_memory(false).open(&name).unwrap();
+    let mut rx = domain.receiver::<[u64]>(CHANNEL).unwrap();
     let mut target = vec![0; LONG / 8];
     let (mut copies, mut late) = ([0; 3], 0);
-    for _ in 0..60 {
+    for life in 0..60 {
+        if life == 30 {
+            drop(rx);
+            rx = timid.receiver::<[u64]>(CHANNEL).unwrap();
+        }
         let (wait, lends) = (Wait::ALL[random.below(3) as usize], random.below(4) != 0);
         let child = partner("long-send", &name, Method::Coinciding, wait, lends, &[]);
         let first = loop {
@@ -418,7 +424,13 @@ fn readers_are_killed() {
 }
 
 fn signal(child: &Child, signal: rustix::process::Signal) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+    use rustix::process::{kill_process, waitid, Pid, Signal, WaitId, WaitIdOptions};
+    let pid = Pid::from_child(child);
+    kill_process(pid, signal).unwrap();
+    if signal == Signal::STOP {
+        // Stopping takes a moment: each of its threads has to notice.
+        waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+    }
 }
 
 /// A lender that is stopped lends all the same.
@@ -443,6 +455,38 @@ fn a_stopped_lender_is_read() {
         signal(&child, rustix::process::Signal::CONT);
     }
     kill(child);
+}
+
+/// One that is stopped before it has staged what was lent in vain holds nobody beyond the deadline.
+#[test]
+fn a_stopped_lender_in_vain_holds_nobody_beyond_the_deadline() {
+    let _watchdog = watchdog("stopped lender in vain", 120);
+    let mut random = Random::new("stopped lender in vain");
+    let name = name("stopped-in-vain");
+    let domain = common::options().cross_memory(false).open(&name).unwrap();
+    let mut target = vec![0; LONG / 8];
+    for _ in 0..10 {
+        // A new sender does not know yet that it lends in vain.
+        let rx = domain.receiver::<[u64]>(CHANNEL).unwrap();
+        let child = partner("long-send", &name, Method::Coinciding, Wait::Park, true, &[]);
+        until(|| rx.descriptor().unwrap().state == DescriptorState::Offer);
+        assert!(rx.descriptor().unwrap().lent);
+        let try_it = random.below(2) == 0;
+        signal(&child, rustix::process::Signal::STOP);
+        let why = match try_it {
+            true => rx.try_recv_into(&mut target).unwrap_err(),
+            false => rx.recv_into_timeout(&mut target, Duration::from_millis(5)).unwrap_err(),
+        };
+        assert!(matches!(why, RecvError::TimedOut | RecvError::WouldBlock), "{why}");
+        signal(&child, rustix::process::Signal::CONT);
+        for n in 1..4 {
+            assert_eq!(rx.recv_into(&mut target).unwrap().copies, 2);
+            assert!(target.iter().all(|x| *x == n), "lost or doubled");
+        }
+        kill(child);
+        let why = rx.recv_into(&mut target).map(|came| came.copies);
+        assert!(matches!(why, Err(RecvError::PeerDied) | Ok(2)), "{why:?}");
+    }
 }
 
 /// A deadline holds while the receiver is stopped, also in the middle; what it had read it drops.

@@ -31,9 +31,16 @@ pub trait Ground<P: Platform> {
     fn adopt(&self, storage: *const u8);
     /// Give back what was adopted.
     fn abandoned(&self, storage: *const u8);
-    /// Fills `to` with what is at `address` of the process that holds the end whose word is `owner`.
-    fn read_lent(&self, owner: Word, address: u64, to: &mut [MaybeUninit<u8>]) -> Lent {
-        let _ = (owner, address, to);
+    /// Fills `to` with what is at `address` of the process that holds the end whose word is `owner`. If there is anything to wait
+    /// for, not beyond `deadline`.
+    fn read_lent(
+        &self,
+        owner: Word,
+        address: u64,
+        to: &mut [MaybeUninit<u8>],
+        deadline: Option<Instant>,
+    ) -> Lent {
+        let _ = (owner, address, to, deadline);
         Lent::Refused
     }
 }
@@ -172,6 +179,16 @@ pub enum Patience {
     Try,
     /// Until then; for ever if None.
     Until(Option<Instant>),
+}
+
+impl Patience {
+    /// The moment until which a call may wait; None: for ever.
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        match self {
+            Patience::Try => Some(Instant::now()),
+            Patience::Until(deadline) => deadline,
+        }
+    }
 }
 
 impl Outgoing {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::call::{Ground, Lent};
 use super::side::Side;
@@ -41,7 +42,7 @@ pub struct Lender {
 impl EndGround<'_> {
     /// The process that holds the end of this word. What is asked of the shared tables may be a successor's by now; then so
     /// is the end, and what was lent by the one before is dropped (line.rs, L3).
-    fn lender(&self, end: Word) -> Result<Lender, Lent> {
+    fn lender(&self, end: Word, deadline: Option<Instant>) -> Result<Lender, Lent> {
         let end = end.awake();
         if let Some(known) = self.lender.get().filter(|known| known.end == end) {
             return Ok(known);
@@ -50,7 +51,7 @@ impl EndGround<'_> {
         let pid = if end.slot() == self.member.slot {
             rustix::process::getpid()
         } else {
-            match self.member.service.get().ok_or(Lent::NotNow)?.number_of(who) {
+            match self.member.service.get().ok_or(Lent::NotNow)?.number_of(who, deadline) {
                 Number::Is(pid) => pid,
                 Number::NotNow => return Err(Lent::NotNow),
                 Number::None => return Err(Lent::Refused),
@@ -117,9 +118,15 @@ impl Ground<Native> for EndGround<'_> {
         }
     }
 
-    fn read_lent(&self, owner: Word, address: u64, to: &mut [MaybeUninit<u8>]) -> Lent {
+    fn read_lent(
+        &self,
+        owner: Word,
+        address: u64,
+        to: &mut [MaybeUninit<u8>],
+        deadline: Option<Instant>,
+    ) -> Lent {
         use rustix::io::Errno;
-        let lender = match self.lender(owner) {
+        let lender = match self.lender(owner, deadline) {
             Ok(lender) => lender,
             Err(why) => return why,
         };

@@ -447,7 +447,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 OFFER if now.slot() == brings::LENT => {
                     match self.line.begin(now, self.me.end().sequence()) {
                         // SAFETY: TAKING(s), made so by us.
-                        Ok(taking) => match unsafe { self.read_lent(taking, target) } {
+                        Ok(taking) => match unsafe { self.read_lent(taking, target, patience.deadline()) } {
                             Some(end) => return end,
                             None => now = self.line.word(), // it is to be staged, or was withdrawn
                         },
@@ -506,7 +506,12 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ///
     /// # Safety
     /// The word is `taking`, made so by us; `target` as in `receive`.
-    unsafe fn read_lent(&mut self, taking: Word, target: Incoming) -> Option<Result<usize, Stop>> {
+    unsafe fn read_lent(
+        &mut self,
+        taking: Word,
+        target: Incoming,
+        deadline: Option<Instant>,
+    ) -> Option<Result<usize, Stop>> {
         let (s, capacity) = (taking.sequence(), target.capacity() as u64);
         // SAFETY: TAKING: the sender does not touch the cell (L1); one that lends wrote all three words.
         let [address, length, _] = unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
@@ -525,7 +530,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     // SAFETY: the target is ours to write, and `bytes` fit.
                     _ => unsafe { std::slice::from_raw_parts_mut(target.bytes().cast(), bytes) },
                 };
-                self.ground.read_lent(owner, address, to)
+                self.ground.read_lent(owner, address, to, deadline)
             }
             false => Lent::Refused,
         };

@@ -380,7 +380,13 @@ impl Ground<Loom> for (&Channel, usize) {
     fn abandoned(&self, storage: *const u8) {
         self.0.given_back[self.which(storage)].fetch_add(1, Ordering::Relaxed);
     }
-    fn read_lent(&self, _owner: Word, _address: u64, to: &mut [MaybeUninit<u8>]) -> Lent {
+    fn read_lent(
+        &self,
+        _owner: Word,
+        _address: u64,
+        to: &mut [MaybeUninit<u8>],
+        _deadline: Option<Instant>,
+    ) -> Lent {
         if self.0.reading == Lent::Read {
             // Relaxed: another process's memory, read without its knowledge.
             let value = self.0.lent.load(Ordering::Relaxed);

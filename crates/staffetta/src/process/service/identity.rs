@@ -34,12 +34,14 @@ pub(crate) enum Number {
 }
 
 impl Service {
-    /// The number of a member's process in our pid namespace.
-    pub(crate) fn number_of(&self, who: Member) -> Number {
+    /// The number of a member's process in our pid namespace. Waits a little for one that has not told us its pidfd yet, but
+    /// not beyond `deadline`.
+    pub(crate) fn number_of(&self, who: Member, deadline: Option<Instant>) -> Number {
         if !self.guard.alive() {
             return Number::NotNow;
         }
-        let until = Instant::now() + TOLD_WITHIN;
+        let enough = Instant::now() + TOLD_WITHIN;
+        let until = deadline.map_or(enough, |deadline| deadline.min(enough));
         loop {
             let mut state = self.core.lock();
             if state.peers.is_gone(who) {

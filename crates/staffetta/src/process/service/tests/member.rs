@@ -81,7 +81,7 @@ fn member() {
                 assert_eq!(service.have_unmapped(number(1)), []);
                 "unmapped".to_owned()
             }
-            ("number", Some(service)) => match service.number_of(who(1)) {
+            ("number", Some(service)) => match service.number_of(who(1), None) {
                 Number::Is(pid) => pid.to_string(),
                 Number::NotNow => "not now".to_owned(),
                 Number::None => "none".to_owned(),
