@@ -7,6 +7,7 @@
 //! | `call` | what goes out or in, how long it may wait, how it ends |
 //! | `quick` | the rendezvous' fast paths |
 //! | `rendezvous` | whoever arrives second hands over and wakes the partner |
+//! | `lent` | the receiver's and the sender's step when private memory is lent |
 //! | `ring` | the slots of channels with a buffer; the basic channel |
 //! | `buffer` | the buffered channel: the same slots, in place |
 //! | `queue` | many senders, many receivers, each message to one: cells and lanes |
@@ -35,6 +36,7 @@ pub(crate) mod end;
 pub(crate) mod form;
 pub(crate) mod ground;
 pub(crate) mod guard;
+pub(crate) mod lent;
 pub mod line;
 pub(crate) mod many;
 pub(crate) mod payload;

@@ -10,10 +10,9 @@
 
 #![allow(unsafe_code)] // Message bytes are raw memory: each copy says which invariant of line.rs allows it.
 
-use std::mem::MaybeUninit;
 use std::time::Instant;
 
-use super::call::{Ground, Incoming, Lent, Memory, Outgoing, Patience, Stop};
+use super::call::{Ground, Incoming, Memory, Outgoing, Patience, Stop};
 use super::line::{
     brings, is_our_turn, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT,
 };
@@ -128,9 +127,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 OFFER if now.slot() == brings::STAGE => {
                     if let Outgoing::Lent { bytes, length } = message {
                         message = Outgoing::Private { bytes, length, exact: false };
+                        // Nor any other?
                         if self.peer.target().0 == 0 {
                             self.memory.unreadable.set(Some(self.peer.end().awake()));
-                            // nor any other
                         }
                     }
                     if filled != Some(brings::CELL) {
@@ -245,19 +244,6 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         Ok(outcome)
     }
 
-    /// `OFFER(s) STAGE => IDLE(s+2)`: there is no room to stage what was lent.
-    #[cold]
-    fn decline(&self, asked: Word) {
-        let mut now = asked;
-        while let Err(found) = self.line.decline(now) {
-            if found.awake() != asked.awake() {
-                return; // a wreck
-            }
-            now = found;
-        }
-        self.wake_if(now.is_parked());
-    }
-
     /// Looks for up to `steps` steps whether the word changes; gives the word now.
     fn look_for_change(&self, seen: Word, steps: u64) -> Word {
         for step in 0..steps {
@@ -332,7 +318,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     }
 
     /// Refuses what the first one brought; `storage` is its variable, if it can be resolved.
-    fn refuse(&self, copying: Word, storage: Option<*const u8>) {
+    pub(super) fn refuse(&self, copying: Word, storage: Option<*const u8>) {
         let ended = self.line.refuse(copying, || {
             if let Some(storage) = storage {
                 self.ground.adopt(storage);
@@ -498,67 +484,6 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 self.memory.copies.set(2);
                 Ok(length)
             }
-        }
-    }
-
-    /// A message in private memory of the sender's process: reads it if it fits. None: it was not taken; the sender gave
-    /// up, or was asked to stage it.
-    ///
-    /// # Safety
-    /// The word is `taking`, made so by us; `target` as in `receive`.
-    unsafe fn read_lent(
-        &mut self,
-        taking: Word,
-        target: Incoming,
-        deadline: Option<Instant>,
-    ) -> Option<Result<usize, Stop>> {
-        let (s, capacity) = (taking.sequence(), target.capacity() as u64);
-        // SAFETY: TAKING: the sender does not touch the cell (L1); one that lends wrote all three words.
-        let [address, length, _] = unsafe { self.line.read_cell(s, |cell| cell.cast::<Reference3>().read()) };
-        if length > capacity {
-            self.me.set_note(capacity);
-            self.refuse(taking, None);
-            return Some(Err(Stop::TooLong { length, capacity }));
-        }
-        let bytes = length as usize;
-        // A successor of the one that lent may hold the end by now. Then the word says ABANDONED, and what is read is dropped.
-        let owner = self.peer.end();
-        let lent = match self.memory.lends_to(owner) {
-            true => {
-                let to: &mut [MaybeUninit<u8>] = match bytes {
-                    0 => &mut [],
-                    // SAFETY: the target is ours to write, and `bytes` fit.
-                    _ => unsafe { std::slice::from_raw_parts_mut(target.bytes().cast(), bytes) },
-                };
-                self.ground.read_lent(owner, address, to, deadline)
-            }
-            false => Lent::Refused,
-        };
-        let ended = if lent == Lent::Read {
-            self.tally.copied(bytes);
-            self.line.finish(taking, || ())
-        } else {
-            if lent == Lent::Refused {
-                self.memory.unreadable.set(Some(owner.awake()));
-            }
-            // Is it worth while to lend the next one?
-            self.me.set_target(u64::from(lent == Lent::NotNow), capacity);
-            self.line.ask(taking)
-        };
-        match ended {
-            Finished::Done { wake } => {
-                self.wake_if(wake);
-                (lent == Lent::Read).then(|| {
-                    self.memory.expect.set(Word::new(IDLE, 0, s + 1));
-                    self.memory.copies.set(1);
-                    Ok(bytes)
-                })
-            }
-            Finished::Abandoned { wake } => {
-                self.wake_if(wake);
-                None
-            }
-            Finished::Lost => Some(Err(Stop::Corrupt)),
         }
     }
 
@@ -785,7 +710,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     }
 
     #[inline(always)]
-    fn wake_if(&self, asleep: bool) {
+    pub(super) fn wake_if(&self, asleep: bool) {
         if asleep {
             self.tally.woke();
             self.ground.wake(self.peer.pcb_ref());
