@@ -368,6 +368,9 @@ pub enum SendFailure {
     /// The capability's descriptor could not be put into the receiver's hands.
     #[error("the capability could not be passed to the receiver: {0}")]
     Pass(#[source] crate::process::service::PassError),
+    /// The select of which it is an operation.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// What the peer wrote makes no sense.
     #[error("the peer left a reference that lies outside of the domain; its program is corrupt")]
     Corrupt,
@@ -391,6 +394,51 @@ impl<T> std::fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()
     }
+}
+
+/// Why a select chose nothing, or an operation cannot be part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// No operation, or none whose guard holds.
+    #[error("nothing to select from: no operation is registered whose guard holds; register one, or give a default")]
+    Empty,
+    /// The ends belong to different domains.
+    #[error("the ends of this select belong to different domains; a thread sleeps in one, so use one select for each domain, in threads of their own")]
+    DifferentDomains,
+    /// The end is in this select already.
+    #[error("this end is operation {operation} of this select already; an end can be there once, so use that one, and its guard")]
+    Twice {
+        /// The operation.
+        operation: usize,
+    },
+    /// Nobody can know before whether it would wait.
+    #[error("a select cannot send to a basic channel of degree 0, which puts first and waits then; use a rendezvous() channel")]
+    PutsFirst,
+    /// More operations than a ready set has bits.
+    #[error("a select has at most {operations_max} operations; remove some, or make another select for those that are left (numbers are not used again)")]
+    TooManyOperations {
+        /// Most there can be.
+        operations_max: usize,
+    },
+    /// All ready sets of the domain are in use.
+    #[error("all {selects_max} selects of the domain are in use; drop some that have slept")]
+    TooManySelects {
+        /// Most there can be.
+        selects_max: usize,
+    },
+    /// The deadline passed first.
+    #[error("no operation was possible in time")]
+    TimedOut,
+    /// `try_*`: none is possible now.
+    #[error("no operation is possible now")]
+    WouldBlock,
+    /// An operation that was chosen is completed with its own end.
+    #[error("the operation that was chosen is one of another end; complete it with the end that it was registered with")]
+    OtherEnd,
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
 }
 
 /// Why no message was received.
@@ -447,6 +495,9 @@ pub enum RecvError {
     /// The parcel could not be acquired.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
+    /// The select of which it is an operation.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// What the peer wrote makes no sense.
     #[error("the peer sent something that is no message of this channel; its program is corrupt")]
     Corrupt,

@@ -56,13 +56,16 @@ pub use channel::builder::ChannelBuilder;
 pub use channel::form::Overflow;
 pub use channel::guard::{Received, Slot};
 pub use channel::receiver::{IntoIter, Receiver};
+pub use channel::select::{after, at, never, tick, Receives, Select, SelectedOperation, Sends, Timer};
 pub use channel::sender::Sender;
 pub use channel::spec::{Carried, Kind, Payload};
 pub use channel::tally::SideCounters;
 pub use channel::transfer::{Target, Transfer};
 pub use channel::view::{DescriptorState, DescriptorView};
 pub use domain::{Addresses, Domain, DomainOptions};
-pub use error::{AcquireError, AllocateError, AttachError, DomainError, RecvError, SendError, SendFailure};
+pub use error::{
+    AcquireError, AllocateError, AttachError, DomainError, RecvError, SelectError, SendError, SendFailure,
+};
 pub use limits::{limits, Limit};
 pub use message::number::Number;
 pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};

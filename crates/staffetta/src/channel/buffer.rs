@@ -131,6 +131,20 @@ impl<P: Platform> Buffer<P> {
         (now.state() == EMPTY).then_some(now)
     }
 
+    /// What the sender's next slot waits for, if it may not be written now: a place, and what its word is to be.
+    pub fn missing_room(&self) -> Option<(u64, fn(Word) -> bool)> {
+        if self.room_now().is_some() {
+            return None;
+        }
+        let place = self.place.get();
+        Some(if place < self.clear.get() {
+            // Not by B1: a receiver that does not keep to it.
+            (place, |now| now.state() == EMPTY)
+        } else {
+            (place + 1, |now| now.state() != FULL)
+        })
+    }
+
     /// Moves `clear` on, as far as one look tells (B1).
     #[inline(always)]
     fn look_further(&self) -> bool {
@@ -275,12 +289,8 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             let Patience::Until(deadline) = patience else {
                 return self.tried(|| buffer.room_now());
             };
-            let place = buffer.place();
-            if place < buffer.clear.get() {
-                // Not by B1: a receiver that does not keep to it.
-                self.await_word(place, |now| now.state() == EMPTY, deadline)?;
-            } else {
-                self.await_word(place + 1, |now| now.state() != FULL, deadline)?;
+            if let Some((place, good)) = buffer.missing_room() {
+                self.await_word(place, good, deadline)?;
             }
         }
     }

@@ -21,6 +21,10 @@ pub trait Ground<P: Platform> {
     fn own_pcb(&self) -> Option<(&Pcb<P>, u64)>;
     /// Wakes the PCB behind a reference that a peer wrote. A reference that makes no sense is ignored.
     fn wake(&self, pcb_ref: u64);
+    /// Is what a peer wrote an operation of a select, and does that sleep? None: it is none.
+    fn select_at(&self, _pcb_ref: u64) -> Option<bool> {
+        None
+    }
     /// A pointer to `length` bytes behind a reference that a peer wrote; None if it lies outside of
     /// what this process may reach.
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8>;
@@ -314,6 +318,12 @@ impl Memory {
     #[inline(always)]
     pub fn is_known(&self, end: Word) -> bool {
         end.awake() == self.peer.get()
+    }
+
+    /// Would `lost_partner` say so?
+    pub fn would_lose(&self, now: Word) -> bool {
+        let (before, now) = (self.peer.get(), now.awake());
+        now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
     }
 
     /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time

@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)] // Calls the protocols, whose contract is E1 and E2.
 
+mod operation;
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -15,6 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::operation::Secured;
 use super::attach::Found;
 use super::buffer::{before_words, Buffer};
 use super::call::{Incoming, Memory, Outgoing, Patience, Stop};
@@ -54,6 +57,12 @@ pub struct End {
     unnamed: bool,
     /// An unnamed channel is over when one end has left.
     over: Cell<bool>,
+    /// An operation of a select: its entry, or 0.
+    entry: Cell<u64>,
+    /// What a select has got hold of, and nobody has completed yet.
+    secured: Cell<Secured>,
+    /// No fast path: one of the three above.
+    slow: Cell<bool>,
     /// For the next parcel that comes (`stock_handle`).
     handle: Cell<Option<Arc<Member>>>,
     /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
@@ -149,6 +158,9 @@ impl End {
             lender: Cell::new(None),
             unnamed: name.is_empty(),
             over: Cell::new(false),
+            entry: Cell::new(0),
+            secured: Cell::new(Secured::Nothing),
+            slow: Cell::new(false),
             handle: Cell::new(None),
             owed: Cell::new(None),
             found,
@@ -216,6 +228,7 @@ impl End {
 
     #[inline(always)]
     pub(super) fn check_over(&self) -> Result<(), Stop> {
+        self.used();
         if self.over.get() {
             return Err(Stop::Gone(self.peer()));
         }
@@ -226,6 +239,7 @@ impl End {
         if matches!(stop, Stop::Gone(_)) && self.is_unnamed() {
             self.over.set(true);
             self.quick.set(false);
+            self.slow.set(true);
         }
         stop
     }
@@ -323,8 +337,13 @@ impl End {
         patience: Patience,
         delivery: Option<Delivery>,
     ) -> Result<(), Stop> {
-        self.check_over()?;
         let ground = self.ground();
+        if let Some(giving) = self.reserved_by_select() {
+            // SAFETY: E1, E2; the bytes are the caller's promise.
+            let sent = unsafe { self.party(&ground).send_reserved(giving, message) };
+            return sent.inspect(|()| self.tally().message(message.length()));
+        }
+        self.check_over()?;
         // SAFETY: E1, E2; the bytes are the caller's promise.
         let sent = unsafe {
             match (self.found.spec.kind, delivery) {
@@ -462,7 +481,7 @@ impl End {
     /// The word of the sender's next slot, if all is as usual and there is room now.
     #[inline(always)]
     fn room_now(&self, buffer: &Buffer<Native>) -> Option<Word> {
-        let usual = !buffer.is_held() && !self.over.get();
+        let usual = !buffer.is_held() && !self.slow.get();
         if !usual || (self.unnamed && !self.memory.is_known(self.peer())) {
             return None;
         }
@@ -491,7 +510,7 @@ impl End {
     /// The word of the receiver's next slot when a message is in it, now or soon. A try looks once.
     #[inline(always)]
     fn full_soon(&self, buffer: &Buffer<Native>, patience: Patience) -> Option<Word> {
-        if buffer.is_held() || self.over.get() {
+        if buffer.is_held() || self.slow.get() {
             return None;
         }
         if let Some(full) = buffer.full_now() {
@@ -523,7 +542,7 @@ impl End {
         let Some(full) = self.full_soon(buffer, patience) else {
             let in_vain = matches!(patience, Patience::Try)
                 && !buffer.is_held()
-                && !self.over.get()
+                && !self.slow.get()
                 && self.memory.is_known(self.peer());
             return in_vain.then_some(Err(Stop::WouldBlock));
         };
@@ -779,8 +798,16 @@ impl End {
     /// `target` describes writable bytes, as `Party::receive` asks.
     #[inline(never)]
     pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
-        self.check_over()?;
         let ground = self.ground();
+        if let Some(s) = self.given_to_select() {
+            // SAFETY: E1, E2: the rendezvous `s` is over, and was ours; the target is the caller's promise.
+            let length = unsafe { self.party(&ground).collect(s, target) };
+            return length.inspect(|&length| {
+                self.completed();
+                self.count_received(target, length);
+            });
+        }
+        self.check_over()?;
         let received = if self.found.spec.kind == Kind::Rendezvous {
             // SAFETY: E1, E2; the target is the caller's promise.
             unsafe { self.party(&ground).receive(target, patience) }
@@ -880,6 +907,7 @@ impl Drop for End {
         if let Some(words) = self.owed.take() {
             super::payload::give_up(self, words);
         }
+        self.give_up_secured();
         if let Some(many) = &self.many {
             many.leave(&self.member, &self.found.spec, self.held);
             super::attach::unmake_if_over(&self.member, self.found.index);

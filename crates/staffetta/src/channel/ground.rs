@@ -79,6 +79,11 @@ impl Ground<Native> for EndGround<'_> {
         wake(self.member, self.method, pcb_ref);
     }
 
+    fn select_at(&self, pcb_ref: u64) -> Option<bool> {
+        let offset = self.member.refs.offset(self.method, pcb_ref)?;
+        self.member.segment().entry_at(offset).map(|(set, _)| set.is_asleep())
+    }
+
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8> {
         self.member.refs.resolve(self.method, reference, length).map(|p| p.as_ptr())
     }
@@ -149,9 +154,21 @@ fn enough_charged(member: &Member, id: BlockId, length: usize) -> bool {
     member.blocks.recharge(member.segment(), id, length as u64).is_ok()
 }
 
-/// Wakes the PCB behind a reference.
+/// Wakes whoever is behind a reference that stands where a side says who is to be woken: a PCB, or an operation of a
+/// select (`process::ready_set`). Everybody who wakes a side does it here.
 pub fn wake(member: &Member, method: Method, pcb_ref: u64) {
-    let pcb = member.refs.offset(method, pcb_ref).and_then(|offset| member.segment().pcb_at(offset));
+    if let Some(offset) = member.refs.offset(method, pcb_ref) {
+        wake_at(member, offset);
+    }
+}
+
+/// The same, by offset.
+pub fn wake_at(member: &Member, offset: u64) {
+    let segment = member.segment();
+    let pcb = match segment.entry_at(offset) {
+        Some((set, operation)) => set.deliver(operation).and_then(|pcb| segment.pcb_at(pcb)),
+        None => segment.pcb_at(offset),
+    };
     if let Some(pcb) = pcb {
         pcb.wake_up(wait::now_ns());
     }

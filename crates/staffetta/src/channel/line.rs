@@ -52,8 +52,10 @@
 //!     Commit points: take and deliver (one step each); finish; for a variable that was abandoned while
 //!     TAKING, the abandonment itself. A staged message abandoned while the receiver looks at its length was not taken,
 //!     and neither was a lent one abandoned while it was read: its owner may have gone on to change it.
-//! L4. Who waits puts P on its own state only (a receiver also on OFFER STAGE, where its sender never sleeps); every step
-//!     that ends its wait reports P to the caller, who then wakes it.
+//! L4. Who waits puts P on its own state (a receiver also on OFFER STAGE, where its sender never sleeps); every step
+//!     that ends its wait reports P to the caller, who then wakes it. A select, which does not offer or want before it knows
+//!     which of its channels it is to be, puts P on whatever state it finds, IDLE too: who then arrives wakes the other
+//!     side. Nobody arrives at an IDLE of a side of its own.
 //! L5. Settling a death is one compare-exchange from a word that was read *before* the end was seen to be
 //!     still the dead one's; so it was written before any successor came, and none writes the same word again:
 //!     offers and wants have their sequence, copies name their holder. A sweeper that was stopped for long thus
@@ -105,9 +107,15 @@ pub mod brings {
     pub const LENT: u16 = 5;
     /// OFFER: the receiver cannot read what was lent; the sender is to stage it.
     pub const STAGE: u16 = 6;
+    /// ABANDONED by the receiver of what comes in the cell: a select of the sender's had reserved it. No storage.
+    pub const RESERVED: u16 = 7;
     /// The bits above say, while TAKING or GIVING, which holder of its end copies (low bits of the end word's
     /// sequence): the copy of a dead one cannot be taken for that of its successor (L5).
     pub(super) const BITS: u16 = 0xf;
+    /// What it brings, whatever the state.
+    pub const fn of(slot: u16) -> u16 {
+        slot & BITS
+    }
     pub(super) const fn by(brings: u16, holder: u64) -> u16 {
         (brings & BITS) | ((holder as u16 & 0xff) << 4)
     }
@@ -201,18 +209,19 @@ impl<P: Platform> Line<P> {
         unsafe { self.cells[(sequence & 1) as usize].read(f) }
     }
 
-    /// `IDLE(s) => OFFER(s)`, by the sender, with the cell written. `Err`: the word found instead.
+    /// `IDLE(s) => OFFER(s)`, by the sender, with the cell written. `Err`: the word found instead. If `idle` has P, a select
+    /// of the receiver's is to be woken (L4).
     #[inline(always)]
-    pub fn offer(&self, sequence: u64, brings: u16) -> Result<Word, Word> {
-        let offer = Word::new(OFFER, brings, sequence);
-        self.change(Word::new(IDLE, 0, sequence), offer).map(|()| offer)
+    pub fn offer(&self, idle: Word, brings: u16) -> Result<Word, Word> {
+        let offer = Word::new(OFFER, brings, idle.sequence());
+        self.change(idle, offer).map(|()| offer)
     }
 
-    /// `IDLE(s) => WANT(s)`, by the receiver.
+    /// `IDLE(s) => WANT(s)`, by the receiver; P as for `offer`.
     #[inline(always)]
-    pub fn want(&self, sequence: u64, brings: u16) -> Result<Word, Word> {
-        let want = Word::new(WANT, brings, sequence);
-        self.change(Word::new(IDLE, 0, sequence), want).map(|()| want)
+    pub fn want(&self, idle: Word, brings: u16) -> Result<Word, Word> {
+        let want = Word::new(WANT, brings, idle.sequence());
+        self.change(idle, want).map(|()| want)
     }
 
     /// `WANT(s) => IDLE(s+1)`, by the sender, with the cell written.
@@ -307,16 +316,41 @@ impl<P: Platform> Line<P> {
             if now.sequence() != sequence || now.state() == IDLE || is_our_turn(now, sequence, sender) {
                 return false;
             }
-            if now.is_parked() || self.change(now, now.parked()).is_ok() {
+            // Also where P is already, from an earlier wait: the change publishes who sleeps now.
+            if self.change(now, now.parked()).is_ok() {
                 return true;
             }
         }
     }
 
-    /// Somebody waits for a word that is not its own to change (an abandoned copy of a partner that
-    /// is still busy). The word must be `seen`.
+    /// Somebody waits for a word that is not its own to change (an abandoned copy of a partner that is still busy; a select).
+    /// The word must be `seen`.
     pub fn announce_on(&self, seen: Word) -> bool {
-        seen.is_parked() && self.word() == seen || self.change(seen, seen.parked()).is_ok()
+        self.change(seen, seen.parked()).is_ok()
+    }
+
+    /// The sender has reserved what it does not send: `GIVING => WANT`, or `ABANDONED => IDLE(s+2)`. True: wake the
+    /// receiver, which gave up and waits for us.
+    pub fn unreserve(&self, giving: Word) -> bool {
+        let s = giving.sequence();
+        let mut now = giving;
+        loop {
+            let to = if now.state() == ABANDONED {
+                Word::new(IDLE, 0, s + 2)
+            } else {
+                Word::new(WANT, giving.slot() & brings::BITS, s).parked_as(now)
+            };
+            match self.change(now, to) {
+                Ok(()) => return now.state() == ABANDONED && now.is_parked(),
+                Err(found)
+                    if found.awake() == giving.awake()
+                        || (found.state() == ABANDONED && found.sequence() == s) =>
+                {
+                    now = found;
+                }
+                Err(_) => return false,
+            }
+        }
     }
 
     /// The first one leaves: `OFFER | WANT => IDLE(s+2)`.
@@ -350,6 +384,7 @@ impl<P: Platform> Line<P> {
             let was = match (now.state(), now.slot() & brings::BITS) {
                 (TAKING, brings::VARIABLE) => brings::TAKING,
                 (TAKING, _) => brings::LOOKING,
+                (GIVING, brings::CELL) => brings::RESERVED,
                 _ => brings::GIVING,
             };
             match self.change(now, Word::new(ABANDONED, was, sequence)) {
@@ -390,11 +425,14 @@ impl<P: Platform> Line<P> {
                 // The dead one came first, and the partner is copying.
                 (TAKING, true) if brings != brings::VARIABLE => Word::new(ABANDONED, brings::LOOKING, s),
                 (TAKING, true) => Word::new(ABANDONED, brings::TAKING, s),
+                (GIVING, false) if brings == brings::CELL => Word::new(ABANDONED, brings::RESERVED, s),
                 (GIVING, false) => Word::new(ABANDONED, brings::GIVING, s),
                 // The first one had left as well (L3).
                 (ABANDONED, false) if brings == brings::TAKING => Word::new(IDLE, 0, s + 1),
                 (ABANDONED, false) if brings == brings::LOOKING => Word::new(IDLE, 0, s + 2),
-                (ABANDONED, true) if brings == brings::GIVING => Word::new(IDLE, 0, s + 2),
+                (ABANDONED, true) if matches!(brings, brings::GIVING | brings::RESERVED) => {
+                    Word::new(IDLE, 0, s + 2)
+                }
                 _ => return,
             };
             if !still() {

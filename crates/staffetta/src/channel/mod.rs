@@ -23,6 +23,7 @@
 //! | `payload` | how values and parcels travel |
 //! | `sender`, `receiver`, `builder` | the typed faces |
 //! | `accessors` | what both ends can be asked |
+//! | `select` | the theory's alternative: several operations at once |
 //! | `view` | the descriptor as people see it |
 //! | `sweep` | what a dead process left in the channels |
 
@@ -47,6 +48,7 @@ pub(crate) mod receiver;
 pub mod record;
 pub mod rendezvous;
 pub(crate) mod ring;
+pub(crate) mod select;
 pub(crate) mod sender;
 pub mod side;
 pub(crate) mod spec;

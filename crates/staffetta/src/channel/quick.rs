@@ -74,7 +74,7 @@ pub enum Wanted {
 pub fn want_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, memory: &Memory) -> Wanted {
     let expect = memory.expect.get();
     let s = expect.sequence();
-    if expect.state() != IDLE || line.want(s, brings::CELL).is_err() {
+    if expect.state() != IDLE || line.want(expect, brings::CELL).is_err() {
         return Wanted::Not;
     }
     for step in 0..memory.eager_steps::<P>() {

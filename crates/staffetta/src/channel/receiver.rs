@@ -29,6 +29,10 @@ impl<T: Carried + ?Sized> Receiver<T> {
     pub(crate) fn new(end: End) -> Self {
         Receiver { end, _messages: PhantomData }
     }
+
+    pub(crate) fn end(&self) -> &End {
+        &self.end
+    }
 }
 
 accessors!(Receiver, "sending");

@@ -115,11 +115,14 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         None => unsafe { self.fill_cell(s, message) }?,
                     };
                     filled = Some(what);
-                    match self.line.offer(s, what) {
-                        Ok(_) => match self.await_taker(s, patience, message.length(), what)? {
-                            Outcome::Happened => return Ok(()),
-                            Outcome::LookAgain => now = self.line.word(),
-                        },
+                    match self.line.offer(now, what) {
+                        Ok(_) => {
+                            self.wake_if(now.is_parked());
+                            match self.await_taker(s, patience, message.length(), what)? {
+                                Outcome::Happened => return Ok(()),
+                                Outcome::LookAgain => now = self.line.word(),
+                            }
+                        }
                         Err(found) => now = found,
                     }
                 }
@@ -262,7 +265,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ///
     /// # Safety
     /// As `Line::write_cell`; `message` as in `send`.
-    unsafe fn fill_cell(&self, s: u64, message: Outgoing) -> Result<u16, Stop> {
+    pub(super) unsafe fn fill_cell(&self, s: u64, message: Outgoing) -> Result<u16, Stop> {
         if message.is_small() {
             // SAFETY: passed on.
             unsafe { self.line.write_cell(s, |cell| fill_small(self.tally, cell, message)) };
@@ -289,7 +292,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ///
     /// # Safety
     /// The word is `giving`, made so by us.
-    unsafe fn give(&mut self, giving: Word, message: Outgoing) -> Option<Result<(), Stop>> {
+    pub(super) unsafe fn give(&mut self, giving: Word, message: Outgoing) -> Option<Result<(), Stop>> {
         let (target, capacity) = self.peer.target();
         let length = message.length() as u64;
         let to = self.ground.resolve(target, capacity);
@@ -400,8 +403,9 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     if !target.is_exact() {
                         self.me.set_target(target.reference(), target.capacity() as u64);
                     }
-                    match self.line.want(s, what) {
+                    match self.line.want(now, what) {
                         Ok(_) => {
+                            self.wake_if(now.is_parked());
                             let Patience::Until(deadline) = patience else { unreachable!() };
                             match self.await_end(s, deadline, target.capacity(), false, what)? {
                                 Outcome::Happened => {}
@@ -467,7 +471,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ///
     /// # Safety
     /// As `Line::read_cell`.
-    unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
+    pub(super) unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
         match target {
             Incoming::Cell { .. } | Incoming::Parcel(_) | Incoming::Variable { small: true, .. } => {
                 // SAFETY: passed on.
@@ -627,7 +631,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         self.memory.peer.set(known);
                         self.tally.waited(&waited);
                         return Err(match what {
-                            brings::LOOKING => Stop::TimedOut,
+                            brings::LOOKING | brings::RESERVED => Stop::TimedOut,
                             brings::TAKING if size as u64 > self.peer.target().1 => {
                                 Stop::AbandonedTooLong { length: size as u64, capacity: self.peer.target().1 }
                             }

@@ -442,9 +442,8 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);
                 let now = Word(slot.word.load(Acquire));
-                !good(now)
-                    && (now.is_parked()
-                        || slot.word.compare_exchange(now.0, now.parked().0, AcqRel, Relaxed).is_ok())
+                // Also where P is already, from an earlier wait: the exchange publishes who sleeps now.
+                !good(now) && slot.word.compare_exchange(now.0, now.parked().0, AcqRel, Relaxed).is_ok()
             },
         );
         self.memory.spinner.set(spinner);

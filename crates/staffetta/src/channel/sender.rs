@@ -30,7 +30,7 @@ impl<T: Carried + ?Sized> Sender<T> {
         Sender { end, _messages: PhantomData }
     }
 
-    pub(super) fn end(&self) -> &End {
+    pub(crate) fn end(&self) -> &End {
         &self.end
     }
 }

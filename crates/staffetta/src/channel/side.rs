@@ -92,7 +92,8 @@ impl<P: Platform> Side<P> {
             if now.state() == ATTACHED {
                 return false;
             }
-            if now.is_parked() || self.change_end(now, now.parked()).is_ok() {
+            // Also where P is already: the change publishes who sleeps now.
+            if self.change_end(now, now.parked()).is_ok() {
                 return true;
             }
         }

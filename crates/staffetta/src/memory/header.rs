@@ -51,7 +51,8 @@ pub struct Header {
     pub pcbs: AtomicU64,
     /// Capability records used so far.
     pub capabilities: AtomicU64,
-    pad1: u64,
+    /// Ready sets used so far.
+    pub selects: AtomicU64,
     /// For each class: index + 1 of the first free block (low 40 bits) and a tag (high 24).
     pub free: [AtomicU64; CLASSES],
     /// For each class: blocks used so far.
@@ -151,7 +152,7 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             processes,
             pcbs,
             capabilities,
-            pad1,
+            selects,
             free,
             used
         }),

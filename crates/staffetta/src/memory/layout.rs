@@ -35,6 +35,7 @@ fn all() -> Vec<Layout> {
     [
         crate::memory::header::layouts(),
         crate::process::pcb::layouts(),
+        crate::process::ready_set::layouts(),
         crate::channel::line::layouts(),
         crate::channel::side::layouts(),
         crate::channel::tally::layouts(),
@@ -76,6 +77,9 @@ fn constants() -> Vec<(String, u64)> {
         map::CAPABILITIES,
         map::CAPABILITIES_MAX,
         map::CAPABILITY_BYTES,
+        map::SELECTS,
+        map::SELECTS_MAX,
+        map::SELECT_BYTES,
         map::BLOCK_RECORD_BYTES,
         map::CLASS_MIN,
         map::CLASS_LARGE,
@@ -108,6 +112,7 @@ fn constants() -> Vec<(String, u64)> {
         line::brings::VARIABLE,
         line::brings::TAKING,
         line::brings::GIVING,
+        line::brings::RESERVED,
     ];
     let more = crate::reference::constants().into_iter().chain(crate::channel::ring::states());
     let more = more.chain(crate::channel::queue::states());

@@ -7,7 +7,8 @@
 //!  832 KiB  name buckets            4,096 x   8 B
 //!  1 MiB    channel records        65,536 x 1 KiB
 //!  65 MiB   schemas                63 MiB of text
-//!  128 MiB  capability records  1,048,576 x 64 B  (to 192 MiB)
+//!  128 MiB  capability records  1,048,576 x 64 B
+//!  192 MiB  ready sets             4,096 x 4 KiB  (to 208 MiB)
 //!  W/64     block records, one for each block of 64 B and more (32 B)
 //!  20W/256  blocks of 8 B .. 2 KiB, one region of W/256 for each class
 //!  W/8      blocks of 4 KiB ..,     one region of W/32  for each class   (to 7W/8)
@@ -30,6 +31,8 @@ pub const PCBS_MAX: usize = 4096;
 pub const CHANNELS_MAX: usize = 65_536;
 /// Heads of the lists of channels by name.
 pub const BUCKETS: usize = 4096;
+/// Largest number of selects that sleep or have slept, and still live.
+pub const SELECTS_MAX: usize = 4096;
 /// Largest number of capabilities.
 pub const CAPABILITIES_MAX: usize = 1 << 20;
 
@@ -41,6 +44,8 @@ pub const PCB_BYTES: u64 = 64;
 pub const CHANNEL_BYTES: u64 = 1024;
 /// Bytes of a capability record.
 pub const CAPABILITY_BYTES: u64 = 64;
+/// Bytes from one ready set to the next: one for each operation that it can have.
+pub const SELECT_BYTES: u64 = 4096;
 /// Bytes of a block record.
 pub const BLOCK_RECORD_BYTES: u64 = 32;
 
@@ -58,7 +63,9 @@ pub const SCHEMAS: u64 = CHANNELS + CHANNELS_MAX as u64 * CHANNEL_BYTES;
 pub const SCHEMAS_BYTES: u64 = CAPABILITIES - SCHEMAS;
 /// Offset of the capability records.
 pub const CAPABILITIES: u64 = 128 << 20;
-const FIXED_END: u64 = CAPABILITIES + CAPABILITIES_MAX as u64 * CAPABILITY_BYTES;
+/// Offset of the ready sets.
+pub const SELECTS: u64 = CAPABILITIES + CAPABILITIES_MAX as u64 * CAPABILITY_BYTES;
+const FIXED_END: u64 = SELECTS + SELECTS_MAX as u64 * SELECT_BYTES;
 
 const _: () = assert!(BUCKET_HEADS + BUCKETS as u64 * 8 <= CHANNELS);
 const _: () = assert!(SCHEMAS < CAPABILITIES && FIXED_END <= WINDOW_MIN / 64);

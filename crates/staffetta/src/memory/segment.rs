@@ -18,6 +18,7 @@ use crate::os;
 use crate::os::fork::NotInherited;
 use crate::os::mapping::Mapping;
 use crate::process::pcb::Pcb;
+use crate::process::ready_set::ReadySet;
 
 /// A type that shared memory may hold (G2).
 ///
@@ -32,6 +33,8 @@ unsafe impl Shared for ProcessSlot {}
 unsafe impl Shared for BlockRecord {}
 // SAFETY: as above.
 unsafe impl Shared for Pcb {}
+// SAFETY: as above.
+unsafe impl Shared for ReadySet {}
 // SAFETY: atomics, reserved words, and cells guarded by line.rs L1 and L2.
 unsafe impl Shared for Record {}
 // SAFETY: an atomic.
@@ -108,6 +111,25 @@ impl Segment {
         let at = offset.checked_sub(map::PCBS)?;
         let i = at / map::PCB_BYTES;
         (at % map::PCB_BYTES == 0 && i < map::PCBS_MAX as u64).then(|| self.pcb(i as usize))
+    }
+
+    /// Ready set `i`.
+    #[inline]
+    pub fn ready_set(&self, i: usize) -> &ReadySet {
+        assert!(i < map::SELECTS_MAX);
+        self.at(Self::entry_offset(i, 0))
+    }
+
+    /// Offset that stands for an operation of ready set `i`.
+    pub fn entry_offset(i: usize, operation: usize) -> u64 {
+        map::SELECTS + i as u64 * map::SELECT_BYTES + operation as u64
+    }
+
+    /// The ready set and the operation that an offset stands for which a peer wrote.
+    pub fn entry_at(&self, offset: u64) -> Option<(&ReadySet, usize)> {
+        let at = offset.checked_sub(map::SELECTS)?;
+        let i = at / map::SELECT_BYTES;
+        (i < map::SELECTS_MAX as u64).then(|| (self.ready_set(i as usize), (at % map::SELECT_BYTES) as usize))
     }
 
     /// Head of name bucket `i`.

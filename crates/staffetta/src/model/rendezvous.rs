@@ -328,7 +328,7 @@ fn loom_sender_dies_while_the_receiver_copies() {
             let words = [super::machine::reference(SENDER), 32, 0];
             channel.line.write_cell(0, |cell| cell.cast::<[u64; 3]>().write(words));
         }
-        channel.line.offer(0, brings::VARIABLE).unwrap();
+        channel.line.offer(channel.line.word(), brings::VARIABLE).unwrap();
         let sweeps = [0, 1].map(|_| {
             let channel = channel.clone();
             thread::spawn(move || channel.sweep(SENDER, held))
@@ -354,7 +354,7 @@ fn loom_late_sweeper() {
     explore_within(1, "a late sweeper and a successor", || {
         let channel = Channel::new();
         let held = channel.sides[RECEIVER].end();
-        channel.line.want(0, 0).unwrap(); // where it died
+        channel.line.want(channel.line.word(), 0).unwrap(); // where it died
         let late = thread::spawn({
             let channel = channel.clone();
             move || channel.sweep(RECEIVER, held)

@@ -11,6 +11,7 @@
 //! | `pcb` | the shared record of one entity that can wait |
 //! | `wait` | spin, spin then park, park; the one sleep handshake |
 //! | `ready` | the ready list: PCBs that may run again |
+//! | `ready_set` | which operations of a select may be possible now |
 //! | `threads` | which PCB belongs to which thread |
 
 pub(crate) mod door;
@@ -20,6 +21,7 @@ pub mod pcb;
 pub(crate) mod place;
 #[allow(dead_code)] // for tasks
 pub mod ready;
+pub mod ready_set;
 pub(crate) mod service;
 pub(crate) mod threads;
 pub mod wait;

@@ -2,11 +2,11 @@
 //! when the thread ends.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 
 use crate::member::Member;
-use crate::memory::map::PCBS_MAX;
+use crate::memory::map::{PCBS_MAX, SELECTS_MAX};
 use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
 use crate::process::pcb::Pcb;
@@ -69,7 +69,7 @@ fn take(segment: &Segment, holder: u64) -> Option<usize> {
     })
 }
 
-/// Gives back the PCBs of a process that left or died.
+/// Gives back the PCBs and ready sets of a process that left or died.
 pub fn release_dead(segment: &Segment, slot: u16, generation: u64) {
     let dead = holder_word(slot, generation);
     let used = segment.header().pcbs.load(Acquire).min(PCBS_MAX as u64) as usize;
@@ -77,4 +77,28 @@ pub fn release_dead(segment: &Segment, slot: u16, generation: u64) {
         let holder = &segment.pcb(i).holder;
         let _ = holder.compare_exchange(dead, 0, AcqRel, Relaxed);
     }
+    let used = segment.header().selects.load(Acquire).min(SELECTS_MAX as u64) as usize;
+    for i in 0..used {
+        let holder = &segment.ready_set(i).holder;
+        let _ = holder.compare_exchange(dead, 0, AcqRel, Relaxed);
+    }
+}
+
+/// A ready set for a select of this process. None: all are taken.
+pub fn take_ready_set(member: &Member) -> Option<usize> {
+    let segment = member.segment();
+    let mine = holder_word(member.slot, member.generation);
+    (0..SELECTS_MAX).find(|&i| {
+        let holder = &segment.ready_set(i).holder;
+        let free = holder.load(Acquire) == 0 && holder.compare_exchange(0, mine, AcqRel, Relaxed).is_ok();
+        if free {
+            segment.header().selects.fetch_max(i as u64 + 1, Relaxed);
+        }
+        free
+    })
+}
+
+/// Gives a ready set back. Who still has a reference to it marks an operation of its next holder: a reason to look, no more.
+pub fn release_ready_set(member: &Member, i: usize) {
+    member.segment().ready_set(i).holder.store(0, Release);
 }
