@@ -43,6 +43,10 @@ fn roles() {
                 c.send(i).unwrap();
             }
         }
+        "against" => {
+            let number = |i: usize| arguments[i].parse::<u64>().unwrap();
+            against(&domain, number(1), number(2), false, number(3), arguments[4] == "true");
+        }
         other => panic!("no role {other}"),
     }
 }
@@ -68,4 +72,74 @@ fn from_another_process() {
         next[which] += 1;
     }
     finish(sender);
+}
+
+/// Both sides of `channels` rendezvous channels are selects, sends and receives mixed: even ones go from the first to the second.
+fn against(domain: &Domain, channels: u64, messages: u64, first: bool, seed: u64, slow: bool) {
+    let mut random = Random::seeded(seed ^ u64::from(first));
+    let senders: Vec<_> = (0..channels)
+        .filter(|c| (c % 2 == 0) == first)
+        .map(|c| domain.channel(&format!("c{c}")).rendezvous().sender::<u64>().unwrap())
+        .collect();
+    let receivers: Vec<_> = (0..channels)
+        .filter(|c| (c % 2 == 0) != first)
+        .map(|c| domain.channel(&format!("c{c}")).rendezvous().receiver::<u64>().unwrap())
+        .collect();
+    let mut select = Select::new();
+    if slow {
+        select.set_wait(Wait::Park);
+    }
+    let sends: Vec<_> = senders.iter().map(|tx| select.send(tx).unwrap()).collect();
+    let receives: Vec<_> = receivers.iter().map(|rx| select.recv(rx).unwrap()).collect();
+    let (mut sent, mut received) = (vec![0; sends.len()], vec![0; receives.len()]);
+    let mut refused = 0;
+    while sent.iter().chain(&received).any(|n| *n < messages) {
+        for (i, n) in sends.iter().zip(&sent).chain(receives.iter().zip(&received)) {
+            select.set_enabled(*i, *n < messages);
+        }
+        let chosen = match random.below(4) {
+            0 => select.select_timeout(Duration::from_micros(random.below(300))),
+            1 => select.try_select(),
+            _ => select.select(),
+        };
+        let chosen = match chosen {
+            Ok(chosen) => chosen,
+            Err(SelectError::TimedOut | SelectError::WouldBlock) => continue,
+            Err(why) => panic!("{why}"),
+        };
+        if let Some(which) = sends.iter().position(|i| *i == chosen.index()) {
+            match chosen.send(&senders[which], sent[which]) {
+                Ok(()) => sent[which] += 1,
+                Err(error) => {
+                    assert!(matches!(error.why, SendFailure::WouldBlock), "{error:?}");
+                    refused += 1;
+                }
+            }
+        } else {
+            let which = receives.iter().position(|i| *i == chosen.index()).unwrap();
+            if random.below(50) == 0 {
+                drop(chosen); // it is there for the next receive
+                assert_eq!(receivers[which].recv().unwrap(), received[which]);
+            } else {
+                assert_eq!(chosen.recv(&receivers[which]).unwrap(), received[which]);
+            }
+            received[which] += 1;
+        }
+    }
+    eprintln!("{} sends and {} receives, {refused} refused", sends.len(), receives.len());
+}
+
+#[test]
+fn select_against_select() {
+    let _watchdog = watchdog("select_against_select", 240);
+    let mut random = Random::new("select_against_select");
+    for (channels, slow) in [(1, false), (2, false), (2, true), (5, false), (8, true)] {
+        let name = name("against");
+        let seed = random.below(u64::MAX);
+        let domain = common::options().open(&name).unwrap();
+        let arguments = [&name, &channels.to_string(), "1000", &seed.to_string(), &slow.to_string()];
+        let other = start("against", &arguments);
+        against(&domain, channels, 1_000, true, seed, slow);
+        finish(other);
+    }
 }

@@ -99,6 +99,10 @@ impl Random {
         Random(seed | 1)
     }
 
+    pub fn seeded(seed: u64) -> Random {
+        Random(seed | 1)
+    }
+
     pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
