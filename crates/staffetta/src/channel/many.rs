@@ -26,6 +26,7 @@ use super::form::Overflow;
 use super::ground::{wake, EndGround};
 use super::queue::{Held, Lanes, Plan, Queue, QueueParty, QueueSide};
 use super::record::Record;
+use super::select::look::Look;
 use super::side::{ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::SideCounters;
@@ -425,6 +426,35 @@ impl Many {
     #[inline(always)]
     pub fn give_back(&self, ground: &EndGround<'_>, memory: &Memory, held: Held) {
         self.party(ground, memory).give_back(held);
+    }
+
+    /// Is the operation of a select possible? `entry`: a look in vain is announced.
+    pub fn look(&self, ground: &EndGround<'_>, memory: &Memory, entry: Option<u64>) -> Look {
+        if self.is_sender && self.overflow != Overflow::Block {
+            return Look::Ready;
+        }
+        let party = self.party(ground, memory);
+        let possible = || party.is_possible(self.is_sender);
+        let Some(entry) = entry.filter(|_| !possible()) else {
+            return if possible() { Look::Ready } else { Look::Not };
+        };
+        self.seat().side.set_pcb_ref(entry);
+        self.crowd().announce(self.side.seat);
+        if possible() {
+            Look::Ready
+        } else {
+            Look::Not
+        }
+    }
+
+    /// Nobody waits here any more.
+    pub fn retire(&self) {
+        self.crowd().retire(self.side.seat);
+    }
+
+    /// May another end take what this one found?
+    pub fn has_rivals(&self) -> bool {
+        !self.queue.plan().exclusive
     }
 
     /// Closes the end. A message in hand that was forgotten is the next receiver's.

@@ -928,6 +928,31 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         Some(end)
     }
 
+    /// Is there something to take, or a place to send into, or nobody left at the other side, which the next call says? For
+    /// a select.
+    pub fn is_possible(&self, is_sender: bool) -> bool {
+        let others = if is_sender {
+            if self.side.is_held() || (self.free_slot().is_some() && self.room().is_some()) {
+                return true;
+            }
+            self.queue.receivers()
+        } else {
+            if self.side.is_held() || self.next_message().is_some() {
+                return true;
+            }
+            self.queue.senders()
+        };
+        let Some(end) = self.lost(others) else {
+            return false;
+        };
+        if self.memory.would_lose(end) {
+            return true;
+        }
+        self.side.departures.set(u64::MAX);
+        self.memory.lost_partner(end);
+        false
+    }
+
     /// Waits until `look` gives something, in this end's seat of `own`.
     #[inline(never)]
     fn pause<R>(

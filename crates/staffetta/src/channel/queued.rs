@@ -68,7 +68,6 @@ impl End {
         length: usize,
         patience: Patience,
     ) -> Result<usize, Stop> {
-        self.check_over()?;
         let tally = &many.seat().tally;
         let read = |from: *const u8, came: u64| {
             if came == length as u64 {
@@ -78,6 +77,13 @@ impl End {
             }
             came as usize
         };
+        if let Some(taken) = self.in_hand_of_select() {
+            let held = taken?;
+            let length = read(held.bytes, held.length);
+            many.give_back(&self.ground(), self.memory(), held);
+            return Ok(length);
+        }
+        self.check_over()?;
         many.receive(&self.ground(), self.memory(), patience, length as u64, read)
             .map_err(|stop| self.note_over(stop))
     }
@@ -116,13 +122,21 @@ impl End {
         }
     }
 
+    /// The next message in hand; the one that a select has taken.
+    fn take_next(&self, many: &Many, patience: Patience) -> Result<Held, Stop> {
+        if let Some(taken) = self.in_hand_of_select() {
+            return taken;
+        }
+        self.check_over()?;
+        many.take(&self.ground(), self.memory(), patience).map_err(|stop| self.note_over(stop))
+    }
+
     /// Receives a message from a queue into private memory or a variable; gives its length.
     pub(crate) fn receive_from_queue(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
-        self.check_over()?;
         let (many, ground) = (self.queue()?, self.ground());
         let (bytes, capacity) = (target.bytes(), target.capacity());
         if let Incoming::Parcel(words) = target {
-            let held = many.take(&ground, self.memory(), patience).map_err(|stop| self.note_over(stop))?;
+            let held = self.take_next(many, patience)?;
             // SAFETY: the message is in hand, a reference.
             unsafe { words.write(read_words(held.bytes.cast())) };
             // Given back when the parcel is claimed (`claimed`), so that it is never nobody's.
@@ -134,6 +148,14 @@ impl End {
             unsafe { self.tally().copy(from, bytes, length) };
             length
         };
+        if let Some(taken) = self.in_hand_of_select() {
+            let held = taken?;
+            let length = read(held.bytes, held.length);
+            many.give_back(&ground, self.memory(), held);
+            self.count_received(target, length);
+            return Ok(length);
+        }
+        self.check_over()?;
         let length = many
             .receive(&ground, self.memory(), patience, capacity as u64, read)
             .map_err(|stop| self.note_over(stop))?;
@@ -205,8 +227,7 @@ impl End {
         length: usize,
         patience: Patience,
     ) -> Result<Held, Stop> {
-        self.check_over()?;
-        let held = many.take(&self.ground(), self.memory(), patience).map_err(|stop| self.note_over(stop))?;
+        let held = self.take_next(many, patience)?;
         if held.length == length as u64 {
             return Ok(held);
         }

@@ -17,6 +17,7 @@ use super::line::{
     brings, is_our_turn, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT,
 };
 use super::quick::{collect_small, deliver_now, fill_small, want_now, Delivery, Wanted};
+use super::select::ANSWER;
 use super::side::{Side, ATTACHED};
 use super::tally::Tally;
 use crate::memory::platform::Platform;
@@ -80,7 +81,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     pub unsafe fn send_walk(
         &mut self,
         message: Outgoing,
-        patience: Patience,
+        mut patience: Patience,
         delivery: Delivery,
     ) -> Result<(), Stop> {
         // The guess is good from one `deliver_now` to the next only: what this walk ends changes the parity.
@@ -102,7 +103,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         loop {
             let s = now.sequence();
             match now.state() {
-                IDLE if matches!(patience, Patience::Try) => return Err(Stop::WouldBlock),
+                IDLE if matches!(patience, Patience::Try) => {
+                    let variable = matches!(message, Outgoing::Variable { .. });
+                    patience = self.a_moment().filter(|_| !variable).ok_or(Stop::WouldBlock)?;
+                }
                 // To deliver is cheaper than to offer: a short look whether the receiver comes.
                 IDLE if eager != 0 => {
                     now = self.look_for_change(now, eager);
@@ -247,6 +251,13 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         Ok(outcome)
     }
 
+    /// A try finds nobody, but a select sleeps at the other side, and would be there if it was asked: for so long.
+    #[cold]
+    fn a_moment(&self) -> Option<Patience> {
+        (self.ground.select_at(self.peer.pcb_ref()) == Some(true))
+            .then(|| Patience::Until(Instant::now().checked_add(ANSWER)))
+    }
+
     /// Looks for up to `steps` steps whether the word changes; gives the word now.
     fn look_for_change(&self, seen: Word, steps: u64) -> Word {
         for step in 0..steps {
@@ -380,14 +391,15 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
 
     /// # Safety
     /// As `receive`.
-    unsafe fn receive_walk(&mut self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
+    unsafe fn receive_walk(&mut self, target: Incoming, mut patience: Patience) -> Result<usize, Stop> {
         let mut now = self.line.word();
         loop {
             let s = now.sequence();
             match now.state() {
                 IDLE if matches!(patience, Patience::Try) => {
-                    self.memory.expect.set(now);
-                    return Err(Stop::WouldBlock);
+                    self.memory.expect.set(now.awake());
+                    let variable = matches!(target, Incoming::Variable { .. });
+                    patience = self.a_moment().filter(|_| !variable).ok_or(Stop::WouldBlock)?;
                 }
                 IDLE => {
                     let what = match target {

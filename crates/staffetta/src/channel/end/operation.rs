@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use super::End;
+use crate::channel::call::{Patience, Stop};
 use crate::channel::ground::wake_at;
 use crate::channel::line::Reference3;
+use crate::channel::queue::Held;
 use crate::channel::select::look::Look;
 use crate::channel::spec::{Content, Kind};
 use crate::member::Member;
@@ -26,6 +28,10 @@ pub(super) enum Secured {
     Given(u64),
     /// The sender has reserved the receiver: the word.
     Reserved(Word),
+    /// The message of a queue is in the receiver's hand.
+    InHand(Held),
+    /// Why there is none after all, for whoever asks next.
+    Failed(Stop),
 }
 
 impl End {
@@ -75,7 +81,13 @@ impl End {
         }
         self.entry.set(0);
         self.secure_as(self.secured.get());
-        let (me, _) = super::sides(self.record(), self.is_sender);
+        let me = match &self.many {
+            Some(many) => {
+                many.retire();
+                &many.seat().side
+            }
+            None => super::sides(self.record(), self.is_sender).0,
+        };
         if me.pcb_ref() == self.reference(entry) {
             me.set_pcb_ref(0);
         }
@@ -105,6 +117,9 @@ impl End {
             return Look::Ready;
         }
         let entry = entry.map(|entry| self.reference(entry));
+        if let Some(many) = &self.many {
+            return many.look(&ground, &self.memory, entry);
+        }
         if self.found.spec.kind == Kind::Rendezvous {
             return self.party(&ground).look(self.is_sender, entry);
         }
@@ -128,13 +143,29 @@ impl End {
     /// It was found possible: sees to it that completing it does not fail because the partner changes its mind. False: it
     /// has.
     pub(crate) fn secure(&self) -> bool {
-        if self.found.spec.kind != Kind::Rendezvous || !self.member.here() {
-            return true;
-        }
-        if self.secured.get() != Secured::Nothing || self.over.get() {
+        if !self.member.here() || self.secured.get() != Secured::Nothing || self.over.get() {
             return true;
         }
         let ground = self.ground();
+        if let Some(many) = self.many.as_ref().filter(|many| !self.is_sender && many.has_rivals()) {
+            if many.is_held() {
+                return true; // an error
+            }
+            return match many.take(&ground, &self.memory, Patience::Try) {
+                Ok(held) => {
+                    self.secure_as(Secured::InHand(held));
+                    true
+                }
+                Err(Stop::WouldBlock) => false,
+                Err(stop) => {
+                    self.secure_as(Secured::Failed(stop));
+                    true
+                }
+            };
+        }
+        if self.found.spec.kind != Kind::Rendezvous {
+            return true;
+        }
         let party = self.party(&ground);
         let secured = if self.is_sender {
             party.reserve_receiver().map(Secured::Reserved)
@@ -160,7 +191,7 @@ impl End {
     /// Does a select on the other side sleep?
     pub(crate) fn faces_sleeper(&self) -> bool {
         use crate::channel::call::Ground;
-        let (_, peer) = super::sides(self.record(), self.is_sender);
+        let (_, peer) = super::sides(self.record(), self.is_sender); // of a queue: nobody
         self.ground().select_at(peer.pcb_ref()) == Some(true)
     }
 
@@ -206,6 +237,18 @@ impl End {
             Secured::Given(s) => Some(s),
             _ => None,
         }
+    }
+
+    /// The message of a queue that a select has taken in hand (X2).
+    #[inline(always)]
+    pub(crate) fn in_hand_of_select(&self) -> Option<Result<Held, Stop>> {
+        let taken = match self.secured.get() {
+            Secured::InHand(held) => Ok(held),
+            Secured::Failed(stop) => Err(stop),
+            _ => return None,
+        };
+        self.completed();
+        Some(taken.map_err(|stop| self.note_over(stop)))
     }
 
     /// What was secured is over.

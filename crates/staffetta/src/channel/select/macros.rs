@@ -1,8 +1,8 @@
 //! `select!` and `select_biased!`, with the syntax of crossbeam-channel, and guards.
 //!
 //! The cases are put into one list, `{ [recv r (pattern) (guard) (body)] ... }`; then each end is borrowed by a `match` of its
-//! own, one inside the other, so that temporaries live long enough and nothing is moved; the innermost one selects, completes
-//! the operation, drops the select, and runs the body. No body is inside a loop or a closure: `break`, `?` and
+//! own, one inside the other, so that temporaries live long enough and nothing is moved. Innermost the select is made; it selects, the
+//! operation is completed, the select dropped, and the body runs. No body is inside a loop or a closure: `break`, `?` and
 //! `return` mean what they mean outside.
 
 /// Waits for one of several operations, and runs its arm: the theory's alternative. Among several that are possible
@@ -85,12 +85,9 @@ macro_rules! __select {
     (@list $how:ident {} {}) => {
         compile_error!("select! needs an operation: recv(end) -> message => ..., send(end, value) -> result => ..., or default => ...")
     };
-    (@list $how:ident { $($cases:tt)* } { $($default:tt)* }) => {{
-        #[allow(unused_mut)]
-        let mut select = $crate::Select::new();
-        $crate::__select!(@how $how select);
-        $crate::__select!(@borrow select { $($cases)* } {} { $($default)* })
-    }};
+    (@list $how:ident { $($cases:tt)* } { $($default:tt)* }) => {
+        $crate::__select!(@borrow $how { $($cases)* } {} { $($default)* })
+    };
     (@list $how:ident $cases:tt $default:tt , $($rest:tt)*) => {
         $crate::__select!(@list $how $cases $default $($rest)*)
     };
@@ -144,32 +141,36 @@ macro_rules! __select {
     (@how biased $select:ident) => {
         $select.set_biased()
     };
-    // Each end borrowed and registered: names of this step are of this step alone.
-    (@borrow $select:ident { [recv ($end:expr) $value:tt $pattern:tt ($guard:expr) $body:tt] $($cases:tt)* } { $($arms:tt)* } $default:tt) => {
+    // Each end borrowed: names of this step are of this step alone.
+    (@borrow $how:ident { [$kind:ident ($end:expr) $($case:tt)*] $($cases:tt)* } { $($borrowed:tt)* } $default:tt) => {
         match $end {
-            ref end => {
-                let operation = $select.__recv(end, $guard);
-                $crate::__select!(@borrow $select { $($cases)* } { $($arms)* [recv end operation $value $pattern $body] } $default)
-            }
+            ref end => $crate::__select!(@borrow $how { $($cases)* } { $($borrowed)* [$kind end $($case)*] } $default),
         }
     };
-    (@borrow $select:ident { [send ($end:expr) $value:tt $pattern:tt ($guard:expr) $body:tt] $($cases:tt)* } { $($arms:tt)* } $default:tt) => {
-        match $end {
-            ref end => {
-                let operation = $select.__send(end, $guard);
-                $crate::__select!(@borrow $select { $($cases)* } { $($arms)* [send end operation $value $pattern $body] } $default)
-            }
-        }
-    };
-    (@borrow $select:ident {} $arms:tt {}) => {{
+    // Inside of all that is borrowed, the select: it goes first.
+    (@borrow $how:ident {} { $($cases:tt)* } $default:tt) => {{
+        #[allow(unused_mut)]
+        let mut select = $crate::Select::new();
+        $crate::__select!(@how $how select);
+        $crate::__select!(@register select { $($cases)* } {} $default)
+    }};
+    (@register $select:ident { [recv $end:ident $value:tt $pattern:tt ($guard:expr) $body:tt] $($cases:tt)* } { $($arms:tt)* } $default:tt) => {{
+        let operation = $select.__recv($end, $guard);
+        $crate::__select!(@register $select { $($cases)* } { $($arms)* [recv $end operation $value $pattern $body] } $default)
+    }};
+    (@register $select:ident { [send $end:ident $value:tt $pattern:tt ($guard:expr) $body:tt] $($cases:tt)* } { $($arms:tt)* } $default:tt) => {{
+        let operation = $select.__send($end, $guard);
+        $crate::__select!(@register $select { $($cases)* } { $($arms)* [send $end operation $value $pattern $body] } $default)
+    }};
+    (@register $select:ident {} $arms:tt {}) => {{
         let chosen = $select.__select();
         $crate::__select!(@arms $select chosen $arms)
     }};
-    (@borrow $select:ident {} $arms:tt { ($default:expr) }) => {{
+    (@register $select:ident {} $arms:tt { ($default:expr) }) => {{
         let chosen = $select.__try_select();
         $crate::__select!(@default $select chosen $arms $default)
     }};
-    (@borrow $select:ident {} $arms:tt { ($default:expr) ($timeout:expr) }) => {{
+    (@register $select:ident {} $arms:tt { ($default:expr) ($timeout:expr) }) => {{
         let chosen = $select.__select_timeout($timeout);
         $crate::__select!(@default $select chosen $arms $default)
     }};
