@@ -473,7 +473,7 @@ impl End {
         let end = self.peer();
         let gone = self.unnamed && !self.memory.is_known(end) && self.memory.lost_partner(end);
         if gone {
-            return Err(Stop::Gone(end));
+            return Err(self.note_over(Stop::Gone(end)));
         }
         Ok(())
     }
