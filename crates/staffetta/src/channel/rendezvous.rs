@@ -483,7 +483,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     ///
     /// # Safety
     /// As `Line::read_cell`.
-    pub(super) unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
+    pub unsafe fn collect(&self, s: u64, target: Incoming) -> Result<usize, Stop> {
         match target {
             Incoming::Cell { .. } | Incoming::Parcel(_) | Incoming::Variable { small: true, .. } => {
                 // SAFETY: passed on.

@@ -30,4 +30,5 @@ mod queue;
 mod ready;
 mod rendezvous;
 mod ring;
+mod select;
 mod sleep;

@@ -73,6 +73,12 @@ impl<P: Platform, const N: usize> ReadySet<P, N> {
         (self.asleep.load(Acquire) != 0).then(|| self.pcb.load(Relaxed))
     }
 
+    /// As `deliver`, and no further than the first step.
+    #[cfg(test)]
+    pub fn set_and_stop(&self, i: usize) {
+        self.words[i / 64 % N].fetch_or(1 << (i % 64), AcqRel);
+    }
+
     /// Is anything worth a look?
     #[inline(always)]
     pub fn any(&self) -> bool {
