@@ -310,11 +310,11 @@ impl<'a> Turn<'a> {
         while let Some(i) = self.against.pop_front() {
             match self.get(i) {
                 Some(operation) if self.is_enabled(i) => {
+                    self.mark(i); // once more before we sleep: it may be over already
                     if operation.stand() {
                         self.standing = Some(i);
                         return;
                     }
-                    self.mark(i);
                 }
                 _ if i < self.len() => self.mark(i), // for when it is enabled
                 _ => {}
@@ -352,9 +352,9 @@ impl<'a> Turn<'a> {
             if self.standing.is_none() {
                 self.stand();
                 turn_ends = None;
-                if self.standing.is_none() && self.next(0, self.len()).is_some() {
-                    continue;
-                }
+            }
+            if self.next(0, self.len()).is_some() {
+                continue; // marked meanwhile
             }
             if self.standing.is_some() && !self.against.is_empty() && turn_ends.is_none() {
                 turn_ends = Instant::now().checked_add(TURN);
