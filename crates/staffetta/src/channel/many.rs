@@ -435,8 +435,11 @@ impl Many {
         }
         let party = self.party(ground, memory);
         let possible = || party.is_possible(self.is_sender);
-        let Some(entry) = entry.filter(|_| !possible()) else {
-            return if possible() { Look::Ready } else { Look::Not };
+        if possible() {
+            return Look::Ready;
+        }
+        let Some(entry) = entry else {
+            return Look::Not;
         };
         self.seat().side.set_pcb_ref(entry);
         self.crowd().announce(self.side.seat);
