@@ -138,6 +138,20 @@ fn buffered() {
 }
 
 #[test]
+fn select() {
+    let text = run("select");
+    for line in [
+        "worker: urgent job 100\n",
+        "worker: 6 jobs: 100 101 1 2 3 4\n",
+        "worker: stopped, with nothing left to do\n",
+        "boss: 6 jobs are done\n",
+        "boss: the worker has ended\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
 fn image() {
     let text = run("image");
     for n in 0..3 {

@@ -1,6 +1,6 @@
 //! Every subject and every limit that can be measured, in the order of the report.
 
-use super::channel::{locked, parcel, private, slice, value, variable};
+use super::channel::{locked, parcel, private, select, slice, value, variable};
 use super::limit::{cacheline, futex, memcpy, mmap, touch, vm_readv};
 use super::subject::Spec;
 
@@ -17,6 +17,7 @@ pub fn specs(quick: bool) -> Vec<Spec> {
     specs.extend(value::basic_specs());
     specs.extend(slice::specs());
     specs.extend(value::buffered_specs());
+    specs.extend(select::specs());
     specs.extend(value::rendezvous_specs());
     specs.extend(variable::specs());
     specs.extend(private::specs());

@@ -5,6 +5,7 @@
 //! | `meet` | the domain in which the two processes meet, and the ends of a channel each way |
 //! | `numbered` | messages that are numbered: rounds and streams of them |
 //! | `value` | `basic`, `buffered` and `rendezvous`: a `u64` from private memory |
+//! | `select` | `select.2`, `.100`, `.1000`: one of so many channels is used |
 //! | `slice` | `basic`: many bytes from private memory, two copies |
 //! | `variable` | `rendezvous.variable`: one copy |
 //! | `private` | `private`: private memory to private memory, one copy |
@@ -16,6 +17,7 @@ pub mod meet;
 pub mod numbered;
 pub mod parcel;
 pub mod private;
+pub mod select;
 pub mod slice;
 pub mod value;
 pub mod variable;

@@ -134,13 +134,14 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// reserved it is waited for as many steps.
     pub fn withdraw(&self, s: u64, steps: u64) -> bool {
         for step in 0..=steps {
-            match self.line.withdraw(s) {
+            match self.line.withdraw(s, false) {
                 Withdrawn::Yes => {
                     self.memory.expect.set(Word::new(IDLE, 0, s + 2));
                     return false;
                 }
                 Withdrawn::Ended(now) => return self.ended(s, now),
                 Withdrawn::Copying(_) => P::relax(step),
+                Withdrawn::OurTurn => return false, // not of a message that fits its cell; an offer now
             }
         }
         loop {
@@ -151,13 +152,14 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 }
                 Err(now) if now.sequence() != s => return self.ended(s, now),
                 // Given back: a WANT again.
-                Err(_) => match self.line.withdraw(s) {
+                Err(_) => match self.line.withdraw(s, false) {
                     Withdrawn::Yes => {
                         self.memory.expect.set(Word::new(IDLE, 0, s + 2));
                         return false;
                     }
                     Withdrawn::Ended(now) => return self.ended(s, now),
                     Withdrawn::Copying(_) => {}
+                    Withdrawn::OurTurn => return false,
                 },
             }
         }
