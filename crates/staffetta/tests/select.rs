@@ -452,7 +452,7 @@ fn the_macro_moves_only_what_it_sends() {
         select! {
             send(tx, values.pop().unwrap()) -> sent => {
                 sent.unwrap();
-                assert!(values.len() >= 1);
+                assert!(!values.is_empty());
                 continue;
             },
             default() => break rx.try_iter().sum::<u64>(),

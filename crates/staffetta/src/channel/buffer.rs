@@ -46,6 +46,9 @@ use crate::memory::word::Word;
 /// What `length` says while a receiver may change the message (B5).
 const CHANGED: u64 = u64::MAX;
 
+/// What a side waits for: a place, and what its word is to be.
+pub type Missing = (u64, fn(Word) -> bool);
+
 /// One side's view of the ring: what it knows without looking.
 pub struct Buffer<P: Platform> {
     slots: Slots<P>,
@@ -132,7 +135,7 @@ impl<P: Platform> Buffer<P> {
     }
 
     /// What the sender's next slot waits for, if it may not be written now: a place, and what its word is to be.
-    pub fn missing_room(&self) -> Option<(u64, fn(Word) -> bool)> {
+    pub fn missing_room(&self) -> Option<Missing> {
         if self.room_now().is_some() {
             return None;
         }

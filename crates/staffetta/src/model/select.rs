@@ -134,9 +134,12 @@ impl End {
 
     fn send(&self, value: u64, patience: Patience) -> Result<(), Stop> {
         let message = Outgoing::Cell { bytes: std::ptr::from_ref(&value).cast(), length: 8 };
-        // SAFETY: the only sender; the bytes live until the call returns.
         match self.secured.replace(Secured::Nothing) {
-            Secured::Reserved(giving) => self.party(|party| unsafe { party.send_reserved(giving, message) }),
+            Secured::Reserved(giving) => {
+                // SAFETY: the only sender; the bytes live until the call returns.
+                self.party(|party| unsafe { party.send_reserved(giving, message) })
+            }
+            // SAFETY: as above.
             _ => self.party(|party| unsafe { party.send(message, patience) }),
         }
     }
@@ -144,9 +147,10 @@ impl End {
     fn receive(&self, patience: Patience) -> Result<u64, Stop> {
         let mut value = 0_u64;
         let target = Incoming::Cell { bytes: std::ptr::from_mut(&mut value).cast(), length: 8 };
-        // SAFETY: the only receiver; the target lives until the call returns.
         match self.secured.replace(Secured::Nothing) {
+            // SAFETY: the only receiver; the target lives until the call returns.
             Secured::Given(s) => self.party(|party| unsafe { party.collect(s, target) }),
+            // SAFETY: as above.
             _ => self.party(|party| unsafe { party.receive(target, patience) }),
         }
         .map(|_| value)
@@ -211,7 +215,9 @@ impl Selectable for End {
 /// The select of `thread` over `ends` until one operation has happened: which, and what was received.
 fn one_of(world: &Arc<World>, thread: usize, ends: &[&End], value: u64) -> (usize, Result<u64, Stop>) {
     let mut turn = Turn::new(1);
-    ends.iter().for_each(|end| drop_number(turn.add(*end)));
+    for end in ends {
+        turn.add(*end);
+    }
     let bed =
         Bed { set: &world.sets[thread], base: 100 + 100 * thread as u64, wait: Wait::Park, grace_steps: 0 };
     loop {
@@ -227,8 +233,6 @@ fn one_of(world: &Arc<World>, thread: usize, ends: &[&End], value: u64) -> (usiz
         }
     }
 }
-
-fn drop_number(_: usize) {}
 
 #[test]
 fn loom_ready_set() {

@@ -26,7 +26,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-use crate::channel::buffer::Buffer;
+use crate::channel::buffer::{Buffer, Missing};
 use crate::channel::call::{Ground, Memory, Outgoing, Stop};
 use crate::channel::line::{brings, Finished, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT};
 use crate::channel::rendezvous::Party;
@@ -271,7 +271,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
 
     /// What there is to announce, until something is there or the announcement stands. `missing`: the place, and what
     /// its word must not be; None: nothing is missing.
-    fn look_until(&self, entry: Option<u64>, missing: impl Fn() -> Option<(u64, fn(Word) -> bool)>) -> Look {
+    fn look_until(&self, entry: Option<u64>, missing: impl Fn() -> Option<Missing>) -> Look {
         loop {
             let Some((place, good)) = missing() else {
                 return Look::Ready;

@@ -7,7 +7,7 @@
 //! | `look` | an operation seen from its channel; select against select |
 //! | `timer` | `after`, `at`, `tick`, `never` |
 //! | `operands` | what can be received from and sent to |
-//! | `macros` | `select!` and `select_biased!` |
+//! | `macros`, `arm` | `select!` and `select_biased!`, and what they ask of a select |
 //!
 //! Where the readiness arrives is in `process::ready_set`, and an end as an operation in `channel::end::operation`.
 //!
@@ -16,6 +16,7 @@
 //! V2. Operations are looked at by the thread of their ends, which are not Sync: so is the select, and nobody is in the middle
 //!     of another operation of an end while its select looks at it.
 
+mod arm;
 pub(crate) mod look;
 mod macros;
 mod operands;
@@ -94,28 +95,6 @@ pub struct Select<'a> {
     refused: Option<(usize, SelectError)>,
     /// An arm was chosen, and its operation is not completed yet: for the macros.
     chosen: Option<usize>,
-}
-
-/// What a macro is to run.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct Arm {
-    index: usize,
-    refused: Option<SelectError>,
-}
-
-impl Arm {
-    const DEFAULT: Arm = Arm { index: usize::MAX, refused: None };
-
-    #[doc(hidden)]
-    pub fn is(self, operation: usize) -> bool {
-        self.index == operation
-    }
-
-    #[doc(hidden)]
-    pub fn is_default(self) -> bool {
-        self.index == usize::MAX
-    }
 }
 
 impl Default for Select<'_> {
@@ -240,89 +219,6 @@ impl<'a> Select<'a> {
     /// ```
     pub fn set_enabled(&mut self, operation: usize, enabled: bool) -> bool {
         self.turn.enable(operation, enabled)
-    }
-
-    #[doc(hidden)]
-    pub fn __recv<R: Receives + ?Sized>(&mut self, from: &'a R, guard: bool) -> usize {
-        self.add_guarded(from.operation(), guard)
-    }
-
-    #[doc(hidden)]
-    pub fn __send<S: Sends + ?Sized>(&mut self, to: &'a S, guard: bool) -> usize {
-        self.add_guarded(to.operation(), guard)
-    }
-
-    /// For the macros: what cannot be an operation is chosen at once, and completed with the reason.
-    fn add_guarded(&mut self, operand: operands::Operand<'a>, guard: bool) -> usize {
-        let operation = operand.operation;
-        if !guard {
-            let i = self.turn.add(operation);
-            self.turn.enable(i, false);
-            return i;
-        }
-        self.add(operand).unwrap_or_else(|why| {
-            let i = self.turn.add(operation);
-            self.turn.enable(i, false);
-            self.refused.get_or_insert((i, why));
-            i
-        })
-    }
-
-    /// For the macros: the arm to run. An error is that of the operation that was refused, or else of the first.
-    #[doc(hidden)]
-    pub fn __select(&mut self) -> Arm {
-        let chosen = match self.refused {
-            None => self.choose(None, true),
-            Some((_, why)) => Err(why),
-        };
-        self.arm(chosen)
-    }
-
-    /// As `__select`, or the default arm.
-    #[doc(hidden)]
-    pub fn __try_select(&mut self) -> Arm {
-        let chosen = match self.refused {
-            None => self.choose_now(true),
-            Some((_, why)) => Err(why),
-        };
-        match chosen {
-            Err(SelectError::WouldBlock | SelectError::Empty) => Arm::DEFAULT,
-            chosen => self.arm(chosen),
-        }
-    }
-
-    /// As `__try_select`, after `timeout`.
-    #[doc(hidden)]
-    pub fn __select_timeout(&mut self, timeout: Duration) -> Arm {
-        let chosen = match self.refused {
-            None if self.turn.is_empty() => {
-                std::thread::sleep(timeout);
-                Err(SelectError::TimedOut)
-            }
-            None => self.choose(deadline_after(timeout), true),
-            Some((_, why)) => Err(why),
-        };
-        match chosen {
-            Err(SelectError::TimedOut) => Arm::DEFAULT,
-            chosen => self.arm(chosen),
-        }
-    }
-
-    fn arm(&mut self, chosen: Result<usize, SelectError>) -> Arm {
-        match (self.refused, chosen) {
-            (Some((index, why)), _) => Arm { index, refused: Some(why) },
-            (None, Err(why)) => Arm { index: 0, refused: Some(why) },
-            (None, Ok(index)) => {
-                self.chosen = Some(index);
-                Arm { index, refused: None }
-            }
-        }
-    }
-
-    #[doc(hidden)]
-    pub fn __selected(&mut self, arm: Arm) -> SelectedOperation<'_, 'a> {
-        self.chosen = None;
-        SelectedOperation { select: self, index: arm.index, refused: arm.refused }
     }
 
     fn entry(&self, operation: usize) -> u64 {
