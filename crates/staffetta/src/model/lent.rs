@@ -221,7 +221,7 @@ fn loom_reader_dies_wanting() {
     explore("the reader dies, and was lent to", || {
         let channel = Channel::lending(Lent::Read, true);
         let held = channel.sides[RECEIVER].end();
-        channel.line.want(0, brings::LENT).unwrap();
+        channel.line.want(channel.line.word(), brings::LENT).unwrap();
         channel.sides[RECEIVER].set_target(0, 8);
         let sweeps = thread::spawn({
             let channel = channel.clone();
@@ -250,7 +250,7 @@ fn lender_dies(reading: Lent) {
             }
             channel.sides[SENDER].set_note(8);
             match now.state() {
-                IDLE => drop(channel.line.offer(0, brings::LENT)),
+                IDLE => drop(channel.line.offer(channel.line.word(), brings::LENT)),
                 _ => drop(channel.line.lend(now)),
             }
             channel.sweep(SENDER, held);
