@@ -41,6 +41,7 @@ mod domain;
 mod error;
 pub mod launch;
 mod limits;
+pub mod local;
 mod member;
 mod memory;
 pub mod message;
@@ -67,6 +68,7 @@ pub use error::{
     AcquireError, AllocateError, AttachError, DomainError, RecvError, SelectError, SendError, SendFailure,
 };
 pub use limits::{limits, Limit};
+pub use local::{bounded, rendezvous};
 pub use message::number::Number;
 pub use message::parcel::{Capability, Parcel, Parcels, ReadOnly};
 pub use message::variable::Variable;

@@ -31,6 +31,11 @@ pub trait Ground<P: Platform> {
     /// The channel's staging block of this parity, at least `length` bytes: its reference and where it
     /// is for us. L2 says who may touch it when. None: the domain is full.
     fn stage(&self, parity: usize, length: usize) -> Option<(u64, *mut u8)>;
+    /// May the first one leave its storage to a partner that is in the middle of a copy? Where a partner cannot be stopped
+    /// alone (threads of one process), the end of the copy is waited for instead, beyond the deadline.
+    fn may_abandon(&self) -> bool {
+        true
+    }
     /// The storage of a copy that the first one abandoned is ours now: say so in its holder word (line.rs, L6).
     fn adopt(&self, storage: *const u8);
     /// Give back what was adopted.

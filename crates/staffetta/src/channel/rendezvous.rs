@@ -583,7 +583,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     fn await_end(
         &mut self,
         s: u64,
-        deadline: Option<Instant>,
+        mut deadline: Option<Instant>,
         size: usize,
         sender: bool,
         what: u16,
@@ -637,6 +637,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 }
                 // A successor of the partner that left copies already: that is a rendezvous.
                 Withdrawn::Copying(_) if stop != Stop::TimedOut => continue,
+                Withdrawn::Copying(_) if !ground.may_abandon() => {
+                    deadline = None;
+                    continue;
+                }
                 Withdrawn::Copying(_) => match line.abandon(s) {
                     Ok(what) => {
                         self.memory.expect.set(Word::new(IDLE, 0, s));

@@ -4,7 +4,7 @@
 //! caller looks at its word again, always.
 //!
 //! 1. The futexes here are *shared*: the private flag, which most libraries set, would find only
-//!    sleepers of this process.
+//!    sleepers of this process. Those whose name says `private` are for channels within one.
 //! 2. A deadline is absolute and monotonic, so a wait that is repeated does not grow longer, and
 //!    a clock that is set does not move it.
 
@@ -51,11 +51,22 @@ impl Deadline {
 /// `None` waits for ever.
 #[inline]
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Waited {
+    wait_flagged(word, Flags::empty(), expected, deadline)
+}
+
+/// As [`wait`], woken by [`wake_private`] of this process alone.
+#[inline]
+pub(crate) fn wait_private(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Waited {
+    wait_flagged(word, Flags::PRIVATE, expected, deadline)
+}
+
+#[inline]
+fn wait_flagged(word: &AtomicU32, flags: Flags, expected: u32, deadline: Option<Deadline>) -> Waited {
     // All bits: a plain wake-up reaches this sleeper. The bitset form is used for its absolute
     // time-out; plain FUTEX_WAIT has a relative one.
     const ANY: NonZeroU32 = NonZeroU32::MAX;
     let until = deadline.as_ref().map(|Deadline(moment)| moment);
-    match futex::wait_bitset(word, Flags::empty(), expected, until, ANY) {
+    match futex::wait_bitset(word, flags, expected, until, ANY) {
         Ok(()) => Waited::Woken,
         Err(Errno::AGAIN) => Waited::Changed,
         Err(Errno::TIMEDOUT) => Waited::TimedOut,
@@ -68,9 +79,20 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) 
 /// `FUTEX_WAKE`: wakes at most `count` sleepers and says how many.
 #[inline]
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> usize {
+    wake_flagged(word, Flags::empty(), count)
+}
+
+/// As [`wake`], of who sleeps by [`wait_private`].
+#[inline]
+pub(crate) fn wake_private(word: &AtomicU32, count: u32) -> usize {
+    wake_flagged(word, Flags::PRIVATE, count)
+}
+
+#[inline]
+fn wake_flagged(word: &AtomicU32, flags: Flags, count: u32) -> usize {
     // A count above i32::MAX would read as negative in the kernel.
     let count = count.min(i32::MAX as u32);
-    futex::wake(word, Flags::empty(), count).unwrap_or(0)
+    futex::wake(word, flags, count).unwrap_or(0)
 }
 
 #[cfg(test)]

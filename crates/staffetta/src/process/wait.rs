@@ -117,6 +117,18 @@ impl Spinner {
         probe.then_some(whole_ns)
     }
 
+    /// One that knows only this.
+    #[inline(always)]
+    pub fn with_misses(misses: u32) -> Spinner {
+        Spinner { misses }
+    }
+
+    /// Waits since the last one that a spin was long enough for.
+    #[inline(always)]
+    pub fn misses(&self) -> u32 {
+        self.misses
+    }
+
     /// Has the last spin been long enough?
     #[inline(always)]
     pub fn is_hopeful(&self) -> bool {

@@ -1,0 +1,257 @@
+//! Who sleeps until something changes, when any number of threads of one process may: a list under a lock, and a word
+//! that says how long it is.
+//!
+//! ```text
+//!   sleeper: joins the list, adds 1 to `count`     waker: changes the word (a read-modify-write)
+//!            fence                                        fence
+//!            polls once more, sleeps                      loads `count`; if it is not 0, wakes from the list
+//! ```
+//!
+//! It is the handshake of `channel::crowd` without its limit of 64 seats: nobody here is killed with the lock in hand.
+//! Whoever finds `count` 0 has done one load: no lock, no system call.
+//!
+//! Z1. Of the two loads one sees the other's change, by the two fences: so no wake-up is lost.
+//! Z2. An entry is the reference of the PCB that sleeps: a thread is in one list at most once.
+//! Z3. Who is taken off the list by [`wake_one`](Sleepers::wake_one) owes a look: it takes what there is, or, if it leaves for
+//!     another reason and there is something, wakes the next one. So one change wakes one sleeper, and none is left asleep.
+//! Z4. No atomic step of the platform is made with the lock in hand: under loom a thread that holds it is not interrupted.
+//!
+//! This file does not know what is waited for.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU8, Ordering::AcqRel, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::channel::call::Ground;
+use crate::memory::platform::{Platform, Word64};
+use crate::process::wait::{wait, Spinner, Wait, Waited, Woken};
+
+/// A sleeper, or somebody who is about to be one.
+struct Entry {
+    pcb_ref: u64,
+    /// `wake_front` has woken it since it came, or came again.
+    woken: bool,
+}
+
+#[derive(Default)]
+struct List {
+    entries: VecDeque<Entry>,
+    /// How often the first one was passed over.
+    passed_over: u32,
+}
+
+/// Threads that sleep, first come, first woken.
+pub struct Sleepers<P: Platform> {
+    count: P::U64,
+    list: Mutex<List>,
+}
+
+/// How somebody left the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// By itself.
+    Asleep,
+    /// By itself, after `wake_front` had woken it.
+    Woken,
+    /// `wake_one` or `pick` has taken it off.
+    Picked,
+}
+
+impl<P: Platform> Sleepers<P> {
+    /// Nobody.
+    pub fn new() -> Self {
+        Sleepers { count: P::U64::new(0), list: Mutex::default() }
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        // Nothing panics with the lock in hand; were it so, the list would still be whole.
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This PCB is about to sleep; the caller polls once more before it does (Z1).
+    pub fn announce(&self, pcb_ref: u64) {
+        let mut list = self.list();
+        let known = list.entries.iter_mut().find(|entry| entry.pcb_ref == pcb_ref);
+        let new = known.is_none();
+        match known {
+            Some(entry) => entry.woken = false,
+            None => list.entries.push_back(Entry { pcb_ref, woken: false }),
+        }
+        drop(list);
+        // AcqRel and the fence: Z1. A waker that saw the entry before it is counted makes `count` wrap for a moment:
+        // not 0 either.
+        self.count.fetch_add(u64::from(new), AcqRel);
+        P::fence_after_rmw();
+    }
+
+    /// This PCB is awake, and waits for nothing.
+    pub fn retire(&self, pcb_ref: u64) -> Left {
+        let mut list = self.list();
+        let at = list.entries.iter().position(|entry| entry.pcb_ref == pcb_ref);
+        let entry = at.and_then(|at| list.remove(at));
+        drop(list);
+        match entry {
+            None => Left::Picked,
+            Some(entry) => {
+                self.uncount();
+                if entry.woken {
+                    Left::Woken
+                } else {
+                    Left::Asleep
+                }
+            }
+        }
+    }
+
+    fn uncount(&self) {
+        self.count.fetch_add(u64::MAX, AcqRel);
+    }
+
+    /// Is anybody asleep, or about to be, if the caller has just changed by a read-modify-write what they wait for (Z1)?
+    #[inline(always)]
+    pub fn any_after_rmw(&self) -> bool {
+        P::fence_after_rmw();
+        self.any()
+    }
+
+    /// The same as a hint.
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        self.count.load(Relaxed) != 0
+    }
+
+    /// Takes the first one off the list and wakes it (Z3).
+    #[cold]
+    #[inline(never)]
+    pub fn wake_one<G: Ground<P>>(&self, ground: &G) {
+        let first = self.list().remove(0);
+        if let Some(entry) = first {
+            self.uncount();
+            ground.wake(entry.pcb_ref);
+        }
+    }
+
+    /// Takes all off the list and wakes them.
+    pub fn wake_all<G: Ground<P>>(&self, ground: &G) {
+        let all = std::mem::take(&mut self.list().entries);
+        for entry in all {
+            self.uncount();
+            ground.wake(entry.pcb_ref);
+        }
+    }
+
+    /// Wakes the first one, which stays first, unless it is awake.
+    #[cold]
+    #[inline(never)]
+    pub fn wake_front<G: Ground<P>>(&self, ground: &G) {
+        let mut list = self.list();
+        let front = list.entries.front_mut().and_then(|entry| {
+            let woken = std::mem::replace(&mut entry.woken, true);
+            (!woken).then_some(entry.pcb_ref)
+        });
+        drop(list);
+        if let Some(pcb_ref) = front {
+            ground.wake(pcb_ref);
+        }
+    }
+
+    /// The first one is passed over. The `patience`th time it is taken off the list instead: the caller gives it what it
+    /// waits for, and wakes it.
+    #[cold]
+    #[inline(never)]
+    pub fn pick(&self, patience: u32) -> Option<u64> {
+        let mut list = self.list();
+        list.passed_over += 1;
+        let due = list.passed_over >= patience;
+        let picked = due.then(|| list.remove(0)).flatten();
+        drop(list);
+        picked.map(|entry| {
+            self.uncount();
+            entry.pcb_ref
+        })
+    }
+}
+
+impl List {
+    fn remove(&mut self, at: usize) -> Option<Entry> {
+        if at == 0 {
+            self.passed_over = 0;
+        }
+        self.entries.remove(at)
+    }
+}
+
+/// How one end waits: its policy, and what it has learned. Threads that share the end share it.
+pub struct Me {
+    wait: AtomicU8,
+    misses: AtomicU32,
+}
+
+impl Me {
+    /// An end with this policy.
+    pub fn new(wait: Wait) -> Me {
+        Me { wait: AtomicU8::new(wait as u8), misses: AtomicU32::new(0) }
+    }
+
+    /// Its policy.
+    #[inline(always)]
+    pub fn wait(&self) -> Wait {
+        match self.wait.load(Relaxed) {
+            0 => Wait::Spin,
+            2 => Wait::Park,
+            _ => Wait::SpinThenPark,
+        }
+    }
+
+    /// Changes it.
+    pub fn set_wait(&self, wait: Wait) {
+        self.wait.store(wait as u8, Relaxed);
+    }
+
+    /// What it has learned.
+    #[inline(always)]
+    pub fn spinner(&self) -> Spinner {
+        Spinner::with_misses(self.misses.load(Relaxed))
+    }
+
+    /// What it has learned now. Of two threads one is forgotten: it is a hint.
+    #[inline(always)]
+    pub fn set_spinner(&self, spinner: Spinner) {
+        if self.misses.load(Relaxed) != spinner.misses() {
+            self.misses.store(spinner.misses(), Relaxed);
+        }
+    }
+}
+
+const _: () = assert!(Wait::Spin as u8 == 0 && Wait::SpinThenPark as u8 == 1 && Wait::Park as u8 == 2);
+
+/// Waits in `sleepers` until `poll` gives something; then how this thread left the list, if it was in it.
+///
+/// `poll` is told the reference of the PCB once it is in the list.
+pub fn pause<P: Platform, G: Ground<P>, R>(
+    me: &Me,
+    ground: &G,
+    sleepers: &Sleepers<P>,
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(Option<u64>) -> Option<R>,
+) -> (Woken<R>, Option<(u64, Left)>) {
+    let mut spinner = me.spinner();
+    let announced = Cell::new(None);
+    let woken = wait(
+        me.wait(),
+        &mut spinner,
+        deadline,
+        &mut Waited::default(),
+        || ground.own_pcb(),
+        || poll(announced.get()),
+        |pcb_ref| {
+            sleepers.announce(pcb_ref);
+            announced.set(Some(pcb_ref));
+            true
+        },
+    );
+    me.set_spinner(spinner);
+    (woken, announced.get().map(|pcb_ref| (pcb_ref, sleepers.retire(pcb_ref))))
+}
