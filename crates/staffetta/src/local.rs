@@ -203,7 +203,10 @@ macro_rules! both_ends {
         impl<T> fmt::Debug for $end<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let (degree, len) = (self.shared.degree(), self.shared.len());
-                f.debug_struct(stringify!($end)).field("degree", &degree).field("len", &len).finish_non_exhaustive()
+                f.debug_struct(stringify!($end))
+                    .field("degree", &degree)
+                    .field("len", &len)
+                    .finish_non_exhaustive()
             }
         }
 

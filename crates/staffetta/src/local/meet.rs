@@ -126,13 +126,13 @@ impl<P: Platform, T> Meet<P, T> {
         if let Some(end) = gone() {
             return Err(Stop::Gone(end));
         }
-        own.turn.take(me, ground, patience, || self.line.word().state() == first).map_err(
-            |no| match (no, gone()) {
+        own.turn.take(me, ground, patience, || self.line.word().state() == first).map_err(|no| {
+            match (no, gone()) {
                 (_, Some(end)) => Stop::Gone(end),
                 (NoTurn::TimedOut, _) => Stop::TimedOut,
                 (NoTurn::Taken, _) => Stop::WouldBlock,
-            },
-        )?;
+            }
+        })?;
         let turn = InTurn { turn: &own.turn, ground };
         // Somebody else may have been told of it: it is to be told to each.
         if let Some(end) = gone() {

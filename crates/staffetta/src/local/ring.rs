@@ -211,7 +211,8 @@ impl<P: Platform, T> Ring<P, T> {
                 // Acquire: what was put before it was closed is seen, for V4.
                 let tail = self.tail.0.load(Acquire);
                 if tail & !CLOSED == head {
-                    return Err(if tail & CLOSED != 0 { Not::Ever } else { Not::Yet }); // V2
+                    return Err(if tail & CLOSED != 0 { Not::Ever } else { Not::Yet });
+                    // V2
                 }
             }
             // A sender is about to fill it, or another receiver was quicker.
