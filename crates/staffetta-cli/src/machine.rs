@@ -24,6 +24,14 @@ pub fn pin_to(core: usize) -> Result<(), Failure> {
         .map_err(|error| Failure::os(&format!("cannot pin a process to core {core}"), error))
 }
 
+/// Keeps the calling thread on these cores.
+pub fn keep_to(cores: &[usize]) -> Result<(), Failure> {
+    let mut set = CpuSet::new();
+    cores.iter().filter(|core| **core < CpuSet::MAX_CPU).for_each(|core| set.set(*core));
+    sched_setaffinity(None, &set)
+        .map_err(|error| Failure::os(&format!("cannot keep a thread on the cores {cores:?}"), error))
+}
+
 /// Two cores for two processes: not two threads of one core, if that can be avoided.
 pub fn two_cores() -> Result<[usize; 2], Failure> {
     let cores = usable_cores();

@@ -3,6 +3,7 @@
 use super::channel::{locked, parcel, private, select, slice, value, variable};
 use super::limit::{cacheline, futex, memcpy, mmap, touch, vm_readv};
 use super::subject::Spec;
+use super::threads;
 
 /// All of them; both processes build the same list, so an index names a subject. A quick run leaves
 /// out the largest sizes.
@@ -23,6 +24,7 @@ pub fn specs(quick: bool) -> Vec<Spec> {
     specs.extend(private::specs());
     specs.extend(locked::specs());
     specs.extend(parcel::specs(quick));
+    specs.extend(threads::specs(quick));
     specs
 }
 

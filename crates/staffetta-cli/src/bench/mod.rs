@@ -5,6 +5,7 @@
 //! | `subject`, `catalogue` | what can be measured; the list of it |
 //! | `limit` | the machine's own limits |
 //! | `channel` | the library's channels, and the students' baseline |
+//! | `threads` | channels within one process, beside crossbeam's and others |
 //! | `ping`, `pong`, `orders` | the two processes, and what they say to each other |
 //! | `blocks`, `stream` | the timed loops: to and fro, and one way |
 //! | `facts` | figures that are no latencies |
@@ -24,6 +25,7 @@ mod run;
 mod stats;
 mod stream;
 mod subject;
+mod threads;
 
 pub use run::run;
 
@@ -67,6 +69,10 @@ Examples:
 /// socket. limit.touch writes and reads every byte in one process. limit.vm_readv reads private memory of
 /// the other process by the system call alone (first), or in turn with every byte written before and read
 /// after (all); private, which is sent by send_from, is compared with it.
+///
+/// local and std.* are channels between threads of one process, and all compared with std.crossbeam: how long a message
+/// takes in a stream in one direction, from so many senders to so many receivers with a buffer of 1024 messages (meet:
+/// none).
 ///
 /// rendezvous.locked is the textbook's descriptor with its LOCK. A parcel by capability that is compared
 /// with limit.cacheline goes to and fro and is acquired from the cache; one that is compared with limit.mmap is

@@ -110,9 +110,9 @@ impl Spec {
         LimitName { what: self.what, reference: self.reference, bytes: self.bytes, touch: self.touch }
     }
 
-    /// Whether this is a limit of the machine.
+    /// Whether this is what others are compared with: a limit of the machine, or another library's channel.
     pub fn is_limit(&self) -> bool {
-        self.what.starts_with("limit.")
+        self.what.starts_with("limit.") || super::threads::is_base(self.what)
     }
 
     /// The name for people: `parcel 64 KiB, distinct, spin`.
