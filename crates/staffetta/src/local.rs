@@ -225,7 +225,7 @@ impl<T> Drop for Sender<T> {
             return;
         }
         match &self.shared.flavor {
-            Flavor::Ring(ring) => ring.close(&Threads),
+            Flavor::Ring(ring) => ring.close(true, &Threads),
             Flavor::Meet(meet) => meet.close(true, &Threads),
         }
     }
@@ -239,8 +239,8 @@ impl<T> Drop for Receiver<T> {
         }
         match &self.shared.flavor {
             Flavor::Ring(ring) => {
-                ring.close(&Threads);
-                ring.discard();
+                ring.close(false, &Threads);
+                ring.discard(&Threads);
             }
             Flavor::Meet(meet) => meet.close(false, &Threads),
         }

@@ -31,9 +31,15 @@ impl Platform for InProcess {
         Native::eager_steps()
     }
 
+    /// Gives the core away soon: a process often has more threads than cores, and who is waited for may need this one.
     #[inline(always)]
     fn relax(steps: u64) {
-        Native::relax(steps);
+        const SPINS: u64 = 1 << 6;
+        if steps < SPINS {
+            std::hint::spin_loop();
+        } else {
+            os::affinity::yield_now();
+        }
     }
 
     #[inline(always)]

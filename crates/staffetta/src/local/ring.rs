@@ -1,72 +1,79 @@
-//! A ring of cells on the heap, for any number of threads at both ends: `bounded(k)`.
+//! A ring on the heap, for any number of threads at both ends: `bounded(k)`.
 //!
 //! ```text
-//!   tail, head    position: lap (high bits) | cell (low bits); tail's top bit: CLOSED
-//!   cell i        stamp | value
+//!   senders' side     lock | tail, index | head as last seen | receivers that sleep
+//!   receivers' side   lock | head, index | tail as last seen | senders that sleep
+//!   cells             k values, nothing beside them
 //! ```
 //!
-//! | stamp of cell i | means | left by |
+//! Each side is a queue's end for one, and a lock of one word makes its many threads one: taken by a compare-exchange,
+//! given back by a store. So a message costs one locked instruction at each end, and the two ends meet only where a
+//! ring for one sender and one receiver would.
+//!
+//! | bit of a lock | means | set by, cleared by |
 //! |---|---|---|
-//! | p, a position of this cell | free, for the message of position p | the sender that moved the tail from p |
-//! | p + 1 | holds the message of position p | the receiver that moved the head from p |
+//! | HELD | a thread of this side is at work, or one of the other side that announces itself | it |
+//! | ASLEEP | threads of the *other* side sleep: whoever moves this side's position wakes one | who announces itself; who takes the last one off |
+//! | CLOSED | nobody is left at the other side | its last thread |
 //!
-//! Sending is one compare-exchange of the tail, receiving one of the head: that gives the cell to whoever made it, who
-//! copies and then moves the stamp on. This is the bounded queue of Dmitry Vyukov, with exactly k cells.
+//! A lock with any bit set fails the first compare-exchange, so that looking for sleepers and for the end costs nothing as
+//! long as there are none. It is also the sleep handshake, without a fence: whoever wants to sleep takes the lock of the *other*
+//! side to say so (K2).
 //!
-//! Between processes it would not do: whoever stops between the two steps has a cell in hand that nobody else can
-//! pass. `channel::queue` pays for that with slots for each sender and one more locked instruction a message. In one
-//! process nobody is killed alone, and a thread that was interrupted there goes on.
+//! Between processes it would not do: a process stopped with the lock in hand would stop all. `channel::queue` pays for that
+//! with slots for each sender and two to three more locked instructions a message. In one process nobody is stopped or
+//! killed alone; a thread that was interrupted goes on, and who waits for it gives its core away.
 //!
-//! V1. The cell of position p is written by the sender that moved the tail from p, when the stamp is p, and read by the
-//!     receiver that moved the head from p, when the stamp is p + 1. Each stores the next stamp when it is done (Release; pairs
-//!     with the Acquire of who finds it).
-//! V2. Full: the head is a lap behind the tail. Empty: the tail is where the head is. Who sleeps looks at these two
-//!     words, which change by read-modify-writes (sleepers.rs, Z1), not at stamps; where a stamp is late, it is waited for.
-//! V3. A lap is longer than the ring by at least one: p + 1 is no position of the same cell.
-//! V4. With CLOSED in the tail nobody moves it: what is there is all that comes.
+//! K1. What is beside a lock is touched only by who has HELD; the positions are read by all, written by who has it.
+//! K2. Whoever takes a side's lock sees the positions that were stored under it before (Acquire; pairs with the Release of
+//!     `unlock`). So a sleeper that has announced itself under that lock and polls once more sees what was done before, and what is
+//!     done later finds ASLEEP.
+//! K3. A cell is the senders' while its position is not below the tail (stored after the value, Release), the receivers' until
+//!     the head is past it (stored after the value was moved out, Release). tail - head <= k.
+//! K4. Who is taken off a list of sleepers owes a look: it takes what there is, or, if it leaves for another reason and there is
+//!     something, wakes the next one. So one change wakes one sleeper, and none is left asleep.
+//! K5. With CLOSED on the senders' side no value is put any more.
 
-#![allow(unsafe_code)] // Cells are raw memory: V1 says whose they are.
+#![allow(unsafe_code)] // Cells are raw memory: K3 says whose they are.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::sleepers::{pause, Left, Me, Sleepers};
+use super::sleepers::{pause, Left, Me};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::side::LEFT;
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
 use crate::process::wait::Woken;
 
-/// In the tail: an end is gone for good.
-const CLOSED: u64 = 1 << 63;
+const HELD: u64 = 1;
+const ASLEEP: u64 = 2;
+const CLOSED: u64 = 4;
 
-/// In pairs of cache lines of its own: they are fetched in pairs.
+/// One end, in a pair of cache lines of its own: they are fetched in pairs.
 #[repr(align(128))]
-struct Apart<W>(W);
-
-struct Cell<P: Platform, T> {
-    stamp: P::U64,
-    value: UnsafeCell<MaybeUninit<T>>,
+struct End<P: Platform> {
+    lock: P::U64,
+    /// How many values have passed this end.
+    position: P::U64,
+    /// The cell of that position (K1).
+    index: Cell<usize>,
+    /// The other end's position as last seen (K1).
+    seen: Cell<u64>,
+    /// PCB references of threads of the other end (K1).
+    sleepers: UnsafeCell<VecDeque<u64>>,
 }
 
 /// A ring of cells.
 pub struct Ring<P: Platform, T> {
-    tail: Apart<P::U64>,
-    head: Apart<P::U64>,
-    shape: Apart<Shape<P, T>>,
-    senders: Apart<Sleepers<P>>,
-    receivers: Apart<Sleepers<P>>,
+    senders: End<P>,
+    receivers: End<P>,
+    cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
 }
 
-/// What does not change.
-struct Shape<P: Platform, T> {
-    cells: Box<[Cell<P, T>]>,
-    /// Positions of a lap, a power of two (V3).
-    lap: u64,
-}
-
-// SAFETY: values are moved from thread to thread; V1.
+// SAFETY: values are moved from thread to thread (K3); K1 for the rest.
 unsafe impl<P: Platform, T: Send> Send for Ring<P, T> {}
 // SAFETY: as above.
 unsafe impl<P: Platform, T: Send> Sync for Ring<P, T> {}
@@ -89,61 +96,153 @@ impl From<Not> for Stop {
     }
 }
 
-impl<P: Platform, T> Ring<P, T> {
-    /// For `degree` > 0 values. Panics if there is no memory for it, as `Vec::with_capacity` does.
-    pub fn new(degree: usize) -> Self {
-        let cells = (0..degree)
-            .map(|i| Cell { stamp: P::U64::new(i as u64), value: UnsafeCell::new(MaybeUninit::uninit()) })
-            .collect();
-        let zero = || Apart(P::U64::new(0));
-        Ring {
-            tail: zero(),
-            head: zero(),
-            shape: Apart(Shape { cells, lap: (degree as u64 + 1).next_power_of_two() }),
-            senders: Apart(Sleepers::new()),
-            receivers: Apart(Sleepers::new()),
+/// A side's lock in hand: its bits but HELD.
+struct Locked<'a, P: Platform> {
+    end: &'a End<P>,
+    bits: u64,
+}
+
+impl<P: Platform> End<P> {
+    fn new() -> Self {
+        End {
+            lock: P::U64::new(0),
+            position: P::U64::new(0),
+            index: Cell::new(0),
+            seen: Cell::new(0),
+            sleepers: UnsafeCell::default(),
         }
     }
 
+    #[inline(always)]
+    fn lock(&self) -> Locked<'_, P> {
+        // Acquire: K1, K2.
+        match self.lock.compare_exchange(0, HELD, Acquire, Relaxed) {
+            Ok(_) => Locked { end: self, bits: 0 },
+            Err(found) => self.lock_slowly(found),
+        }
+    }
+
+    #[inline(never)]
+    fn lock_slowly(&self, mut found: u64) -> Locked<'_, P> {
+        let mut steps = 0;
+        loop {
+            if found & HELD == 0 {
+                match self.lock.compare_exchange(found, found | HELD, Acquire, Relaxed) {
+                    Ok(_) => return Locked { end: self, bits: found },
+                    Err(now) => found = now,
+                }
+            } else {
+                super::relax::<P>(steps);
+                steps += 1;
+                found = self.lock.load(Relaxed);
+            }
+        }
+    }
+
+    /// Is nobody left at the other end?
+    fn is_closed(&self) -> bool {
+        self.lock.load(Relaxed) & CLOSED != 0
+    }
+
+    /// The thread behind `pcb_ref`, of the other end, is about to sleep; it polls once more before it does.
+    fn announce(&self, pcb_ref: u64) {
+        let mut locked = self.lock();
+        let sleepers = locked.sleepers();
+        if !sleepers.contains(&pcb_ref) {
+            sleepers.push_back(pcb_ref);
+        }
+        locked.bits |= ASLEEP;
+        locked.unlock();
+    }
+
+    /// It is awake, and waits for nothing.
+    fn retire(&self, pcb_ref: u64) -> Left {
+        let mut locked = self.lock();
+        let sleepers = locked.sleepers();
+        let at = sleepers.iter().position(|&other| other == pcb_ref);
+        let left = at.and_then(|at| sleepers.remove(at)).map_or(Left::Picked, |_| Left::Asleep);
+        if sleepers.is_empty() {
+            locked.bits &= !ASLEEP;
+        }
+        locked.unlock();
+        left
+    }
+
+    /// Wakes one of those who wait for this end to move.
+    #[cold]
+    #[inline(never)]
+    fn wake_one<G: Ground<P>>(&self, ground: &G) {
+        self.lock().unlock_and_wake(ground);
+    }
+
+    /// Nobody is left at the other end; whoever waits for this one to move is told as well.
+    fn close<G: Ground<P>>(&self, ground: &G) {
+        let mut locked = self.lock();
+        let sleepers = std::mem::take(locked.sleepers());
+        locked.bits = locked.bits & !ASLEEP | CLOSED;
+        locked.unlock();
+        sleepers.into_iter().for_each(|pcb_ref| ground.wake(pcb_ref));
+    }
+}
+
+impl<P: Platform> Locked<'_, P> {
+    fn sleepers(&mut self) -> &mut VecDeque<u64> {
+        // SAFETY: K1: we have the lock, and there is no other reference into the list.
+        unsafe { &mut *self.end.sleepers.get() }
+    }
+
+    #[inline(always)]
+    fn unlock(self) {
+        self.end.lock.store(self.bits, Release); // K1, K2
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unlock_and_wake<G: Ground<P>>(mut self, ground: &G) {
+        let sleepers = self.sleepers();
+        let first = sleepers.pop_front();
+        if sleepers.is_empty() {
+            self.bits &= !ASLEEP;
+        }
+        self.unlock();
+        if let Some(pcb_ref) = first {
+            ground.wake(pcb_ref);
+        }
+    }
+}
+
+impl<P: Platform, T> Ring<P, T> {
+    /// For `degree` > 0 values. Panics if there is no memory for it, as `Vec::with_capacity` does.
+    pub fn new(degree: usize) -> Self {
+        let mut cells = Vec::with_capacity(degree);
+        // SAFETY: there is room for so many, and a cell may hold anything.
+        unsafe { cells.set_len(degree) };
+        Ring { senders: End::new(), receivers: End::new(), cells: cells.into_boxed_slice() }
+    }
+
     /// How many it holds.
+    #[inline(always)]
     pub fn degree(&self) -> usize {
-        self.shape.0.cells.len()
+        self.cells.len()
     }
 
     /// How many wait now: of a moment between the call and its return.
     pub fn len(&self) -> usize {
-        let low = self.shape.0.lap - 1;
         loop {
-            let tail = self.tail.0.load(Acquire);
-            let head = self.head.0.load(Acquire);
-            if self.tail.0.load(Acquire) != tail {
-                continue;
+            let tail = self.senders.position.load(Acquire);
+            let head = self.receivers.position.load(Acquire);
+            if self.senders.position.load(Acquire) == tail {
+                return (tail - head) as usize;
             }
-            let (tail, degree) = (tail & !CLOSED, self.degree() as u64);
-            return match (tail & low).cmp(&(head & low)) {
-                std::cmp::Ordering::Greater => (tail - head) as usize,
-                std::cmp::Ordering::Less => (degree + (tail & low) - (head & low)) as usize,
-                std::cmp::Ordering::Equal if tail == head => 0,
-                std::cmp::Ordering::Equal => degree as usize,
-            };
         }
     }
 
+    /// Moves an end on by one.
     #[inline(always)]
-    fn cell(&self, position: u64) -> &Cell<P, T> {
-        let shape = &self.shape.0;
-        // SAFETY: the low bits of a position are below the degree: `next` sees to it.
-        unsafe { shape.cells.get_unchecked((position & (shape.lap - 1)) as usize) }
-    }
-
-    #[inline(always)]
-    fn next(&self, position: u64) -> u64 {
-        let Shape { cells, lap } = &self.shape.0;
-        if (position & (lap - 1)) + 1 < cells.len() as u64 {
-            position + 1
-        } else {
-            (position & !(lap - 1)).wrapping_add(*lap)
-        }
+    fn advance(&self, end: &End<P>, position: u64, index: usize) {
+        let next = index + 1;
+        end.index.set(if next == self.degree() { 0 } else { next });
+        end.position.store(position + 1, Release); // K3
     }
 
     /// Moves the value at `message` into the ring, if there is room.
@@ -151,75 +250,60 @@ impl<P: Platform, T> Ring<P, T> {
     /// # Safety
     /// `message` is a value that may be moved out; it was if this is Ok.
     #[inline(always)]
-    unsafe fn put(&self, message: *const T) -> Result<(), Not> {
-        let mut tail = self.tail.0.load(Relaxed);
-        let mut steps = 0;
-        loop {
-            if tail & CLOSED != 0 {
-                return Err(Not::Ever);
-            }
-            let cell = self.cell(tail);
-            let stamp = cell.stamp.load(Acquire); // V1
-            if stamp == tail {
-                // AcqRel: orders nothing but V2; the bytes go with the stamp.
-                match self.tail.0.compare_exchange(tail, self.next(tail), AcqRel, Relaxed) {
-                    Ok(_) => {
-                        // SAFETY: V1: the cell is ours to write.
-                        unsafe { (*cell.value.get()).as_mut_ptr().copy_from_nonoverlapping(message, 1) };
-                        cell.stamp.store(tail + 1, Release); // V1
-                        return Ok(());
-                    }
-                    Err(found) => tail = found,
-                }
-                P::relax_briefly(steps);
-                continue;
-            }
-            if stamp.wrapping_add(self.shape.0.lap) == tail + 1
-                && self.head.0.load(Relaxed).wrapping_add(self.shape.0.lap) == tail
-            {
-                return Err(Not::Yet); // V2
-            }
-            // A receiver is about to free it, or another sender was quicker.
-            super::relax::<P>(steps);
-            steps += 1;
-            tail = self.tail.0.load(Relaxed);
+    unsafe fn put<G: Ground<P>>(&self, ground: &G, message: *const T) -> Result<(), Not> {
+        let end = &self.senders;
+        let locked = end.lock();
+        if locked.bits & CLOSED != 0 {
+            locked.unlock();
+            return Err(Not::Ever);
         }
+        // Relaxed: K1.
+        let (tail, degree) = (end.position.load(Relaxed), self.degree() as u64);
+        if tail - end.seen.get() == degree {
+            end.seen.set(self.receivers.position.load(Acquire)); // K3
+            if tail - end.seen.get() == degree {
+                locked.unlock();
+                return Err(Not::Yet);
+            }
+        }
+        let index = end.index.get();
+        // SAFETY: an index is below the degree; K3: the cell is ours to write.
+        unsafe {
+            self.cells.get_unchecked(index).get().cast::<T>().copy_from_nonoverlapping(message, 1);
+        }
+        self.advance(end, tail, index);
+        if locked.bits & ASLEEP == 0 {
+            locked.unlock();
+        } else {
+            locked.unlock_and_wake(ground);
+        }
+        Ok(())
     }
 
     /// Moves the oldest value out.
     #[inline(always)]
-    fn get(&self) -> Result<T, Not> {
-        let mut head = self.head.0.load(Relaxed);
-        let mut steps = 0;
-        loop {
-            let cell = self.cell(head);
-            let stamp = cell.stamp.load(Acquire); // V1
-            if stamp == head + 1 {
-                match self.head.0.compare_exchange(head, self.next(head), AcqRel, Relaxed) {
-                    Ok(_) => {
-                        // SAFETY: V1: the cell holds a value, and it is ours.
-                        let value = unsafe { (*cell.value.get()).assume_init_read() };
-                        cell.stamp.store(head.wrapping_add(self.shape.0.lap), Release); // V1
-                        return Ok(value);
-                    }
-                    Err(found) => head = found,
-                }
-                P::relax_briefly(steps);
-                continue;
+    fn get<G: Ground<P>>(&self, ground: &G) -> Result<T, Not> {
+        let end = &self.receivers;
+        let locked = end.lock();
+        let head = end.position.load(Relaxed);
+        if end.seen.get() == head {
+            end.seen.set(self.senders.position.load(Acquire)); // K3
+            if end.seen.get() == head {
+                let closed = locked.bits & CLOSED != 0;
+                locked.unlock();
+                return Err(if closed { Not::Ever } else { Not::Yet });
             }
-            if stamp == head {
-                // Acquire: what was put before it was closed is seen, for V4.
-                let tail = self.tail.0.load(Acquire);
-                if tail & !CLOSED == head {
-                    return Err(if tail & CLOSED != 0 { Not::Ever } else { Not::Yet });
-                    // V2
-                }
-            }
-            // A sender is about to fill it, or another receiver was quicker.
-            super::relax::<P>(steps);
-            steps += 1;
-            head = self.head.0.load(Relaxed);
         }
+        let index = end.index.get();
+        // SAFETY: an index is below the degree; K3: the cell holds a value, and it is ours.
+        let value = unsafe { self.cells.get_unchecked(index).get().cast::<T>().read() };
+        self.advance(end, head, index);
+        if locked.bits & ASLEEP == 0 {
+            locked.unlock();
+        } else {
+            locked.unlock_and_wake(ground);
+        }
+        Ok(value)
     }
 
     /// Sends the value at `message`. Ok: it was moved out, and is not to be used or dropped there.
@@ -235,16 +319,12 @@ impl<P: Platform, T> Ring<P, T> {
         patience: Patience,
     ) -> Result<(), Stop> {
         // SAFETY: passed on.
-        match unsafe { self.put(message) } {
-            Ok(()) => {}
+        match unsafe { self.put(ground, message) } {
+            Ok(()) => Ok(()),
             // SAFETY: passed on; it was not moved.
-            Err(Not::Yet) => unsafe { self.send_waiting(me, ground, message, patience) }?,
-            Err(not) => return Err(not.into()),
+            Err(Not::Yet) => unsafe { self.send_waiting(me, ground, message, patience) },
+            Err(not) => Err(not.into()),
         }
-        if self.receivers.0.any_after_rmw() {
-            self.receivers.0.wake_one(ground);
-        }
-        Ok(())
     }
 
     /// # Safety
@@ -259,51 +339,57 @@ impl<P: Platform, T> Ring<P, T> {
         patience: Patience,
     ) -> Result<(), Stop> {
         // SAFETY: passed on; after an Ok it is not called again.
-        let put = || unsafe { self.put(message) };
-        self.wait(me, ground, &self.senders.0, patience, put, || self.len() < self.degree())
+        let put = || unsafe { self.put(ground, message) };
+        let hopeless = || self.len() == self.degree() && !self.senders.is_closed();
+        self.wait(me, ground, &self.receivers, patience, hopeless, put)
     }
 
     /// Receives the oldest value.
     #[inline(always)]
     pub fn receive<G: Ground<P>>(&self, me: &Me, ground: &G, patience: Patience) -> Result<T, Stop> {
-        let value = match self.get() {
-            Ok(value) => value,
-            Err(Not::Yet) => self.receive_waiting(me, ground, patience)?,
-            Err(not) => return Err(not.into()),
-        };
-        if self.senders.0.any_after_rmw() {
-            self.senders.0.wake_one(ground);
+        match self.get(ground) {
+            Ok(value) => Ok(value),
+            Err(Not::Yet) => self.receive_waiting(me, ground, patience),
+            Err(not) => Err(not.into()),
         }
-        Ok(value)
     }
 
     #[cold]
     #[inline(never)]
     fn receive_waiting<G: Ground<P>>(&self, me: &Me, ground: &G, patience: Patience) -> Result<T, Stop> {
-        self.wait(me, ground, &self.receivers.0, patience, || self.get(), || self.len() != 0)
+        let hopeless = || self.len() == 0 && !self.receivers.is_closed();
+        self.wait(me, ground, &self.senders, patience, hopeless, || self.get(ground))
     }
 
-    /// Waits until `act` does its work; `more`: is there work for another one who sleeps in `own`?
+    /// Waits for `other` to move, until `act` does its work. `hopeless`: it would find nothing to do, as far as can be told without
+    /// a lock.
     fn wait<G: Ground<P>, R>(
         &self,
         me: &Me,
         ground: &G,
-        own: &Sleepers<P>,
+        other: &End<P>,
         patience: Patience,
+        hopeless: impl Fn() -> bool,
         act: impl Fn() -> Result<R, Not>,
-        more: impl Fn() -> bool,
     ) -> Result<R, Stop> {
         let Patience::Until(deadline) = patience else {
             return Err(Stop::WouldBlock);
         };
-        let poll = |_| match act() {
-            Ok(done) => Some(Ok(done)),
-            Err(Not::Yet) => None,
-            Err(not) => Some(Err(not.into())),
+        let poll = |_| {
+            if hopeless() {
+                return None;
+            }
+            match act() {
+                Ok(done) => Some(Ok(done)),
+                Err(Not::Yet) => None,
+                Err(not) => Some(Err(not.into())),
+            }
         };
-        let (woken, left) = pause(me, ground, own, deadline, poll);
-        if left.is_some_and(|(_, left)| left == Left::Picked) && more() {
-            own.wake_one(ground); // Z3
+        let announce = |pcb_ref| other.announce(pcb_ref);
+        let retire = |pcb_ref| other.retire(pcb_ref);
+        let (woken, left) = pause::<P, _, _>(me, ground, deadline, poll, announce, retire);
+        if left.is_some_and(|(_, left)| left == Left::Picked) && !hopeless() {
+            other.wake_one(ground); // K4
         }
         match woken {
             Woken::Ready(result) => result,
@@ -311,34 +397,29 @@ impl<P: Platform, T> Ring<P, T> {
         }
     }
 
-    /// Nobody sends any more, or nobody receives; whoever sleeps is told.
-    pub fn close<G: Ground<P>>(&self, ground: &G) {
-        self.tail.0.fetch_or(CLOSED, AcqRel);
-        P::fence_after_rmw();
-        self.senders.0.wake_all(ground);
-        self.receivers.0.wake_all(ground);
+    /// Nobody sends any more (`sender`), or nobody receives.
+    pub fn close<G: Ground<P>>(&self, sender: bool, ground: &G) {
+        // Those who wait for a side to move are told by that side's lock; that it is over is said in their own.
+        let (gone, left) =
+            if sender { (&self.senders, &self.receivers) } else { (&self.receivers, &self.senders) };
+        left.close(ground);
+        gone.close(ground);
     }
 
-    /// Drops what nobody will receive; after `close`. A `Drop` that panics does not keep the others from being dropped.
-    pub fn discard(&self) {
-        struct Rest<'a, P: Platform, T>(&'a Ring<P, T>);
-        impl<P: Platform, T> Drop for Rest<'_, P, T> {
+    /// Drops what nobody will receive; after `close`, and before the ring itself is dropped, which does not. A `Drop` that panics does not keep the others from being dropped.
+    pub fn discard<G: Ground<P>>(&self, ground: &G) {
+        struct Rest<'a, P: Platform, T, G: Ground<P>>(&'a Ring<P, T>, &'a G);
+        impl<P: Platform, T, G: Ground<P>> Drop for Rest<'_, P, T, G> {
             fn drop(&mut self) {
-                self.0.drop_all();
+                self.0.drop_all(self.1);
             }
         }
-        let rest = Rest(self);
-        self.drop_all();
+        let rest = Rest(self, ground);
+        self.drop_all(ground);
         std::mem::forget(rest);
     }
 
-    fn drop_all(&self) {
-        while self.get().is_ok() {}
-    }
-}
-
-impl<P: Platform, T> Drop for Ring<P, T> {
-    fn drop(&mut self) {
-        self.discard();
+    fn drop_all<G: Ground<P>>(&self, ground: &G) {
+        while self.get(ground).is_ok() {}
     }
 }

@@ -12,9 +12,7 @@
 //!
 //! Z1. Of the two loads one sees the other's change, by the two fences: so no wake-up is lost.
 //! Z2. An entry is the reference of the PCB that sleeps: a thread is in one list at most once.
-//! Z3. Who is taken off the list by [`wake_one`](Sleepers::wake_one) owes a look: it takes what there is, or, if it leaves for
-//!     another reason and there is something, wakes the next one. So one change wakes one sleeper, and none is left asleep.
-//! Z4. No atomic step of the platform is made with the lock in hand: under loom a thread that holds it is not interrupted.
+//! Z3. No atomic step of the platform is made with the lock in hand: under loom a thread that holds it is not interrupted.
 //!
 //! This file does not know what is waited for.
 
@@ -55,7 +53,7 @@ pub enum Left {
     Asleep,
     /// By itself, after `wake_front` had woken it.
     Woken,
-    /// `wake_one` or `pick` has taken it off.
+    /// Somebody else took it off the list.
     Picked,
 }
 
@@ -120,26 +118,6 @@ impl<P: Platform> Sleepers<P> {
     #[inline(always)]
     pub fn any(&self) -> bool {
         self.count.load(Relaxed) != 0
-    }
-
-    /// Takes the first one off the list and wakes it (Z3).
-    #[cold]
-    #[inline(never)]
-    pub fn wake_one<G: Ground<P>>(&self, ground: &G) {
-        let first = self.list().remove(0);
-        if let Some(entry) = first {
-            self.uncount();
-            ground.wake(entry.pcb_ref);
-        }
-    }
-
-    /// Takes all off the list and wakes them.
-    pub fn wake_all<G: Ground<P>>(&self, ground: &G) {
-        let all = std::mem::take(&mut self.list().entries);
-        for entry in all {
-            self.uncount();
-            ground.wake(entry.pcb_ref);
-        }
     }
 
     /// Wakes the first one, which stays first, unless it is awake.
@@ -227,16 +205,37 @@ impl Me {
 
 const _: () = assert!(Wait::Spin as u8 == 0 && Wait::SpinThenPark as u8 == 1 && Wait::Park as u8 == 2);
 
-/// Waits in `sleepers` until `poll` gives something; then how this thread left the list, if it was in it.
+/// So often the default policy looks before it asks itself whether to spin or to park, with longer and longer pauses: who is
+/// waited for needs the line that is looked at.
+const GLANCES: u32 = 6;
+/// And so often after that, giving the core away between two looks: two threads on one core that fill and empty a ring do it
+/// in long turns then, where each would else be woken for a single message.
+const YIELDS: u32 = 8;
+
+/// Waits until `poll` gives something. `announce` and `retire` say to whoever makes it so that a PCB sleeps, and that it does not
+/// any more; also given is how this thread left, if it was announced.
 ///
-/// `poll` is told the reference of the PCB once it is in the list.
+/// `poll` is told the reference of the PCB once it is announced.
 pub fn pause<P: Platform, G: Ground<P>, R>(
     me: &Me,
     ground: &G,
-    sleepers: &Sleepers<P>,
     deadline: Option<Instant>,
     mut poll: impl FnMut(Option<u64>) -> Option<R>,
+    announce: impl Fn(u64),
+    retire: impl Fn(u64) -> Left,
 ) -> (Woken<R>, Option<(u64, Left)>) {
+    if me.wait() == Wait::SpinThenPark && P::eager_steps() != 0 {
+        for look in 0..GLANCES + YIELDS {
+            if let Some(found) = poll(None) {
+                return (Woken::Ready(found), None);
+            }
+            if look < GLANCES {
+                (0..1 << look).for_each(P::relax_briefly);
+            } else {
+                P::relax(u64::MAX);
+            }
+        }
+    }
     let mut spinner = me.spinner();
     let announced = Cell::new(None);
     let woken = wait(
@@ -247,11 +246,11 @@ pub fn pause<P: Platform, G: Ground<P>, R>(
         || ground.own_pcb(),
         || poll(announced.get()),
         |pcb_ref| {
-            sleepers.announce(pcb_ref);
+            announce(pcb_ref);
             announced.set(Some(pcb_ref));
             true
         },
     );
     me.set_spinner(spinner);
-    (woken, announced.get().map(|pcb_ref| (pcb_ref, sleepers.retire(pcb_ref))))
+    (woken, announced.get().map(|pcb_ref| (pcb_ref, retire(pcb_ref))))
 }

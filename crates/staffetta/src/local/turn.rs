@@ -106,7 +106,9 @@ impl<P: Platform> Turn<P> {
             (word, Some(me)) if word == GIVEN | me => self.change(word, WILLING).then_some(()),
             _ => None,
         };
-        let (woken, left) = pause(me, ground, &self.line, deadline, poll);
+        let announce = |pcb_ref| self.line.announce(pcb_ref);
+        let retire = |pcb_ref| self.line.retire(pcb_ref);
+        let (woken, left) = pause::<P, _, _>(me, ground, deadline, poll, announce, retire);
         match (woken, left) {
             (Woken::Ready(()), _) => Ok(()),
             (Woken::TimedOut, Some((me, Left::Picked))) => {
