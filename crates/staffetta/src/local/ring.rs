@@ -41,7 +41,7 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::sleepers::{pause, Left, Me};
+use super::sleepers::{pause, Left, Me, CALM_MAX};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::side::LEFT;
 use crate::memory::platform::{Platform, Word64};
@@ -386,8 +386,10 @@ impl<P: Platform, T> Ring<P, T> {
             }
         };
         let announce = |pcb_ref| other.announce(pcb_ref);
+        // Not longer than it takes to fill or empty half of the ring.
+        let calm_max = (self.degree() / 2).checked_ilog2().unwrap_or(0).min(CALM_MAX);
         let retire = |pcb_ref| other.retire(pcb_ref);
-        let (woken, left) = pause::<P, _, _>(me, ground, deadline, poll, announce, retire);
+        let (woken, left) = pause::<P, _, _>(me, ground, deadline, calm_max, poll, announce, retire);
         if left.is_some_and(|(_, left)| left == Left::Picked) && !hopeless() {
             other.wake_one(ground); // K4
         }

@@ -165,12 +165,14 @@ impl List {
 pub struct Me {
     wait: AtomicU8,
     misses: AtomicU32,
+    /// How long to pause before the first look, as a power of two.
+    calm: AtomicU32,
 }
 
 impl Me {
     /// An end with this policy.
     pub fn new(wait: Wait) -> Me {
-        Me { wait: AtomicU8::new(wait as u8), misses: AtomicU32::new(0) }
+        Me { wait: AtomicU8::new(wait as u8), misses: AtomicU32::new(0), calm: AtomicU32::new(0) }
     }
 
     /// Its policy.
@@ -205,28 +207,40 @@ impl Me {
 
 const _: () = assert!(Wait::Spin as u8 == 0 && Wait::SpinThenPark as u8 == 1 && Wait::Park as u8 == 2);
 
-/// So often the default policy looks before it asks itself whether to spin or to park, with longer and longer pauses: who is
-/// waited for needs the line that is looked at.
+/// How many looks, with longer and longer pauses between them, before a wait begins in earnest.
 const GLANCES: u32 = 6;
-/// And so often after that, giving the core away between two looks: two threads on one core that fill and empty a ring do it
+/// And how many after that, giving the core away between two of them: two threads on one core that fill and empty a ring do it
 /// in long turns then, where each would else be woken for a single message.
 const YIELDS: u32 = 8;
+/// The longest pause before the first look, as a power of two.
+pub const CALM_MAX: u32 = 8;
 
 /// Waits until `poll` gives something. `announce` and `retire` say to whoever makes it so that a PCB sleeps, and that it does not
 /// any more; also given is how this thread left, if it was announced.
 ///
-/// `poll` is told the reference of the PCB once it is announced.
+/// `poll` is told the reference of the PCB once it is announced. Who finds what it waits for at once, again and again, is in the
+/// middle of a stream and looks too often: each look takes the line from who writes it, who then gets no further than one
+/// message at a time. Its next pause before the first look is twice as long, up to 2^`calm_max` steps.
 pub fn pause<P: Platform, G: Ground<P>, R>(
     me: &Me,
     ground: &G,
     deadline: Option<Instant>,
+    calm_max: u32,
     mut poll: impl FnMut(Option<u64>) -> Option<R>,
     announce: impl Fn(u64),
     retire: impl Fn(u64) -> Left,
 ) -> (Woken<R>, Option<(u64, Left)>) {
-    if me.wait() == Wait::SpinThenPark && P::eager_steps() != 0 {
-        for look in 0..GLANCES + YIELDS {
+    let policy = me.wait();
+    if policy != Wait::Park && P::eager_steps() != 0 {
+        let calm = me.calm.load(Relaxed);
+        (0..(1_u64 << calm) - 1).for_each(P::relax_briefly);
+        let glances = if policy == Wait::Spin { GLANCES } else { GLANCES + YIELDS };
+        for look in 0..glances {
             if let Some(found) = poll(None) {
+                let now = if look <= 1 { (calm + 1).min(calm_max) } else { 0 };
+                if now != calm {
+                    me.calm.store(now, Relaxed);
+                }
                 return (Woken::Ready(found), None);
             }
             if look < GLANCES {
@@ -235,6 +249,7 @@ pub fn pause<P: Platform, G: Ground<P>, R>(
                 P::relax(u64::MAX);
             }
         }
+        me.calm.store(0, Relaxed);
     }
     let mut spinner = me.spinner();
     let announced = Cell::new(None);

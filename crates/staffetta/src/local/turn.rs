@@ -108,7 +108,7 @@ impl<P: Platform> Turn<P> {
         };
         let announce = |pcb_ref| self.line.announce(pcb_ref);
         let retire = |pcb_ref| self.line.retire(pcb_ref);
-        let (woken, left) = pause::<P, _, _>(me, ground, deadline, poll, announce, retire);
+        let (woken, left) = pause::<P, _, _>(me, ground, deadline, 0, poll, announce, retire);
         match (woken, left) {
             (Woken::Ready(()), _) => Ok(()),
             (Woken::TimedOut, Some((me, Left::Picked))) => {
