@@ -26,8 +26,6 @@
 //!
 //! Nothing here survives a process, and nothing is counted; there is no `PeerDied`.
 
-#![allow(unsafe_code)] // A message that was sent is not dropped by its sender.
-
 mod ground;
 pub(crate) mod meet;
 pub(crate) mod ring;
@@ -36,7 +34,6 @@ pub(crate) mod turn;
 
 use std::fmt;
 use std::iter::FusedIterator;
-use std::mem::ManuallyDrop;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::Arc;
@@ -284,16 +281,12 @@ impl<T> Sender<T> {
 
     #[inline(always)]
     fn send_within(&self, message: T, patience: Patience) -> Result<(), SendError<T>> {
-        let message = ManuallyDrop::new(message);
-        let at = &raw const *message;
         let sent = match &self.shared.flavor {
-            // SAFETY: the value may be moved out: it is not touched again unless it was not.
-            Flavor::Ring(ring) => unsafe { ring.send(&self.me, &Threads, at, patience) },
-            // SAFETY: as above.
-            Flavor::Meet(meet) => unsafe { meet.send(&self.me, &Threads, at, patience) },
+            Flavor::Ring(ring) => ring.send(&self.me, &Threads, message, patience),
+            Flavor::Meet(meet) => meet.send(&self.me, &Threads, message, patience),
         };
-        sent.map_err(|stop| SendError {
-            message: ManuallyDrop::into_inner(message),
+        sent.map_err(|(message, stop)| SendError {
+            message,
             why: match stop {
                 Stop::TimedOut => SendFailure::TimedOut,
                 Stop::WouldBlock => SendFailure::WouldBlock,

@@ -12,7 +12,7 @@
 #![allow(unsafe_code)] // Values are moved as bytes.
 
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 
 use super::sleepers::Me;
 use super::turn::{NoTurn, Turn};
@@ -69,28 +69,27 @@ impl<P: Platform, T> Meet<P, T> {
         Meet { line, sender, receiver, values: PhantomData }
     }
 
-    /// Sends the value at `message`. Ok: it was moved out, and is not to be used or dropped there.
-    ///
-    /// # Safety
-    /// `message` is a value that may be moved out.
+    /// Sends a value, or gives it back.
     #[inline]
-    pub unsafe fn send<G: Ground<P>>(
+    pub fn send<G: Ground<P>>(
         &self,
         me: &Me,
         ground: &G,
-        message: *const T,
+        message: T,
         patience: Patience,
-    ) -> Result<(), Stop> {
-        let (bytes, length) = (message.cast::<u8>(), size_of::<T>());
+    ) -> Result<(), (T, Stop)> {
+        let message = ManuallyDrop::new(message);
+        let (bytes, length) = ((&raw const *message).cast::<u8>(), size_of::<T>());
         let outgoing = if Self::SMALL {
             Outgoing::Cell { bytes, length }
         } else {
             Outgoing::Variable { bytes, length, reference: bytes.expose_provenance() as u64, exact: true }
         };
-        self.meet(&self.sender, &self.receiver, OFFER, (me, ground, patience), |mut party| {
+        let sent = self.meet(&self.sender, &self.receiver, OFFER, (me, ground, patience), |mut party| {
             // SAFETY: we have the turn, so are the only sender (M1); the value stays where it is until this returns.
             unsafe { party.send(outgoing, patience) }
-        })
+        });
+        sent.map_err(|stop| (ManuallyDrop::into_inner(message), stop)) // M2
     }
 
     /// Receives a value.

@@ -1,9 +1,11 @@
 //! A ring on the heap, for any number of threads at both ends: `bounded(k)`.
 //!
 //! ```text
-//!   senders' side     lock | tail, index | head as last seen | receivers that sleep
-//!   receivers' side   lock | head, index | tail as last seen | senders that sleep
+//!   senders' side     lock | tail | head as last seen | receivers that sleep
+//!   receivers' side   lock | head | tail as last seen | senders that sleep
 //!   cells             k values, nothing beside them
+//!
+//!   tail, head        lap (high bits) | cell (low bits)
 //! ```
 //!
 //! Each side is a queue's end for one, and a lock of one word makes its many threads one: taken by a compare-exchange,
@@ -29,7 +31,7 @@
 //!     `unlock`). So a sleeper that has announced itself under that lock and polls once more sees what was done before, and what is
 //!     done later finds ASLEEP.
 //! K3. A cell is the senders' while its position is not below the tail (stored after the value, Release), the receivers' until
-//!     the head is past it (stored after the value was moved out, Release). tail - head <= k.
+//!     the head is past it (stored after the value was moved out, Release). The tail is at most a lap before the head.
 //! K4. Who is taken off a list of sleepers owes a look: it takes what there is, or, if it leaves for another reason and there is
 //!     something, wakes the next one. So one change wakes one sleeper, and none is left asleep.
 //! K5. With CLOSED on the senders' side no value is put any more.
@@ -38,7 +40,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::sleepers::{pause, Left, Me, CALM_MAX};
@@ -56,10 +58,8 @@ const CLOSED: u64 = 4;
 #[repr(align(128))]
 struct End<P: Platform> {
     lock: P::U64,
-    /// How many values have passed this end.
+    /// The tail, or the head.
     position: P::U64,
-    /// The cell of that position (K1).
-    index: Cell<usize>,
     /// The other end's position as last seen (K1).
     seen: Cell<u64>,
     /// PCB references of threads of the other end (K1).
@@ -71,6 +71,8 @@ pub struct Ring<P: Platform, T> {
     senders: End<P>,
     receivers: End<P>,
     cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    /// Positions of a lap: a power of two, not less than the cells.
+    lap: u64,
 }
 
 // SAFETY: values are moved from thread to thread (K3); K1 for the rest.
@@ -107,7 +109,6 @@ impl<P: Platform> End<P> {
         End {
             lock: P::U64::new(0),
             position: P::U64::new(0),
-            index: Cell::new(0),
             seen: Cell::new(0),
             sleepers: UnsafeCell::default(),
         }
@@ -217,7 +218,8 @@ impl<P: Platform, T> Ring<P, T> {
         let mut cells = Vec::with_capacity(degree);
         // SAFETY: there is room for so many, and a cell may hold anything.
         unsafe { cells.set_len(degree) };
-        Ring { senders: End::new(), receivers: End::new(), cells: cells.into_boxed_slice() }
+        let lap = (degree as u64).next_power_of_two();
+        Ring { senders: End::new(), receivers: End::new(), cells: cells.into_boxed_slice(), lap }
     }
 
     /// How many it holds.
@@ -232,17 +234,31 @@ impl<P: Platform, T> Ring<P, T> {
             let tail = self.senders.position.load(Acquire);
             let head = self.receivers.position.load(Acquire);
             if self.senders.position.load(Acquire) == tail {
-                return (tail - head) as usize;
+                // At most one lap lies between the two.
+                let laps = (tail / self.lap).wrapping_sub(head / self.lap);
+                let cells = laps.wrapping_mul(self.degree() as u64);
+                return cells.wrapping_add(tail % self.lap).wrapping_sub(head % self.lap) as usize;
             }
         }
     }
 
-    /// Moves an end on by one.
+    /// The cell of a position.
+    ///
+    /// # Safety
+    /// `position` is 0 or came from `after`.
     #[inline(always)]
-    fn advance(&self, end: &End<P>, position: u64, index: usize) {
-        let next = index + 1;
-        end.index.set(if next == self.degree() { 0 } else { next });
-        end.position.store(position + 1, Release); // K3
+    unsafe fn cell(&self, position: u64) -> *mut T {
+        // SAFETY: the low bits are below the degree: `after` sees to it.
+        unsafe { self.cells.get_unchecked((position & (self.lap - 1)) as usize).get().cast() }
+    }
+
+    #[inline(always)]
+    fn after(&self, position: u64) -> u64 {
+        if (position & (self.lap - 1)) + 1 < self.degree() as u64 {
+            position + 1
+        } else {
+            (position & !(self.lap - 1)).wrapping_add(self.lap)
+        }
     }
 
     /// Moves the value at `message` into the ring, if there is room.
@@ -258,20 +274,17 @@ impl<P: Platform, T> Ring<P, T> {
             return Err(Not::Ever);
         }
         // Relaxed: K1.
-        let (tail, degree) = (end.position.load(Relaxed), self.degree() as u64);
-        if tail - end.seen.get() == degree {
+        let tail = end.position.load(Relaxed);
+        if tail == end.seen.get().wrapping_add(self.lap) {
             end.seen.set(self.receivers.position.load(Acquire)); // K3
-            if tail - end.seen.get() == degree {
+            if tail == end.seen.get().wrapping_add(self.lap) {
                 locked.unlock();
                 return Err(Not::Yet);
             }
         }
-        let index = end.index.get();
-        // SAFETY: an index is below the degree; K3: the cell is ours to write.
-        unsafe {
-            self.cells.get_unchecked(index).get().cast::<T>().copy_from_nonoverlapping(message, 1);
-        }
-        self.advance(end, tail, index);
+        // SAFETY: a position; K3: the cell is ours to write.
+        unsafe { self.cell(tail).copy_from_nonoverlapping(message, 1) };
+        end.position.store(self.after(tail), Release); // K3
         if locked.bits & ASLEEP == 0 {
             locked.unlock();
         } else {
@@ -294,10 +307,9 @@ impl<P: Platform, T> Ring<P, T> {
                 return Err(if closed { Not::Ever } else { Not::Yet });
             }
         }
-        let index = end.index.get();
-        // SAFETY: an index is below the degree; K3: the cell holds a value, and it is ours.
-        let value = unsafe { self.cells.get_unchecked(index).get().cast::<T>().read() };
-        self.advance(end, head, index);
+        // SAFETY: a position; K3: the cell holds a value, and it is ours.
+        let value = unsafe { self.cell(head).read() };
+        end.position.store(self.after(head), Release); // K3
         if locked.bits & ASLEEP == 0 {
             locked.unlock();
         } else {
@@ -306,25 +318,29 @@ impl<P: Platform, T> Ring<P, T> {
         Ok(value)
     }
 
-    /// Sends the value at `message`. Ok: it was moved out, and is not to be used or dropped there.
-    ///
-    /// # Safety
-    /// As `put`.
+    /// Sends a value, or gives it back.
     #[inline(always)]
-    pub unsafe fn send<G: Ground<P>>(
+    pub fn send<G: Ground<P>>(
         &self,
         me: &Me,
         ground: &G,
-        message: *const T,
+        message: T,
         patience: Patience,
-    ) -> Result<(), Stop> {
-        // SAFETY: passed on.
-        match unsafe { self.put(ground, message) } {
-            Ok(()) => Ok(()),
-            // SAFETY: passed on; it was not moved.
-            Err(Not::Yet) => unsafe { self.send_waiting(me, ground, message, patience) },
-            Err(not) => Err(not.into()),
-        }
+    ) -> Result<(), (T, Stop)> {
+        let message = ManuallyDrop::new(message);
+        // SAFETY: it is not used again if it was moved out.
+        let not = match unsafe { self.put(ground, &raw const *message) } {
+            Ok(()) => return Ok(()),
+            Err(not) => not,
+        };
+        // Moved to another place, so that no address of the first one is given away, which may then be a register.
+        let message = message;
+        let result = match not {
+            // SAFETY: as above.
+            Not::Yet => unsafe { self.send_waiting(me, ground, &raw const *message, patience) },
+            Not::Ever => Err(not.into()),
+        };
+        result.map_err(|stop| (ManuallyDrop::into_inner(message), stop))
     }
 
     /// # Safety
