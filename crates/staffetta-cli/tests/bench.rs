@@ -120,3 +120,27 @@ fn no_parcel_and_no_buffered_message_is_miscounted() {
         assert_eq!(row["copies"].as_f64(), Some(copies), "{row}");
     }
 }
+
+#[test]
+fn channels_within_a_process_are_measured_beside_others() {
+    if !two_cores() {
+        return;
+    }
+    let only = ["--only", "local", "--only", "std."];
+    let rows = json(&run(&[&["bench", "--quick", "--blocks", "2", "--json"], &only[..]].concat()));
+    let rows = rows.as_array().expect("an array");
+    let find =
+        |what: &str| rows.iter().find(|row| row["what"] == what).unwrap_or_else(|| panic!("no {what}"));
+    for form in ["1:1", "2:1", "1:2", "2:2", "meet"] {
+        let local = find(&format!("local.{form}"));
+        let base = if form == "meet" { "std.kanal.meet".to_owned() } else { format!("std.crossbeam.{form}") };
+        assert_eq!(local["limit"], base.as_str(), "{local}");
+        assert!(local["ratio"]["median"].as_f64().unwrap() > 0.0, "{local}");
+        for row in [local, find(&base)] {
+            assert!(row["messages_per_s"].as_f64().unwrap() > 0.0, "{row}");
+        }
+    }
+    for what in ["std.mpsc.1:1", "std.rtrb.1:1", "std.kanal.2:2"] {
+        find(what);
+    }
+}

@@ -70,9 +70,9 @@ Examples:
 /// the other process by the system call alone (first), or in turn with every byte written before and read
 /// after (all); private, which is sent by send_from, is compared with it.
 ///
-/// local and std.* are channels between threads of one process, and all compared with std.crossbeam: how long a message
-/// takes in a stream in one direction, from so many senders to so many receivers with a buffer of 1024 messages (meet:
-/// none).
+/// local and std.* are channels between threads of one process: how long a message takes in a stream in one direction, from
+/// so many senders to so many receivers with a buffer of 1024 messages, compared with std.crossbeam; meet is one of each
+/// without a buffer, compared with std.kanal.
 ///
 /// rendezvous.locked is the textbook's descriptor with its LOCK. A parcel by capability that is compared
 /// with limit.cacheline goes to and fro and is acquired from the cache; one that is compared with limit.mmap is

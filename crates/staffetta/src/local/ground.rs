@@ -55,6 +55,10 @@ impl Platform for InProcess {
         os::futex::wake_private(word, 1);
     }
 
+    fn rest(ns: u64, deadline: Option<Instant>) {
+        Native::rest(ns, deadline);
+    }
+
     fn now_ns() -> u64 {
         Native::now_ns()
     }

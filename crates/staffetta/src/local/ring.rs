@@ -334,13 +334,13 @@ impl<P: Platform, T> Ring<P, T> {
             Err(not) => not,
         };
         // Moved to another place, so that no address of the first one is given away, which may then be a register.
-        let message = message;
+        let waiting = message;
         let result = match not {
             // SAFETY: as above.
-            Not::Yet => unsafe { self.send_waiting(me, ground, &raw const *message, patience) },
+            Not::Yet => unsafe { self.send_waiting(me, ground, &raw const *waiting, patience) },
             Not::Ever => Err(not.into()),
         };
-        result.map_err(|stop| (ManuallyDrop::into_inner(message), stop))
+        result.map_err(|stop| (ManuallyDrop::into_inner(waiting), stop))
     }
 
     /// # Safety

@@ -24,8 +24,8 @@
 //! | a small variable is staged for a receiver that expects it in the cell | `loom_values_around_a_variable` |
 
 mod buffer;
-mod local;
 mod lent;
+mod local;
 mod machine;
 mod queue;
 mod ready;

@@ -60,7 +60,8 @@ const SOON: Duration = Duration::from_millis(5);
 
 /// All of it.
 pub fn everything<F: Flavor>(flavor: &F) {
-    let all: [(&str, fn(&F)); 18] = [
+    type Test<F> = (&'static str, fn(&F));
+    let all: [Test<F>; 18] = [
         ("one message", one_message),
         ("nothing to receive", nothing_to_receive),
         ("full", full),
