@@ -8,42 +8,18 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{until, watchdog};
-use conformance::{everything, Flavor, Rx, Tx};
+use conformance::{everything, Flavor};
 use proptest::prelude::*;
 use staffetta::local::{Receiver, Sender};
-use staffetta::{bounded, rendezvous, RecvError, SendError, SendFailure, Wait};
+use staffetta::{bounded, rendezvous, RecvError, SendFailure, Wait};
 
 struct Local {
     degree: usize,
     wait: Wait,
 }
-
-macro_rules! end {
-    ($trait:ident for $end:ident { $($name:ident ($($argument:ident: $type:ty),*) -> $result:ty;)* }) => {
-        impl $trait for $end<u64> {
-            $(fn $name(&self, $($argument: $type),*) -> $result {
-                $end::$name(self, $($argument),*)
-            })*
-        }
-    };
-}
-
-end!(Tx for Sender {
-    send(n: u64) -> Result<(), SendError<u64>>;
-    try_send(n: u64) -> Result<(), SendError<u64>>;
-    send_deadline(n: u64, deadline: Instant) -> Result<(), SendError<u64>>;
-    send_timeout(n: u64, timeout: Duration) -> Result<(), SendError<u64>>;
-});
-
-end!(Rx for Receiver {
-    recv() -> Result<u64, RecvError>;
-    try_recv() -> Result<u64, RecvError>;
-    recv_deadline(deadline: Instant) -> Result<u64, RecvError>;
-    recv_timeout(timeout: Duration) -> Result<u64, RecvError>;
-});
 
 impl Flavor for Local {
     type Tx = Sender<u64>;
