@@ -11,7 +11,6 @@ use std::sync::Arc;
 use super::form::Form;
 use super::many;
 use super::record::{state, Record, NAME_BYTES_MAX};
-use super::side::ATTACHED;
 use super::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::error::{AllocateError, AttachError};
 use crate::member::{write_text, Member};
@@ -50,6 +49,24 @@ pub struct Found {
     pub index: usize,
     /// What it is.
     pub spec: Spec,
+    /// Of a channel without a name: what its ends share.
+    pub unnamed: Option<Arc<Unnamed>>,
+}
+
+/// A channel without a name. All its ends are in the process that made it, and share this: when the last one has left, and has
+/// told whoever waited, nobody has anything to do with its memory any more. Its record cannot say so: an end that has left
+/// there still has to tell.
+pub struct Unnamed {
+    member: Arc<Member>,
+    index: usize,
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if self.member.here() {
+            unmake(&self.member, self.index);
+        }
+    }
 }
 
 /// Finds the channel `name`, or makes it as `wish` says.
@@ -65,10 +82,11 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
             if let Some(unused) = made {
                 unmake(member, unused);
             }
+            is_named(segment, index);
             let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
             check_wish(name, &spec, wish)?;
             check_method(member, name, spec.method)?;
-            return Ok(Found { index, spec });
+            return Ok(Found { index, spec, unnamed: None });
         }
         let index = match made {
             Some(index) => index,
@@ -79,26 +97,35 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
         record.next.store(head, Relaxed);
         // Release: publishes the record (C1).
         if bucket.compare_exchange(head, index as u64 + 1, Release, Relaxed).is_ok() {
+            is_named(segment, index);
             let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
-            return Ok(Found { index, spec });
+            return Ok(Found { index, spec, unnamed: None });
         }
     }
 }
 
-/// Makes a channel without a name; once both ends are attached, [`is_unnamed`] says so.
+/// Makes a channel without a name.
 pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
     check_degree("", wish)?;
     let index = make(member, "", wish)?;
     let segment = member.segment();
+    let state = &segment.channel(index).state;
+    state.store(Word(state.load(Relaxed)).with_state(state::UNNAMED).0, Release);
+    // From here on whatever fails gives it back.
+    let unnamed = Some(Arc::new(Unnamed { member: member.clone(), index }));
     let spec = read_spec(segment, index).ok_or_else(|| impossible("", "its record is corrupt"))?;
-    Ok(Found { index, spec })
+    Ok(Found { index, spec, unnamed })
 }
 
-/// Both ends are attached: from now on the channel is over when both are gone. Not before, or a sweeper would take it for
-/// one whose ends are gone already.
-pub fn is_unnamed(member: &Member, found: &Found) {
-    let record = member.segment().channel(found.index);
-    record.state.store(Word::new(state::UNNAMED, member.slot, 0).0, Release);
+/// The record is in its bucket: whoever attaches sees to it that sweepers look at it, also if who made it was killed before
+/// it could say so. Not before: one that is not published may be taken back at any moment.
+fn is_named(segment: &Segment, index: usize) {
+    let state = &segment.channel(index).state;
+    let now = Word(state.load(Relaxed));
+    if now.state() == state::BUILDING {
+        // It fails if another one has said so.
+        let _ = state.compare_exchange(now.0, now.with_state(state::NAMED).0, AcqRel, Relaxed);
+    }
 }
 
 fn impossible(name: &str, why: impl Into<String>) -> AttachError {
@@ -209,8 +236,13 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
         Kind::Basic | Kind::Buffered => make_ring(member, name, &spec)?,
         Kind::Queue => many::make(member, name, &spec)?,
     };
-    let schema = intern(segment, &spec.schema).ok_or_else(too_many)?;
-    let index = claim_record(member).ok_or_else(too_many)?;
+    let place = intern(segment, &spec.schema).and_then(|schema| Some((schema, claim_record(member)?)));
+    let Some((schema, index)) = place else {
+        if let Some(id) = segment.map().locate(ring).filter(|_| ring != 0) {
+            member.blocks.free(segment, id);
+        }
+        return Err(too_many());
+    };
     let record = segment.channel(index);
     record.kind.store(
         u64::from(spec.kind.code())
@@ -228,8 +260,6 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.tail.store(0, Relaxed);
     record.name_len.store(name.len() as u64, Relaxed);
     write_text(&record.name, name);
-    // Published by the push into the bucket.
-    record.state.store(Word::new(state::NAMED, member.slot, 0).0, Relaxed);
     Ok(index)
 }
 
@@ -275,10 +305,11 @@ fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attac
 
 fn claim_record(member: &Member) -> Option<usize> {
     let segment = member.segment();
-    let mine = Word::new(state::BUILDING, member.slot, 0);
     let claim = |index: usize| {
-        let record = &segment.channel(index).state;
-        record.compare_exchange(Word::new(state::FREE, 0, 0).0, mine.0, AcqRel, Relaxed).is_ok()
+        let state = &segment.channel(index).state;
+        let now = Word(state.load(Relaxed));
+        let mine = Word::new(state::BUILDING, member.slot, now.sequence());
+        now.state() == state::FREE && state.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()
     };
     let used = segment.header().channels.load(Relaxed).min(CHANNELS_MAX as u64) as usize;
     // Records of unnamed channels come free; named ones stay with the domain.
@@ -287,21 +318,22 @@ fn claim_record(member: &Member) -> Option<usize> {
     })
 }
 
-/// Takes an unnamed channel back if both of its ends are gone. Several may try at once: one does it.
-pub fn unmake_if_over(member: &Member, index: usize) {
-    let record = member.segment().channel(index);
-    let unnamed = Word(record.state.load(Acquire));
-    let held = [&record.sender, &record.receiver].iter().any(|side| side.end().state() == ATTACHED)
-        || many::is_held(member, record);
-    if unnamed.state() == state::UNNAMED && !held {
-        let building = unnamed.with_state(state::BUILDING);
-        if record.state.compare_exchange(unnamed.0, building.0, AcqRel, Relaxed).is_ok() {
-            unmake(member, index);
-        }
+/// Takes back an unnamed channel that the dead process in `slot` made. Several may try at once: one does it. `still`: is the
+/// slot still the dead one's? A record's state word never comes back, so one that was read before is the dead one's.
+pub fn unmake_of_dead(member: &Member, index: usize, slot: u16, still: impl Fn() -> bool) {
+    let state = &member.segment().channel(index).state;
+    let now = Word(state.load(Acquire));
+    if now.state() != state::UNNAMED || now.slot() != slot || !still() {
+        return;
+    }
+    // It is ours, and if we die as well, whoever sweeps after us goes on.
+    let mine = Word::new(state::UNNAMED, member.slot, now.sequence());
+    if state.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
+        unmake(member, index);
     }
 }
 
-/// Takes back a record that was never published, or an unnamed one that both ends have left.
+/// Takes back a record that was never published, or an unnamed one that has no ends any more. The caller alone has it.
 fn unmake(member: &Member, index: usize) {
     let segment = member.segment();
     let record = segment.channel(index);
@@ -315,7 +347,8 @@ fn unmake(member: &Member, index: usize) {
     record.sender.set_staging(0, 0);
     record.sender.set_staging(1, 0);
     record.name_len.store(0, Relaxed);
-    record.state.store(0, Release);
+    let generation = Word(record.state.load(Relaxed)).sequence();
+    record.state.store(Word::new(state::FREE, 0, generation + 1).0, Release);
 }
 
 /// Reads what a record says; None if it makes no sense.

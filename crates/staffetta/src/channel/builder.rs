@@ -1,6 +1,6 @@
 //! What a program says of a channel before it attaches an end.
 
-use super::attach::{find_or_make, is_unnamed, make_unnamed, Found, Wish};
+use super::attach::{find_or_make, make_unnamed, Found, Wish};
 use super::end::End;
 use super::form::{Form, Overflow};
 use super::receiver::Receiver;
@@ -307,8 +307,7 @@ impl<'d> ChannelBuilder<'d> {
         self.check()?;
         let found = make_unnamed(member, &self.wish::<T>())?;
         let sender = self.attach("", found.clone(), true)?;
-        let receiver = self.attach("", found.clone(), false)?;
-        is_unnamed(member, &found);
+        let receiver = self.attach("", found, false)?;
         Ok((Sender::new(sender), Receiver::new(receiver)))
     }
 }

@@ -25,7 +25,7 @@ use super::ground::{EndGround, Lender};
 use super::line::Reference3;
 use super::many::Many;
 use super::quick::{deliver_now, read_words, want_now, write_words, Delivery, Wanted};
-use super::record::{state, Record};
+use super::record::Record;
 use super::rendezvous::Party;
 use super::ring::{RingParty, Slots, READING};
 use super::side::{Side, ATTACHED, DIED, LEFT};
@@ -96,7 +96,7 @@ impl End {
             let (many, held) = Many::attach(member, name, &found, is_sender)?;
             let memory = many.memory(wait);
             let many = Some(Box::new(many));
-            return Ok(End::of(member, name, found, is_sender, held, memory, None, many));
+            return Ok(End::of(member, found, is_sender, held, memory, None, many));
         }
         let (me, peer) = sides(record, is_sender);
         // Somebody dead, of whom we have not heard yet, is in nobody's way.
@@ -132,13 +132,12 @@ impl End {
         let memory = Memory::new(&record.line, peer, wait);
         // A partner that waits for us to come sleeps on its own PCB.
         super::ground::wake(member, found.spec.method, peer.pcb_ref());
-        Ok(End::of(member, name, found, is_sender, held, memory, buffer, None))
+        Ok(End::of(member, found, is_sender, held, memory, buffer, None))
     }
 
     #[allow(clippy::too_many_arguments)] // private, and all of an end's parts
     fn of(
         member: &Arc<Member>,
-        name: &str,
         found: Found,
         is_sender: bool,
         held: Word,
@@ -156,7 +155,7 @@ impl End {
             buffer,
             many,
             lender: Cell::new(None),
-            unnamed: name.is_empty(),
+            unnamed: found.unnamed.is_some(),
             over: Cell::new(false),
             entry: Cell::new(0),
             secured: Cell::new(Secured::Nothing),
@@ -174,10 +173,6 @@ impl End {
 
     pub(crate) fn spec(&self) -> &Spec {
         &self.found.spec
-    }
-
-    pub(crate) fn is_unnamed(&self) -> bool {
-        Word(self.record().state.load(Relaxed)).state() == state::UNNAMED
     }
 
     #[inline(always)]
@@ -236,7 +231,7 @@ impl End {
     }
 
     pub(super) fn note_over(&self, stop: Stop) -> Stop {
-        if matches!(stop, Stop::Gone(_)) && self.is_unnamed() {
+        if matches!(stop, Stop::Gone(_)) && self.unnamed {
             self.over.set(true);
             self.quick.set(false);
             self.slow.set(true);
@@ -910,7 +905,6 @@ impl Drop for End {
         self.give_up_secured();
         if let Some(many) = &self.many {
             many.leave(&self.member, &self.found.spec, self.held);
-            super::attach::unmake_if_over(&self.member, self.found.index);
             return;
         }
         let record = self.record();
@@ -923,7 +917,6 @@ impl Drop for End {
         }
         let (me, peer) = sides(record, self.is_sender);
         super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
-        super::attach::unmake_if_over(&self.member, self.found.index);
     }
 }
 

@@ -123,6 +123,12 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
         return Err(AllocateError::Alignment { align, page }.into());
     }
     let segment = member.segment();
+    // Before the channel has its name: no sender could ever attach.
+    let lane_bytes = plan.lane.bytes();
+    if segment.map().class_for(lane_bytes).is_none() {
+        let bytes_max = 1 << segment.map().class_max();
+        return Err(AllocateError::TooLarge { bytes: lane_bytes, bytes_max }.into());
+    }
     let id = member.blocks.allocate(segment, bytes(&plan), 256)?;
     let offset = segment.map().block(id);
     crate::message::bytes::zero(segment, offset, bytes(&plan));
@@ -530,11 +536,6 @@ pub fn settle(
         tell(member, spec, &queue, true);
         tell(member, spec, &queue, false);
     }
-}
-
-/// Does anybody hold an end of a queue?
-pub fn is_held(member: &Member, record: &Record) -> bool {
-    crowds(member, record).is_some_and(|crowds| crowds.iter().any(|crowd| crowd.attached() != 0))
 }
 
 /// Gives the lanes of a queue that is over back.

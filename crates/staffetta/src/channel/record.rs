@@ -41,7 +41,7 @@ pub struct Record {
     /// Channel with a buffer: the receiver's next slot.
     pub head: AtomicU64,
     head_pad: [u64; 7],
-    /// State word of the record: FREE, BUILDING, NAMED, UNNAMED.
+    /// State word of the record: FREE, BUILDING, NAMED, UNNAMED; its sequence counts how often it came free.
     pub state: AtomicU64,
     /// Next record of the same name bucket: index + 1.
     pub next: AtomicU64,
@@ -74,7 +74,7 @@ pub mod state {
     pub const BUILDING: u8 = 1;
     /// Published under its name.
     pub const NAMED: u8 = 2;
-    /// In use without a name: its two ends were made together.
+    /// In use without a name: all its ends are in the process in the word's slot.
     pub const UNNAMED: u8 = 3;
 }
 

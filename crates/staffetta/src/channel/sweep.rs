@@ -37,13 +37,19 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
     let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
     for index in 0..used {
         let record = segment.channel(index);
-        if !matches!(Word(record.state.load(Acquire)).state(), state::NAMED | state::UNNAMED) {
+        let now = Word(record.state.load(Acquire));
+        // All ends of a channel without a name are in the process that made it (attach.rs, `Unnamed`).
+        let unnamed = now.state() == state::UNNAMED && now.slot() == slot && still();
+        if now.state() != state::NAMED && !unnamed {
             continue;
         }
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
         if spec.kind == Kind::Queue {
+            if unnamed {
+                continue; // there is nobody to tell, and its memory may be given back meanwhile, and be another's
+            }
             let parcels = spec.content == Content::Parcel;
             let claimed = |bytes: *const u8| parcels && is_claimed(member, &spec, reference_at(bytes));
             let dropped = |bytes: *const u8, still: &dyn Fn() -> bool| {
@@ -92,8 +98,8 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             }
         }
     }
-    // Unnamed channels that are over now: their rings, and what was in them. After all ends: nobody's was held.
-    (0..used).for_each(|index| super::attach::unmake_if_over(member, index));
+    // Its unnamed channels: their rings, and what was in them. After all ends: nobody's was held.
+    (0..used).for_each(|index| super::attach::unmake_of_dead(member, index, slot, &still));
     in_flight
 }
 

@@ -1,0 +1,87 @@
+//! Channels with many ends, at their edges: clones and their last one, degrees of senders that overflow, errors that leak.
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Barrier;
+
+use common::watchdog;
+use staffetta::{AttachError, Domain, Parcel};
+
+fn domain() -> Domain {
+    common::options().open(&common::name("edges")).unwrap()
+}
+
+/// Ends of one channel that leave at the same moment: nobody writes to memory that is somebody else's by then.
+#[test]
+fn the_last_ends_leave_together_and_touch_nothing_afterwards() {
+    let _watchdog = watchdog("last ends", 100);
+    let domain = domain();
+    let over = AtomicBool::new(false);
+    // Of the class of a queue's block.
+    let parcel = || Parcel::<[u8]>::with_tail(&domain, 40_000).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let mut kept: Vec<_> = (0..4).map(|_| parcel()).collect();
+                kept.iter_mut().for_each(|parcel| parcel.fill(0));
+                for _ in 0..3 {
+                    std::thread::yield_now();
+                    assert!(kept.iter().all(|p| p.iter().all(|&byte| byte == 0)), "somebody wrote there");
+                }
+            }
+        });
+        let finish = scopeguard(&over);
+        for _ in 0..3000 {
+            let (tx, rx) = domain.channel("").bounded(1).unnamed::<u64>().unwrap();
+            let together = Barrier::new(3);
+            std::thread::scope(|scope| {
+                let ends = [Some(rx.try_clone().unwrap()), Some(rx)];
+                scope.spawn(|| {
+                    together.wait();
+                    drop(tx);
+                });
+                for end in ends {
+                    scope.spawn(|| {
+                        let end = end;
+                        together.wait();
+                        // A new seat is taken, an old one is left.
+                        drop(end.as_ref().unwrap().try_clone());
+                        drop(end);
+                    });
+                }
+            });
+        }
+        drop(finish);
+    });
+}
+
+fn scopeguard(over: &AtomicBool) -> impl Drop + '_ {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    Over(over)
+}
+
+/// A channel that could not be made leaves nothing behind.
+#[test]
+fn what_could_not_be_made_leaves_nothing() {
+    let domain = domain();
+    let make = || {
+        let refused = domain.channel("").bounded(1 << 20).unnamed::<[u8; 1 << 20]>();
+        assert!(matches!(refused, Err(AttachError::Allocate(_))));
+    };
+    make();
+    let before = domain.memory().unwrap().1;
+    for _ in 0..3 {
+        make();
+    }
+    assert_eq!(domain.memory().unwrap().1, before);
+    // Nor does it take the name.
+    assert!(domain.channel("a").bounded(1 << 20).sender::<[u8; 1 << 20]>().is_err());
+    assert!(domain.channel("a").bounded(1).sender::<u64>().is_ok());
+}
