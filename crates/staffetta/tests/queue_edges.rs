@@ -5,12 +5,58 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Barrier;
+use std::time::Duration;
 
 use common::watchdog;
-use staffetta::{AttachError, Domain, Parcel};
+use staffetta::{AttachError, Domain, Parcel, RecvError, SendFailure};
 
 fn domain() -> Domain {
     common::options().open(&common::name("edges")).unwrap()
+}
+
+/// A clone made after the other side has left knows what its original knows: it does not wait for ever.
+#[test]
+fn a_clone_of_an_end_whose_partners_have_left_is_told() {
+    let domain = domain();
+    for asked_before in [false, true] {
+        let (tx, rx) = domain.channel("").bounded(4).unnamed::<u64>().unwrap();
+        tx.send(1).unwrap();
+        drop(tx);
+        let early = rx.try_clone().unwrap();
+        assert_eq!(early.recv().unwrap(), 1);
+        if asked_before {
+            assert!(matches!(early.recv(), Err(RecvError::Disconnected)));
+        }
+        let late = early.try_clone().unwrap();
+        for end in [&late, &early, &rx] {
+            for _ in 0..2 {
+                let said = end.recv_timeout(Duration::from_secs(5));
+                assert!(matches!(said, Err(RecvError::Disconnected)), "{asked_before}: {said:?}");
+            }
+        }
+        let (tx, rx) = domain.channel("").bounded(4).unnamed::<u64>().unwrap();
+        drop(rx);
+        if asked_before {
+            assert!(tx.send(1).is_err());
+        }
+        let late = tx.try_clone().unwrap();
+        for end in [&late, &tx] {
+            for _ in 0..2 {
+                assert!(matches!(end.send(1).unwrap_err().why, SendFailure::Disconnected), "{asked_before}");
+            }
+        }
+        assert!(matches!(late.reserve().unwrap_err(), SendFailure::Disconnected), "{asked_before}");
+    }
+    // With a name: what its original was told is not told again, and what it was not told is.
+    let tx = domain.channel("named").bounded(4).sender::<u64>().unwrap();
+    let rx = domain.receiver::<u64>("named").unwrap();
+    drop(tx);
+    let clone = rx.try_clone().unwrap();
+    for end in [&rx, &clone] {
+        assert!(matches!(end.recv_timeout(Duration::from_secs(5)), Err(RecvError::Disconnected)));
+    }
+    let clone = rx.try_clone().unwrap();
+    assert!(matches!(clone.recv_timeout(Duration::from_millis(1)), Err(RecvError::TimedOut)));
 }
 
 /// Ends of one channel that leave at the same moment: nobody writes to memory that is somebody else's by then.

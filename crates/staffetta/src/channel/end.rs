@@ -428,13 +428,20 @@ impl End {
         }
     }
 
-    /// Another end of the same side.
+    /// Another end of the same side. What this one has accounted for, it has; what not, it is told as well.
     pub(crate) fn another(&self) -> Result<End, AttachError> {
         if !self.member.here() {
             return Err(AttachError::Forked);
         }
         let name = self.record().name();
-        End::attach(&self.member, &name, self.found.clone(), self.is_sender, self.memory.wait.get())
+        let end =
+            End::attach(&self.member, &name, self.found.clone(), self.is_sender, self.memory.wait.get())?;
+        end.over.set(self.over.get());
+        end.memory.peer.set(self.memory.peer.get());
+        if let Some(many) = &end.many {
+            many.look_again();
+        }
+        Ok(end)
     }
 
     /// The partner's end word, as last accounted for.

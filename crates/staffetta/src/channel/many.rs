@@ -214,7 +214,7 @@ impl Many {
 
     /// What the end remembers.
     pub fn memory(&self, wait: Wait) -> Memory {
-        self.side.look(self.others());
+        self.side.looked(self.others().departures());
         Memory::of(Word(0), self.others().end(), wait)
     }
 
@@ -239,10 +239,20 @@ impl Many {
         self.others().end()
     }
 
-    /// Has nobody of the other side left since the last look?
+    /// Who has left the other side is looked at again by the next call.
+    pub fn look_again(&self) {
+        self.side.looked(u64::MAX);
+    }
+
+    /// `check`s whether there is a partner left, if anybody left since the last look.
     #[inline(always)]
-    pub fn nobody_left(&self) -> bool {
-        self.side.saw(self.others())
+    pub fn look<E>(&self, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let departures = self.others().departures();
+        if !self.side.saw(departures) {
+            check()?;
+            self.side.looked(departures);
+        }
+        Ok(())
     }
 
     /// This end's seat.

@@ -212,15 +212,16 @@ impl QueueSide {
         }
     }
 
-    /// From now on who leaves `others` is noticed.
-    pub fn look<P: Platform>(&self, others: &Crowd<P>) {
-        self.departures.set(others.departures());
+    /// The end words of the others were looked at, after their `departures` were `departures`.
+    #[inline(always)]
+    pub fn looked(&self, departures: u64) {
+        self.departures.set(departures);
     }
 
-    /// Has nobody left `others` since this end looked for it?
+    /// Were they looked at since?
     #[inline(always)]
-    pub fn saw<P: Platform>(&self, others: &Crowd<P>) -> bool {
-        others.departures() == self.departures.get()
+    pub fn saw(&self, departures: u64) -> bool {
+        departures == self.departures.get()
     }
 
     /// The position that it looks at next.
