@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use common::watchdog;
-use staffetta::{AttachError, Domain, Parcel, RecvError, SendFailure};
+use staffetta::{AttachError, Domain, Overflow, Parcel, RecvError, SendFailure};
 
 fn domain() -> Domain {
     common::options().open(&common::name("edges")).unwrap()
@@ -111,6 +111,57 @@ fn scopeguard(over: &AtomicBool) -> impl Drop + '_ {
         }
     }
     Over(over)
+}
+
+/// A degree per sender is kept whatever happens when it is full.
+#[test]
+fn a_degree_per_sender_holds_with_overflow() {
+    let domain = domain();
+    let channel = || domain.channel("").many_to_one(3).senders(2);
+    let (tx, rx) = channel().overflow(Overflow::DropNewest).unnamed::<u64>().unwrap();
+    let other = tx.try_clone().unwrap();
+    for n in 0..20 {
+        tx.send(n).unwrap();
+        other.send(100 + n).unwrap();
+    }
+    let mut slot = tx.reserve().unwrap().zeroed();
+    *slot = 99;
+    slot.send().unwrap();
+    assert_eq!((tx.counters().dropped, other.counters().dropped), (18, 17));
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), [0, 100, 1, 101, 2, 102]);
+    // To drop its own oldest a sender would have to overtake those of others.
+    let refused = channel().overflow(Overflow::DropOldest).unnamed::<u64>();
+    assert!(matches!(&refused, Err(AttachError::Impossible { why, .. }) if why.contains("bounded")));
+    let (tx, rx) = channel().receivers(2).unnamed::<u64>().unwrap();
+    assert!(matches!(tx.force_send(1).unwrap_err().why, SendFailure::CannotDisplace));
+    drop(rx);
+}
+
+/// K of each sender wait, neither more nor fewer, also while another receiver has a message in hand for long.
+#[test]
+fn a_degree_per_sender_is_exact_around_a_message_in_hand() {
+    let domain = domain();
+    for k in [1, 2, 3, 5] {
+        let (tx, rx) = domain.channel("").many_to_one(k).receivers(3).unnamed::<u64>().unwrap();
+        let [first, second] = [0; 2].map(|_| rx.try_clone().unwrap());
+        tx.send(0).unwrap();
+        let held = first.recv_ref().unwrap();
+        tx.send(0).unwrap();
+        let also_held = second.recv_ref().unwrap();
+        let mut n = 1;
+        for round in 0..100 {
+            let mut waiting = rx.len();
+            while tx.try_send(n).is_ok() {
+                n += 1;
+                waiting += 1;
+            }
+            assert_eq!((waiting, rx.len()), (k, k), "round {round}");
+            for _ in 0..=round % k {
+                rx.recv().unwrap();
+            }
+        }
+        drop((held, also_held));
+    }
 }
 
 /// A channel that could not be made leaves nothing behind.

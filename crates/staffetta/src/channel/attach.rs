@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
-use super::form::Form;
+use super::form::{Form, Overflow};
 use super::many;
 use super::record::{state, Record, NAME_BYTES_MAX};
 use super::spec::{Content, Kind, Spec, DEGREE_MAX};
@@ -151,6 +151,12 @@ fn check_degree(name: &str, wish: &Wish) -> Result<(), AttachError> {
             "it is to have {} senders and {} receivers; 1 to 64 of each are possible",
             form.senders, form.receivers
         );
+        return Err(impossible(name, why));
+    }
+    let drops_own = |form: Form| form.per_sender && form.overflow == Overflow::DropOldest;
+    if wish.form.is_some_and(|form| drops_own(form) && form.senders > 1) {
+        let why = "a sender of many_to_one cannot drop its own oldest message before those of others: \
+                   use bounded(degree), Overflow::DropNewest, or senders(1)";
         return Err(impossible(name, why));
     }
     match (wish.kind, wish.degree) {

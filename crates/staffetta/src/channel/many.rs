@@ -28,7 +28,7 @@ use super::queue::{Held, Lanes, Plan, Queue, QueueParty, QueueSide};
 use super::record::Record;
 use super::select::look::Look;
 use super::side::{ATTACHED, DIED, LEFT};
-use super::spec::{Kind, Spec};
+use super::spec::{Content, Kind, Spec};
 use super::tally::SideCounters;
 use crate::error::{AllocateError, AttachError};
 use crate::member::Member;
@@ -170,6 +170,8 @@ pub struct Many {
     side: QueueSide,
     is_sender: bool,
     overflow: Overflow,
+    /// What is dropped has to be given back.
+    discards: bool,
 }
 
 impl Many {
@@ -208,7 +210,8 @@ impl Many {
             queue.recover_lane(seat);
             queue.resume(seat, &side);
         }
-        let many = Many { queue, side, is_sender, overflow: spec.form.overflow };
+        let discards = spec.content == Content::Parcel;
+        let many = Many { queue, side, is_sender, overflow: spec.form.overflow, discards };
         Ok((many, held))
     }
 
@@ -336,12 +339,22 @@ impl Many {
         if self.overflow == Overflow::Block {
             return party.publish(held, length as u64, patience).map(|_| true);
         }
+        let drops_newest = self.overflow == Overflow::DropNewest;
+        if drops_newest && !party.has_credit() {
+            self.seat().tally.dropped();
+            return Ok(false);
+        }
         loop {
             match party.publish(held, length as u64, Patience::Try) {
                 Ok(_) => return Ok(true),
-                Err(Stop::WouldBlock | Stop::Gone(_)) if self.overflow == Overflow::DropNewest => {
+                Err(Stop::WouldBlock | Stop::Gone(_)) if drops_newest => {
                     self.seat().tally.dropped();
                     return Ok(false);
+                }
+                Err(Stop::WouldBlock | Stop::Gone(_)) if !self.discards => {
+                    if party.drop_oldest() {
+                        self.seat().tally.dropped();
+                    }
                 }
                 Err(Stop::WouldBlock | Stop::Gone(_)) => {
                     if let Some(oldest) = party.take_to_drop()? {
@@ -391,7 +404,8 @@ impl Many {
 
     /// May a sender take messages to make room?
     pub fn may_displace(&self) -> bool {
-        !self.queue.plan().exclusive
+        let Plan { exclusive, per_sender, degree, .. } = self.queue.plan();
+        !exclusive && per_sender.is_none_or(|each| each == degree)
     }
 
     /// Gives up the reserved slot.

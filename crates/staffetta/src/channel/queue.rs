@@ -12,7 +12,7 @@
 //! | slot's state | sequence | slot field | means | left by |
 //! |---|---|---|---|---|
 //! | EMPTY | | | its sender's | its sender |
-//! | FULL | t | | waits at position t, if cell t says so; else its sender's | receiver: READING; a sender that makes room: DROPPING |
+//! | FULL | t | | waits at position t, if cell t says so; else its sender's | receiver: READING, or EMPTY at once; a sender that makes room: DROPPING, or EMPTY at once |
 //! | READING | t | seat, attempt | the receiver in that seat has it in hand | that receiver: EMPTY; who sweeps after its death: RETURNED |
 //! | RETURNED | t | attempt | a receiver died with it in hand; waits for the next one | receiver: READING |
 //! | DROPPING | t | seat | the sender in that seat drops it | that sender: EMPTY; who sweeps after its death: EMPTY |
@@ -38,7 +38,8 @@
 //! Q7. READING and DROPPING are left by who is in the seat, or after its death. And nobody waits for a slot to become EMPTY:
 //!     a lane has K + 1 slots, and two more for each possible receiver: one for the message that it has in hand, one
 //!     for a message that was returned. (A receiver takes what was returned before anything else, so there is no third.)
-//!     So EMPTY is stored, and nobody is woken.
+//!     So EMPTY is stored, and nobody is woken. Where parcels are dropped a lane has one more for each sender, which may be
+//!     about to give one back. (`force_send` may find a lane without a free slot while many are in the middle of it: it says so.)
 //!
 //! **When a send blocks.** With a degree in all, exactly when n messages wait. With a degree K per sender, when K of its
 //! own wait; the ring is then long enough for all. A message in hand does not wait.
@@ -107,6 +108,11 @@ impl Plan {
     /// Cells of the ring.
     pub fn cells(&self) -> u64 {
         self.degree.next_power_of_two()
+    }
+
+    /// With a degree per sender: can there be one receiver only? A lane has two slots for each (Q7).
+    fn one_receiver(&self, degree: u64) -> bool {
+        self.lane.degree == degree + 2
     }
 
     /// Bits of a slot's number in a cell.
@@ -502,25 +508,36 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     /// An own slot that may be written, if fewer than K of this sender's messages wait.
     #[inline(always)]
     fn free_slot(&self) -> Option<u64> {
-        let plan = &self.queue.plan;
-        if let Some(degree) = plan.per_sender {
-            if self.side.credit.get() == 0 && !self.look_back(degree) {
-                return None;
-            }
-        }
-        self.any_slot()
+        self.has_credit().then(|| self.any_slot())?
+    }
+
+    /// Do fewer than K of this sender's messages wait? Not asked while it has a slot reserved that may be marked.
+    #[inline(always)]
+    pub fn has_credit(&self) -> bool {
+        let Some(degree) = self.queue.plan.per_sender else {
+            return true;
+        };
+        self.side.credit.get() != 0 || self.look_back(degree)
     }
 
     /// Gives credit, as far as one look tells: messages are taken in order, so if the one that is sent `more` after the one K
     /// before waits no more, `more` may follow. False: K wait.
     fn look_back(&self, degree: u64) -> bool {
         let (slots, next) = (self.queue.plan.slots(), self.side.slot.get());
+        // Relaxed: says only that the receiver has come so far.
+        let waits = |slot: u64| {
+            self.own(slot).is_some_and(|(words, _)| Word(words.word.load(Relaxed)).state() == FULL)
+        };
+        if !self.queue.plan.one_receiver(degree) {
+            // While one has a message in hand, others go on, round the lane and past it: slots do not tell the order.
+            let waiting = (0..slots).filter(|&slot| waits(slot)).count() as u64;
+            self.side.credit.set(degree.saturating_sub(waiting));
+            return waiting < degree;
+        }
         let mut more = degree / 2;
         loop {
             let before = (next + slots + more - degree) % slots;
-            // Relaxed: says only that the receiver has come so far.
-            let waits = |(words, _): (&Slot<P>, _)| Word(words.word.load(Relaxed)).state() == FULL;
-            if !self.own(before).is_some_and(waits) {
+            if !waits(before) {
                 self.side.credit.set(more + 1);
                 return true;
             }
@@ -896,6 +913,22 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
                 return Ok(Some(Held { lane, slot, word, bytes, length }));
             }
         }
+    }
+
+    /// Makes room: the oldest message is gone at once. Nothing is to be done with its bytes.
+    pub fn drop_oldest(&mut self) -> bool {
+        let receivers = self.queue.receivers();
+        let at = Cell::new(receivers.place.load(Relaxed));
+        while let Some(found) = self.queue.oldest(&at, receivers) {
+            let position = found.word.sequence();
+            let empty = Word::new(EMPTY, 0, position);
+            if found.words.word.compare_exchange(found.word.0, empty.0, AcqRel, Acquire).is_ok() {
+                receivers.place.store(position + 1, Relaxed);
+                self.wake(self.queue.senders());
+                return true;
+            }
+        }
+        false
     }
 
     /// Drops what `take_to_drop` gave.

@@ -118,7 +118,9 @@ impl Spec {
         let form = self.form;
         let align = if self.content == Content::Value { self.schema.align().max(8) } else { 8 };
         // One more than may wait for the message that is built, and two for each receiver (queue.rs, Q7).
-        let others = self.degree.checked_add(2 * u64::from(form.receivers))?;
+        let discards = self.content == Content::Parcel && form.overflow == Overflow::DropOldest;
+        let drop = if discards { form.senders } else { 0 };
+        let others = self.degree.checked_add(2 * u64::from(form.receivers) + u64::from(drop))?;
         let lane = Shape::new(others, self.message_bytes_max, align)?;
         let degree =
             if form.per_sender { self.degree.checked_mul(form.senders.into())? } else { self.degree };
