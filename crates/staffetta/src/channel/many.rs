@@ -249,7 +249,7 @@ impl Many {
 
     /// `check`s whether there is a partner left, if anybody left since the last look.
     #[inline(always)]
-    pub fn look<E>(&self, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    pub fn notice<E>(&self, check: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let departures = self.others().departures();
         if !self.side.saw(departures) {
             check()?;

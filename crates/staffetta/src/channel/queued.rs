@@ -39,7 +39,7 @@ impl End {
         patience: Patience,
     ) -> Result<(), Stop> {
         if self.has_no_name() {
-            many.look(|| self.check_over().and_then(|()| self.check_receiver()))?;
+            many.notice(|| self.check_over().and_then(|()| self.check_receiver()))?;
         }
         let tally = &many.seat().tally;
         // SAFETY: the slot is ours to write, and has room for the messages of this channel; the bytes are the caller's promise.

@@ -269,6 +269,7 @@ fn after_the_last_receiver<F: Flavor>(flavor: &F) {
     }
     let (tx, rx) = flavor.one();
     drop(rx);
+    #[allow(clippy::type_complexity)]
     let sends: [fn(&F::Tx) -> Result<(), SendError<u64>>; 3] =
         [|tx| tx.try_send(1), |tx| tx.send_timeout(1, SOON), |tx| tx.send(1)];
     let calls = if flavor.waits_for_successors() { 1 } else { 3 };
