@@ -1,4 +1,12 @@
 //! Channels within a process: the ring with its two locks, and the turn of many senders at a rendezvous.
+//!
+//! Three threads at a spin lock are more than two preemptions allow for: one, there.
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | `End::announce` does not set ASLEEP | `loom_local_ring` and both with two |
+//! | `Ring::close` tells the sleepers before it says that it is over | `loom_local_ring_last_sender_leaves` |
+//! | who was woken and took another message does not wake the next (K4) | a unit test of `local::ring` |
 
 use loom::thread;
 use std::sync::Arc;
