@@ -24,7 +24,8 @@
 //! # }
 //! ```
 //!
-//! Here both ends are threads of one program; they may as well be two programs, started in any order.
+//! Here both ends are threads of one program; they may as well be two programs, started in any order. Between threads alone
+//! [`bounded`] and [`rendezvous`] need no domain and carry anything that is `Send`: see [`local`].
 //!
 //! # Layers
 //!
