@@ -61,7 +61,7 @@ use super::ring::{Shape, Slot, Slots, EMPTY, FULL, READING};
 use super::tally::Tally;
 use crate::memory::platform::{prefetch_for_write, Platform, Word64};
 use crate::memory::word::Word;
-use crate::process::wait::{wait, Waited, Woken};
+use crate::process::wait::{wait, Wait, Waited, Woken};
 
 /// A dead receiver had it in hand.
 pub const RETURNED: u8 = 3;
@@ -74,6 +74,10 @@ pub const CHANGED: u64 = u64::MAX;
 /// How long who was woken in vain rests before it may be woken again, and how often that doubles.
 const REST_NS: u64 = 50_000;
 const RESTS_MAX: u32 = 3;
+
+/// See `glance`.
+const CALM_MAX: u32 = 8;
+const GLANCES: u32 = 6;
 
 /// Slots further on whose lines are asked for in advance: they were last on another core.
 const AHEAD: u64 = 6;
@@ -158,6 +162,8 @@ pub struct QueueSide {
     clear: Cell<u64>,
     /// A sender: how many more it may send before it has to look whether K of its own wait.
     credit: Cell<u64>,
+    /// How long it pauses before it looks again, as a power of two.
+    calm: Cell<u32>,
     /// How often in a row it was woken in vain.
     rests: Cell<u32>,
     /// Something is reserved, or in hand.
@@ -211,6 +217,7 @@ impl QueueSide {
             slot: Cell::new(0),
             clear: Cell::new(0),
             credit: Cell::new(0),
+            calm: Cell::new(0),
             rests: Cell::new(0),
             is_held: Cell::new(false),
             held: Cell::new(Held::NONE),
@@ -1011,7 +1018,30 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         let Patience::Until(deadline) = patience else {
             return poll().unwrap_or(Err(Stop::WouldBlock));
         };
+        if let Some(result) = self.glance(&poll) {
+            return result;
+        }
         self.wait(deadline, own, poll)
+    }
+
+    /// Looks a few times before the wait begins. Who finds what it waits for at once, again and again, is in the middle of a
+    /// stream, and looks too often: each look takes the line from who writes it. Its next pause before the first look is twice as
+    /// long, so that both sides work in batches.
+    fn glance<R>(&self, poll: impl Fn() -> Option<R>) -> Option<R> {
+        if self.memory.wait.get() == Wait::Park || P::eager_steps() <= 1 {
+            return None;
+        }
+        let calm = self.side.calm.get();
+        (0..(1_u64 << calm) - 1).for_each(P::relax_briefly);
+        for look in 0..GLANCES {
+            if let Some(found) = poll() {
+                self.side.calm.set(if look <= 1 { (calm + 1).min(CALM_MAX) } else { 0 });
+                return Some(found);
+            }
+            (0..1 << look).for_each(P::relax_briefly);
+        }
+        self.side.calm.set(0);
+        None
     }
 
     fn wait<R>(
