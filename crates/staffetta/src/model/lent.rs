@@ -250,7 +250,7 @@ fn lender_dies(reading: Lent) {
             }
             channel.sides[SENDER].set_note(8);
             match now.state() {
-                IDLE => drop(channel.line.offer(channel.line.word(), brings::LENT)),
+                IDLE => drop(channel.line.offer(now, brings::LENT)),
                 _ => drop(channel.line.lend(now)),
             }
             channel.sweep(SENDER, held);
