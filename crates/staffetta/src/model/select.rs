@@ -396,7 +396,13 @@ fn loom_select_receiver_stands_and_dies() {
 /// A withdrawal against a reservation: the message is taken, or comes back; never both.
 #[test]
 fn loom_select_withdraws_from_what_is_reserved() {
-    explore("a withdrawal against a reservation", || {
+    for steps in [0, 1] {
+        withdraws_from_what_is_reserved(steps);
+    }
+}
+
+fn withdraws_from_what_is_reserved(steps: u64) {
+    explore("a withdrawal against a reservation", move || {
         let world = World::new(1, 2);
         let other = world.clone();
         let sends = thread::spawn(move || {
@@ -410,7 +416,7 @@ fn loom_select_withdraws_from_what_is_reserved() {
         let mut given = false;
         end.look(Some(100));
         if end.stand() {
-            given = end.withdraw(1);
+            given = end.withdraw(steps);
         }
         let sent = sends.join().unwrap();
         assert_eq!(given, sent);

@@ -133,33 +133,26 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// The receiver stands no more. True: somebody came first; the message of `s` is in its cell. One who has
     /// reserved it is waited for as many steps.
     pub fn withdraw(&self, s: u64, steps: u64) -> bool {
-        for step in 0..=steps {
+        let mut step = 0;
+        loop {
             match self.line.withdraw(s, false) {
                 Withdrawn::Yes => {
                     self.memory.expect.set(Word::new(IDLE, 0, s + 2));
                     return false;
                 }
                 Withdrawn::Ended(now) => return self.ended(s, now),
-                Withdrawn::Copying(_) => P::relax(step),
                 Withdrawn::OurTurn => return false, // not of a message that fits its cell; an offer now
-            }
-        }
-        loop {
-            match self.line.abandon(s) {
-                Ok(_) => {
-                    self.memory.expect.set(Word::new(IDLE, 0, s));
-                    return false;
+                Withdrawn::Copying(_) if step < steps => {
+                    P::relax(step);
+                    step += 1;
                 }
-                Err(now) if now.sequence() != s => return self.ended(s, now),
-                // Given back: a WANT again.
-                Err(_) => match self.line.withdraw(s, false) {
-                    Withdrawn::Yes => {
-                        self.memory.expect.set(Word::new(IDLE, 0, s + 2));
+                Withdrawn::Copying(_) => match self.line.abandon(s) {
+                    Ok(_) => {
+                        self.memory.expect.set(Word::new(IDLE, 0, s));
                         return false;
                     }
-                    Withdrawn::Ended(now) => return self.ended(s, now),
-                    Withdrawn::Copying(_) => {}
-                    Withdrawn::OurTurn => return false,
+                    Err(now) if now.sequence() != s => return self.ended(s, now),
+                    Err(_) => {} // given back: a WANT again
                 },
             }
         }
