@@ -14,6 +14,19 @@
 //! | `Line::announce` skipped (says true, sets nothing) | `loom_values_one_way`, `loom_variables` and nine more |
 //! | `Pcb::wake_up` asks the kernel first, then increments | `loom_sleeper_sees_the_partner_come`, `loom_values_one_way` and ten more |
 //!
+//! And of select (the first is what was written first):
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | `Turn::stand` without another look before the sleep | `loom_select_against_select_mixed` |
+//! | `Party::look` without the announcement on the line | `loom_select_against_a_call` and five more |
+//! | the sender's select does not nudge | `loom_select_against_select`, `loom_select_against_select_mixed` |
+//! | who offers or wants does not wake the select that put P on IDLE | `loom_select_against_a_call` |
+//! | who stands does not wake it | `loom_select_against_select`, `loom_select_against_select_mixed` |
+//! | `ReadySet::deliver` looks at `asleep` first | `loom_ready_set` and six more |
+//! | a withdrawal takes a message that came first for none | `loom_select_withdraws_from_what_is_reserved` and three more |
+//! | what was taken back counts as sent | `loom_select_withdraws_from_what_is_reserved` and two more |
+//!
 //! And of the sender's guess:
 //!
 //! | mutant | fails |
