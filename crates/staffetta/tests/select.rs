@@ -666,7 +666,7 @@ fn victims_that_select() {
         let mut select = Select::new();
         let (receive, _send) = (select.recv(&rx).unwrap(), select.send(&tx).unwrap());
         let (mut sent, mut received) = (0, 0);
-        let kill_at = random.below(400);
+        let kill_at = 1 + random.below(400); // not before it has come
         let mut said = false;
         while !said {
             if sent + received == kill_at {
