@@ -1018,7 +1018,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         let Patience::Until(deadline) = patience else {
             return poll().unwrap_or(Err(Stop::WouldBlock));
         };
-        if let Some(result) = self.glance(&poll) {
+        if let Some(result) = self.glance(poll) {
             return result;
         }
         self.wait(deadline, own, poll)
