@@ -484,6 +484,12 @@ pub enum RecvError {
         /// Its place in the channel.
         seq: u64,
     },
+    /// This receiver of a broadcast was slower than the channel's degree allows, and is disconnected.
+    #[error("this receiver was too slow: {missed} messages were gone before it came to them, and the broadcast disconnects who is slow; attach again")]
+    TooSlow {
+        /// Messages that it missed.
+        missed: u64,
+    },
     /// The variable belongs to another domain.
     #[error(
         "the variable belongs to another domain than the channel; allocate it from the channel's domain"

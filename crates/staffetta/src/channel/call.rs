@@ -177,6 +177,11 @@ pub enum Stop {
         /// Its place.
         place: u64,
     },
+    /// A receiver of a broadcast was too slow, and is disconnected.
+    Cut {
+        /// Messages that it missed.
+        missed: u64,
+    },
     /// A peer left a reference that points outside the domain.
     Corrupt,
 }

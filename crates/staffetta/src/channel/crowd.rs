@@ -89,6 +89,12 @@ impl<P: Platform> Seat<P> {
     pub fn with_side(self, side: Side<P>) -> Self {
         Seat { side, sleeps: P::U64::new(0), rung: P::U64::new(0), ..self }
     }
+
+    /// With other words.
+    #[cfg(test)]
+    pub fn with_words(self, words: [P::U64; SEAT_WORDS]) -> Self {
+        Seat { words, ..self }
+    }
 }
 
 impl<P: Platform> Default for Seat<P> {

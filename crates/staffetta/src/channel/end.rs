@@ -855,7 +855,7 @@ impl End {
             }
             Stop::Full => SendFailure::NoStaging,
             Stop::Held => SendFailure::Held,
-            Stop::Corrupt | Stop::Torn { .. } => SendFailure::Corrupt,
+            Stop::Corrupt | Stop::Torn { .. } | Stop::Cut { .. } => SendFailure::Corrupt,
         }
     }
 
@@ -877,6 +877,7 @@ impl End {
             }
             Stop::Held => RecvError::Held,
             Stop::Torn { place } => RecvError::Torn { seq: place },
+            Stop::Cut { missed } => RecvError::TooSlow { missed },
             Stop::Full | Stop::Corrupt => RecvError::Corrupt,
         }
     }

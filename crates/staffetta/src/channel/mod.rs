@@ -29,6 +29,7 @@
 
 mod accessors;
 pub(crate) mod attach;
+pub(crate) mod broadcast;
 pub(crate) mod buffer;
 pub(crate) mod builder;
 pub mod call;
