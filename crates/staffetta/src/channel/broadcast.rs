@@ -267,6 +267,9 @@ pub struct CastSender {
     at: At,
     /// F4.
     clear: u64,
+    granted: u64,
+    /// What the cells say: only the sender writes them.
+    cells: Vec<u64>,
     /// The slot that is reserved.
     held: Option<u64>,
     /// Slots that may be written.
@@ -307,16 +310,14 @@ impl CastSender {
         cast.head().tail.store(tail, Release);
         // A predecessor that was killed asleep sleeps no more.
         cast.head().sender_sleeps.fetch_and(0, AcqRel);
-        let named: Vec<u64> = (0..cast.degree)
-            .map(|index| cast.cell(index).load(Acquire))
-            .filter(|cell| *cell != 0)
-            .map(|cell| cast.slot_of(cell))
-            .collect();
+        let cells: Vec<u64> = (0..cast.degree).map(|index| cast.cell(index).load(Acquire)).collect();
         let ticket = |slot: u64| cast.slot(slot).map_or(0, |(words, _)| words.ticket.load(Relaxed));
         let tickets: Vec<_> = (0..slots).map(|slot| (ticket(slot), false)).collect();
         let mut sender = CastSender {
             at: At::of(tail, cast.degree),
             clear: tail, // nothing is known
+            granted: cast.head().granted.load(Acquire),
+            cells,
             held: None,
             free: Vec::with_capacity(slots as usize),
             used: Vec::with_capacity(slots as usize),
@@ -327,11 +328,11 @@ impl CastSender {
         };
         P::fence_after_rmw(); // F2, of the predecessor's last change
         let mut is_named = vec![false; slots as usize];
-        named.iter().for_each(|slot| {
-            if let Some(is_named) = is_named.get_mut(*slot as usize) {
+        for cell in sender.cells.iter().filter(|cell| **cell != 0) {
+            if let Some(is_named) = is_named.get_mut(cast.slot_of(*cell) as usize) {
                 *is_named = true;
             }
-        });
+        }
         for slot in (0..slots).rev().filter(|slot| !is_named[*slot as usize]) {
             match sender.tickets[slot as usize].0 {
                 // Never used, or never published: nobody was told of it.
@@ -381,11 +382,10 @@ impl CastSender {
         let mut seen = self.look(cast);
         let place = self.at.place;
         let may = |taken: u64| taken.min(place) + cast.degree;
-        let granted = &cast.head().granted;
-        let before = granted.load(Relaxed);
-        if may(seen.taken) > before {
+        if may(seen.taken) > self.granted {
             // It is the sender's word. A read-modify-write for the fence.
-            let _ = granted.compare_exchange(before, may(seen.taken), AcqRel, Relaxed);
+            cast.head().granted.fetch_add(may(seen.taken) - self.granted, AcqRel);
+            self.granted = may(seen.taken);
             P::fence_after_rmw(); // F5
             let again = self.look(cast);
             seen.released = seen.released.min(again.released);
@@ -729,12 +729,13 @@ impl<P: Platform, G: Ground<P>> CastParty<'_, P, G> {
         let slot = me.held.ok_or(Stop::Corrupt)?;
         let (words, _) = cast.slot(slot).ok_or(Stop::Corrupt)?;
         words.length.store(length, Relaxed);
-        let cell = cast.cell(me.at.index);
-        let before = cell.load(Relaxed);
+        let index = me.at.index;
+        let (before, now) = (me.cells[index as usize], cast.encode(me.at.round, slot));
         // AcqRel: releases the bytes (F1).
-        if cell.compare_exchange(before, cast.encode(me.at.round, slot), AcqRel, Relaxed).is_err() {
+        if cast.cell(index).compare_exchange(before, now, AcqRel, Relaxed).is_err() {
             return Err(Stop::Corrupt);
         }
+        me.cells[index as usize] = now;
         me.held = None;
         me.tickets[slot as usize].1 = true;
         if before != 0 && cast.slot_of(before) <= cast.slots.shape.degree {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::machine::{explore, quiet, Loom, LoomU64};
+use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
 use crate::channel::broadcast::{
     Cast, CastParty, CastReceiver, CastSender, Head, Late, SlowReceiver, Taken, MISSED,
 };
@@ -309,7 +309,7 @@ fn loom_broadcast_waited_for() {
 /// One receiver is waited for, another is not; each gets what it is promised.
 #[test]
 fn loom_broadcast_to_two() {
-    explore("broadcast, two receivers", || {
+    explore_within(1, "broadcast, two receivers", || {
         let radio = Radio::new(1, 2);
         let mut one = Receives::join(&radio, SlowReceiver::Block, Late::None);
         let mut other = Receives::join(&radio, SlowReceiver::DropOldest, Late::None);
