@@ -54,6 +54,11 @@ mod process;
 mod reference;
 mod roster;
 
+pub use channel::broadcast::builder::{BroadcastBuilder, LatestBuilder};
+pub use channel::broadcast::ends::{BroadcastIter, BroadcastReceiver, BroadcastSender};
+pub use channel::broadcast::guard::{Shared, SharedSlot};
+pub use channel::broadcast::latest::{LatestReceiver, LatestSender};
+pub use channel::broadcast::{Late, SlowReceiver};
 pub use channel::builder::ChannelBuilder;
 pub use channel::form::Overflow;
 pub use channel::guard::{Received, Slot};

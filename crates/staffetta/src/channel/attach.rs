@@ -8,6 +8,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
+use super::broadcast::place;
 use super::form::{Form, Overflow};
 use super::many;
 use super::record::{state, Record, NAME_BYTES_MAX};
@@ -160,7 +161,7 @@ fn check_degree(name: &str, wish: &Wish) -> Result<(), AttachError> {
         return Err(impossible(name, why));
     }
     match (wish.kind, wish.degree) {
-        (Some(kind @ (Kind::Buffered | Kind::Queue)), Some(degree))
+        (Some(kind @ (Kind::Buffered | Kind::Queue | Kind::Broadcast)), Some(degree))
             if !(1..=DEGREE_MAX).contains(&degree) =>
         {
             Err(AttachError::Degree { name: name.to_owned(), kind, degree, degree_max: DEGREE_MAX })
@@ -241,6 +242,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
         Kind::Rendezvous => 0,
         Kind::Basic | Kind::Buffered => make_ring(member, name, &spec)?,
         Kind::Queue => many::make(member, name, &spec)?,
+        Kind::Broadcast | Kind::Latest => place::make(member, name, &spec)?,
     };
     let place = intern(segment, &spec.schema).and_then(|schema| Some((schema, claim_record(member)?)));
     let Some((schema, index)) = place else {
@@ -272,7 +274,12 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
 fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, AttachError> {
     let kind = wish.kind.unwrap_or(Kind::Rendezvous);
     let coincide = if member.refs.coincide() { Method::Coinciding } else { Method::Distinct };
-    let degree = wish.degree.unwrap_or(0);
+    let (degree, form) = match kind {
+        Kind::Broadcast => (place::DEGREE, place::FORM),
+        Kind::Latest => (1, place::LATEST_FORM),
+        _ => (0, Form::SYMMETRIC),
+    };
+    let degree = wish.degree.unwrap_or(degree);
     if degree > DEGREE_MAX {
         return Err(impossible(name, format!("a degree of {degree} is more than {DEGREE_MAX}")));
     }
@@ -285,7 +292,7 @@ fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, Attach
     Ok(Spec {
         kind,
         degree,
-        form: wish.form.unwrap_or(Form::SYMMETRIC),
+        form: wish.form.unwrap_or(form),
         method: wish.method.unwrap_or(coincide),
         content: wish.content,
         message_bytes_max,
@@ -374,6 +381,7 @@ pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
         Kind::Rendezvous => true,
         Kind::Basic | Kind::Buffered => ring_lies_in_its_block(segment, record, &spec),
         Kind::Queue => many::lies_in_its_block(segment, record, &spec),
+        Kind::Broadcast | Kind::Latest => place::lies_in_its_block(segment, record, &spec),
     };
     lies_well.then_some(spec)
 }

@@ -1,6 +1,7 @@
 //! What a program says of a channel before it attaches an end.
 
 use super::attach::{find_or_make, make_unnamed, Found, Wish};
+use super::broadcast::builder::{BroadcastBuilder, LatestBuilder};
 use super::end::End;
 use super::form::{Form, Overflow};
 use super::receiver::Receiver;
@@ -27,17 +28,17 @@ use crate::{Domain, Message};
 #[derive(Clone, Debug)]
 #[must_use = "attach an end with sender() or receiver()"]
 pub struct ChannelBuilder<'d> {
-    domain: &'d Domain,
-    name: &'d str,
+    pub(super) domain: &'d Domain,
+    pub(super) name: &'d str,
     kind: Option<Kind>,
     degree: Option<u64>,
     form: Option<Form>,
     overflow: Option<Overflow>,
     senders: Option<u8>,
     receivers: Option<u8>,
-    method: Option<Method>,
+    pub(super) method: Option<Method>,
     message_bytes_max: Option<u64>,
-    wait: Wait,
+    pub(super) wait: Wait,
 }
 
 impl<'d> ChannelBuilder<'d> {
@@ -171,6 +172,44 @@ impl<'d> ChannelBuilder<'d> {
         self
     }
 
+    /// One sender, many receivers, each message to all of them, in place: none is copied for any of them.
+    ///
+    /// The last `degree` messages, from 1 to 2^20, are there for receivers that are behind, and for those that come late.
+    /// More of it, as what happens to a receiver that is slow, is said of the [`BroadcastBuilder`].
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("ticks").broadcast(16).sender::<u64>()?;
+    /// let one = domain.channel("ticks").listen().receiver::<u64>()?;
+    /// let other = domain.channel("ticks").listen().receiver::<u64>()?;
+    /// tx.send(1)?;
+    /// assert_eq!((one.recv()?, other.recv()?), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn broadcast(self, degree: u64) -> BroadcastBuilder<'d> {
+        BroadcastBuilder::new(self, Some(degree))
+    }
+
+    /// A broadcast as its other ends have fixed it. If there are none yet, one of degree 16.
+    pub fn listen(self) -> BroadcastBuilder<'d> {
+        BroadcastBuilder::new(self, None)
+    }
+
+    /// One sender, many receivers, and only the latest value: the sender never waits, a receiver always gets the newest,
+    /// whole, in place.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.channel("position").latest().sender::<[f64; 3]>()?;
+    /// let rx = domain.channel("position").latest().receiver::<[f64; 3]>()?;
+    /// (0..10).try_for_each(|n| tx.send([f64::from(n); 3]))?;
+    /// assert_eq!(rx.recv()?, [9.0; 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn latest(self) -> LatestBuilder<'d> {
+        LatestBuilder::new(self)
+    }
+
     /// Most senders, from 1 to 64, of a channel that has many.
     pub fn senders(mut self, most: u8) -> Self {
         self.senders = Some(most);
@@ -269,6 +308,7 @@ impl<'d> ChannelBuilder<'d> {
         }
         self.check()?;
         let found = find_or_make(member, self.name, &self.wish::<T>())?;
+        super::broadcast::builder::refuse(self.name, found.spec.kind)?;
         self.attach(self.name, found, is_sender)
     }
 

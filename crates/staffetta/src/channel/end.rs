@@ -346,8 +346,8 @@ impl End {
                     self.party(&ground).send_walk(message, patience, delivery)
                 }
                 (Kind::Rendezvous, None) => self.party(&ground).send(message, patience),
-                (Kind::Basic | Kind::Buffered, _) => self.send_to_ring(&ground, message, patience),
                 (Kind::Queue, _) => return self.send_to_queue(message, patience).map(drop),
+                _ => self.send_to_ring(&ground, message, patience),
             }
         };
         match sent {

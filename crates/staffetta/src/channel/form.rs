@@ -1,5 +1,6 @@
 //! The form of a channel with many ends: how many there may be, whose degree it is, and what happens when it is full.
 
+use super::broadcast::SlowReceiver;
 use super::crowd::SEATS_MAX;
 
 /// What happens to a message for which there is no room.
@@ -54,12 +55,19 @@ pub struct Form {
     pub per_sender: bool,
     /// What happens when it is full.
     pub overflow: Overflow,
+    /// Of a broadcast: what happens when a receiver is slow.
+    pub slow: SlowReceiver,
 }
 
 impl Form {
     /// One of each.
-    pub const SYMMETRIC: Form =
-        Form { senders: 1, receivers: 1, per_sender: false, overflow: Overflow::Block };
+    pub const SYMMETRIC: Form = Form {
+        senders: 1,
+        receivers: 1,
+        per_sender: false,
+        overflow: Overflow::Block,
+        slow: SlowReceiver::Block,
+    };
 
     /// As one word of the channel's record.
     pub fn code(self) -> u64 {
@@ -67,6 +75,7 @@ impl Form {
             | u64::from(self.overflow.code()) << 8
             | u64::from(self.senders) << 16
             | u64::from(self.receivers) << 24
+            | u64::from(self.slow.code()) << 32
     }
 
     /// None: it makes no sense.
@@ -77,6 +86,7 @@ impl Form {
             overflow: Overflow::from_code(byte(8))?,
             senders: byte(16),
             receivers: byte(24),
+            slow: SlowReceiver::from_code(byte(32))?,
         };
         let good = |ends: u8| (1..=SEATS_MAX as u8).contains(&ends);
         (good(form.senders) && good(form.receivers)).then_some(form)

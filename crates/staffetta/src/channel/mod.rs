@@ -14,6 +14,7 @@
 //! | `crowd` | the ends of one direction, and who of them sleeps |
 //! | `form` | how many ends, whose degree, what happens when it is full |
 //! | `many`, `queued` | a queue in the domain; what its ends do |
+//! | `broadcast` | each message to all receivers, in place; the latest value |
 //! | `guard` | a slot reserved, a message in hand |
 //! | `transfer` | messages in private memory: lent, and read across processes |
 //! | `tally` | counters, and the one function that copies message bytes |

@@ -231,7 +231,7 @@ fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, Reference3)
 fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailure> {
     let peer = match end.spec().kind {
         Kind::Rendezvous => end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?,
-        Kind::Basic | Kind::Buffered => end.peer(),
+        Kind::Basic | Kind::Buffered | Kind::Broadcast | Kind::Latest => end.peer(),
         // Whoever takes it asks the members for it.
         Kind::Queue => {
             end.member.keep_capability(id);

@@ -24,6 +24,10 @@ pub enum Kind {
     /// As buffered, with many senders, many receivers, or messages that are dropped when it is full: each message goes to
     /// one receiver.
     Queue,
+    /// With many receivers, each of which gets each message, in place.
+    Broadcast,
+    /// Of the newest value only: its sender never waits, its receivers read it in place.
+    Latest,
 }
 
 impl Kind {
@@ -33,6 +37,8 @@ impl Kind {
             Kind::Basic => 2,
             Kind::Buffered => 3,
             Kind::Queue => 4,
+            Kind::Broadcast => 5,
+            Kind::Latest => 6,
         }
     }
     pub(crate) const fn from_code(code: u8) -> Option<Kind> {
@@ -41,6 +47,8 @@ impl Kind {
             2 => Some(Kind::Basic),
             3 => Some(Kind::Buffered),
             4 => Some(Kind::Queue),
+            5 => Some(Kind::Broadcast),
+            6 => Some(Kind::Latest),
             _ => None,
         }
     }
@@ -53,6 +61,8 @@ impl std::fmt::Display for Kind {
             Kind::Basic => "basic",
             Kind::Buffered => "buffered",
             Kind::Queue => "queue",
+            Kind::Broadcast => "broadcast",
+            Kind::Latest => "latest",
         })
     }
 }
@@ -106,7 +116,7 @@ impl Spec {
     pub(crate) fn shape(&self) -> Option<Shape> {
         // In place a message lies as its type wants it; where it is copied any place will do.
         let align = match (self.kind, self.content) {
-            (Kind::Rendezvous | Kind::Queue, _) => return None,
+            (Kind::Rendezvous | Kind::Queue | Kind::Broadcast | Kind::Latest, _) => return None,
             (Kind::Buffered, Content::Value) => self.schema.align().max(8),
             _ => 8,
         };
@@ -138,6 +148,10 @@ impl std::fmt::Display for Spec {
             write!(f, " of degree {}", self.degree)?;
             if self.kind == Kind::Queue {
                 write!(f, "{}", self.form)?;
+            }
+            if self.kind == Kind::Broadcast {
+                let Form { receivers, slow, .. } = self.form;
+                write!(f, ", at most {receivers} receivers, if one is slow {slow}")?;
             }
             write!(f, ", messages of at most {} bytes", self.message_bytes_max)?;
         }

@@ -63,6 +63,10 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             }
             continue;
         }
+        if matches!(spec.kind, Kind::Broadcast | Kind::Latest) {
+            super::broadcast::place::settle(member, record, &spec, slot, &still);
+            continue;
+        }
         for (dead, partner, is_sender) in
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
@@ -74,8 +78,8 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             match spec.kind {
                 Kind::Rendezvous => settle_line(member, record, &spec, is_sender, held),
                 // A sender leaves nothing half done: what it had not put yet, also a slot that it had reserved, is EMPTY.
-                Kind::Basic | Kind::Buffered | Kind::Queue if is_sender => {}
-                Kind::Basic | Kind::Buffered | Kind::Queue => {
+                _ if is_sender => {}
+                _ => {
                     if let Some(slots) = slots(member, record, &spec) {
                         slots.settle_receiver(held);
                     }
@@ -113,7 +117,7 @@ fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn()
         Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
         // SAFETY: a buffered channel of parcels: its messages are references.
         Kind::Buffered => slots(member, record, spec).and_then(|s| unsafe { s.taken_last(&record.head) }),
-        Kind::Basic | Kind::Queue => None,
+        _ => None,
     };
     let Some([reference, _, incarnation]) = words else {
         return;
@@ -224,7 +228,7 @@ pub fn detach(
     }
     match spec.kind {
         Kind::Rendezvous => drop(record.line.word_after_change()),
-        Kind::Basic | Kind::Buffered | Kind::Queue => {
+        _ => {
             if let Some(slots) = slots(member, record, spec) {
                 slots.touch();
             }
@@ -257,7 +261,7 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
                 queue.each(|bytes| note(reference_at(bytes)));
             }
         }
-        Kind::Basic | Kind::Buffered => {
+        _ => {
             let Some(slots) = slots(member, record, spec) else {
                 return;
             };

@@ -42,6 +42,7 @@ fn all() -> Vec<Layout> {
         crate::channel::record::layouts(),
         crate::channel::ring::layouts(),
         crate::channel::crowd::layouts(),
+        crate::channel::broadcast::layouts(),
     ]
     .into_iter()
     .flatten()
@@ -115,7 +116,7 @@ fn constants() -> Vec<(String, u64)> {
         line::brings::RESERVED,
     ];
     let more = crate::reference::constants().into_iter().chain(crate::channel::ring::states());
-    let more = more.chain(crate::channel::queue::states());
+    let more = more.chain(crate::channel::queue::states()).chain(crate::channel::broadcast::words());
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));
     all
 }

@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
 use crate::channel::broadcast::{
-    Cast, CastParty, CastReceiver, CastSender, Head, Late, SlowReceiver, Taken, MISSED,
+    BroadcastHead, Cast, CastParty, CastReceiver, CastSender, Late, SlowReceiver, Taken, MISSED,
 };
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::crowd::{Crowd, Seat};
@@ -33,7 +33,7 @@ struct Line(UnsafeCell<[u8; 64]>);
 
 /// A broadcast between threads of a model.
 struct Radio {
-    head: Box<Head<Loom>>,
+    head: Box<BroadcastHead<Loom>>,
     sender: Side<Loom>,
     receivers: Box<Crowd<Loom>>,
     cells: Vec<LoomU64>,
@@ -91,7 +91,7 @@ impl Radio {
         let radio = Radio {
             first: sender.attach(1).unwrap(),
             sender,
-            head: Box::new(Head::new()),
+            head: Box::new(BroadcastHead::new()),
             receivers: Crowd::boxed(seat),
             cells: (0..degree).map(|_| LoomU64::new(0)).collect(),
             ring: (0..RING_BYTES / 64).map(|_| Line(UnsafeCell::new([0; 64]))).collect(),

@@ -52,6 +52,12 @@ use super::tally::Tally;
 use crate::memory::platform::{Native, Platform, Word64};
 use crate::process::wait::{wait, Waited, Woken};
 
+pub(crate) mod builder;
+mod end;
+pub(crate) mod ends;
+pub(crate) mod guard;
+pub(crate) mod latest;
+pub(crate) mod place;
 mod receiving;
 mod sending;
 
@@ -72,7 +78,7 @@ const WAITED_FOR: u64 = 1;
 
 /// The words of a broadcast that are nobody's seat. Each in lines of its own.
 #[repr(C, align(128))]
-pub struct Head<P: Platform = Native> {
+pub struct BroadcastHead<P: Platform = Native> {
     /// How many messages were published: a hint (F7).
     pub tail: P::U64,
     tail_pad: [u64; 15],
@@ -84,15 +90,15 @@ pub struct Head<P: Platform = Native> {
     sleeps_pad: [u64; 15],
 }
 
-const _: () = assert!(size_of::<Head>() == 384);
+const _: () = assert!(size_of::<BroadcastHead>() == 384);
 
-impl<P: Platform> Head<P> {
+impl<P: Platform> BroadcastHead<P> {
     /// Nothing was sent.
     #[cfg(test)]
     pub fn new() -> Self {
         let zero = || P::U64::new(0);
         let pad = [0; 15];
-        Head {
+        BroadcastHead {
             tail: zero(),
             tail_pad: pad,
             granted: zero(),
@@ -113,6 +119,34 @@ pub enum SlowReceiver {
     DropOldest,
     /// It is disconnected: its next call says so. Nobody waits for it.
     Disconnect,
+}
+
+impl SlowReceiver {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            SlowReceiver::Block => 0,
+            SlowReceiver::DropOldest => 1,
+            SlowReceiver::Disconnect => 2,
+        }
+    }
+    pub(crate) const fn from_code(code: u8) -> Option<SlowReceiver> {
+        match code {
+            0 => Some(SlowReceiver::Block),
+            1 => Some(SlowReceiver::DropOldest),
+            2 => Some(SlowReceiver::Disconnect),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for SlowReceiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            SlowReceiver::Block => "the sender waits",
+            SlowReceiver::DropOldest => "it misses the oldest",
+            SlowReceiver::Disconnect => "it is disconnected",
+        })
+    }
 }
 
 /// Which of the messages that were sent before it came a receiver gets.
@@ -163,7 +197,7 @@ impl At {
 
 /// A broadcast as this process reaches it.
 pub struct Cast<P: Platform> {
-    head: NonNull<Head<P>>,
+    head: NonNull<BroadcastHead<P>>,
     receivers: NonNull<Crowd<P>>,
     cells: NonNull<P::U64>,
     slots: Slots<P>,
@@ -184,7 +218,7 @@ impl<P: Platform> Cast<P> {
     /// # Safety
     /// All are there as long as this is used, zero at first: `degree` cells, and the slots that `shape` says.
     pub unsafe fn new(
-        head: NonNull<Head<P>>,
+        head: NonNull<BroadcastHead<P>>,
         receivers: NonNull<Crowd<P>>,
         cells: NonNull<P::U64>,
         slots: Slots<P>,
@@ -197,7 +231,7 @@ impl<P: Platform> Cast<P> {
 
     /// The words that are nobody's.
     #[inline(always)]
-    pub fn head(&self) -> &Head<P> {
+    pub fn head(&self) -> &BroadcastHead<P> {
         // SAFETY: `new`.
         unsafe { self.head.as_ref() }
     }
@@ -338,7 +372,7 @@ impl<P: Platform, G: Ground<P>> CastParty<'_, P, G> {
 
 #[cfg(test)]
 pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
-    vec![crate::memory::layout::layout!(Head {
+    vec![crate::memory::layout::layout!(BroadcastHead {
         tail,
         tail_pad,
         granted,
@@ -346,4 +380,14 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         sender_sleeps,
         sleeps_pad
     })]
+}
+
+#[cfg(test)]
+pub(crate) fn words() -> [(&'static str, u64); 4] {
+    [
+        ("broadcast::CURSOR", CURSOR as u64),
+        ("broadcast::PIN", PIN as u64),
+        ("broadcast::MODE", MODE as u64),
+        ("broadcast::MISSED", MISSED as u64),
+    ]
 }

@@ -1,0 +1,305 @@
+//! An end of a broadcast as this process holds it.
+//!
+//! E1. It holds its side: the end word says ATTACHED by our slot, taken by one compare-exchange; so the protocol's only
+//!     sender, and only holder of a seat.
+//! E2. What it knows lies in a `RefCell`, so it is not Sync: one operation at a time.
+//! E3. The `Member` keeps the window mapped.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::place::{cast, receiver_goes, sender_goes};
+use super::{Building, Cast, CastParty, CastReceiver, CastSender, Late, SlowReceiver, Taken};
+use crate::channel::attach::Found;
+use crate::channel::call::{Memory, Patience, Stop};
+use crate::channel::ground::EndGround;
+use crate::channel::record::Record;
+use crate::channel::side::{ATTACHED, DIED, LEFT};
+use crate::channel::tally::{SideCounters, Tally};
+use crate::error::{AttachError, RecvError, SendFailure};
+use crate::member::Member;
+use crate::memory::platform::Native;
+use crate::memory::word::Word;
+use crate::process::wait::Wait;
+
+type Party<'e> = CastParty<'e, Native, EndGround<'e>>;
+
+/// What both ends have.
+pub struct Common {
+    pub(super) member: Arc<Member>,
+    found: Found,
+    cast: Cast<Native>,
+    held: Word,
+    memory: Memory,
+}
+
+impl Common {
+    fn new(member: &Arc<Member>, name: &str, found: Found, wait: Wait) -> Result<Common, AttachError> {
+        let record = member.segment().channel(found.index);
+        let cast = cast(member, record, &found.spec).ok_or_else(|| AttachError::Impossible {
+            name: name.to_owned(),
+            why: "its record is corrupt".to_owned(),
+        })?;
+        let memory = Memory::of(Word(0), record.sender.end(), wait);
+        Ok(Common { member: member.clone(), found, cast, held: Word(0), memory })
+    }
+
+    #[inline(always)]
+    fn record(&self) -> &Record {
+        self.member.segment().channel(self.found.index)
+    }
+
+    #[inline(always)]
+    fn call<R>(&self, tally: &Tally, f: impl FnOnce(&Party<'_>) -> R) -> R {
+        let sender = &self.record().sender;
+        let ground = EndGround { member: &self.member, method: self.found.spec.method, sender };
+        f(&CastParty { cast: &self.cast, sender, ground: &ground, tally, memory: &self.memory })
+    }
+
+    pub fn wait_policy(&self) -> Wait {
+        self.memory.wait.get()
+    }
+
+    pub fn set_wait(&self, wait: Wait) {
+        self.memory.wait.set(wait);
+    }
+
+    pub fn degree(&self) -> u64 {
+        self.found.spec.degree
+    }
+
+    /// What happens to a receiver that is slow.
+    pub fn policy(&self) -> SlowReceiver {
+        self.found.spec.form.slow
+    }
+
+    /// How many receivers there are.
+    pub fn receivers(&self) -> usize {
+        self.cast.receivers().attached()
+    }
+
+    pub fn has_sender(&self) -> bool {
+        self.member.here() && self.record().sender.end().state() == ATTACHED
+    }
+
+    /// The sender's counters, and those of all receivers that there were.
+    pub fn counters(&self) -> (SideCounters, SideCounters) {
+        let receivers = self.cast.receivers().seats().iter();
+        let received = receivers.fold(SideCounters::default(), |sum, seat| sum + seat.tally.read());
+        (self.record().sender_tally.read(), received)
+    }
+}
+
+/// The sending end.
+pub struct SendEnd {
+    pub(super) common: Common,
+    side: RefCell<CastSender>,
+}
+
+impl SendEnd {
+    pub(crate) fn attach(
+        member: &Arc<Member>,
+        name: &str,
+        found: Found,
+        wait: Wait,
+    ) -> Result<SendEnd, AttachError> {
+        let mut common = Common::new(member, name, found, wait)?;
+        let side = &common.record().sender;
+        // Somebody dead, of whom we have not heard yet, is in nobody's way.
+        let attached = side.attach(member.slot).or_else(|now| {
+            if member.sweep_if_dead(now.slot()) {
+                side.attach(member.slot)
+            } else {
+                Err(now)
+            }
+        });
+        common.held = attached.map_err(|now| {
+            let (pid, program) = member.describe_process(now.slot());
+            AttachError::EndTaken { name: name.to_owned(), side: "sender", pid, program }
+        })?;
+        let side = RefCell::new(CastSender::new(&common.cast));
+        Ok(SendEnd { common, side })
+    }
+
+    #[inline(always)]
+    pub(super) fn tally(&self) -> &Tally {
+        &self.common.record().sender_tally
+    }
+
+    #[inline(always)]
+    fn call<R>(&self, f: impl FnOnce(&Party<'_>, &mut CastSender) -> R) -> R {
+        self.common.call(self.tally(), |party| f(party, &mut self.side.borrow_mut()))
+    }
+
+    /// Reserves a slot.
+    #[inline(always)]
+    pub(super) fn reserve(&self, patience: Patience) -> Result<Building, SendFailure> {
+        if !self.common.member.here() {
+            return Err(SendFailure::Forked);
+        }
+        self.call(|party, me| party.reserve(me, patience)).map_err(|stop| match stop {
+            Stop::WouldBlock => SendFailure::WouldBlock,
+            Stop::TimedOut => SendFailure::TimedOut,
+            Stop::Held => SendFailure::Held,
+            _ => SendFailure::Corrupt,
+        })
+    }
+
+    /// Publishes what the reserved slot holds.
+    #[inline(always)]
+    pub(super) fn publish(&self, length: usize) -> Result<(), SendFailure> {
+        if !self.common.member.here() {
+            return Err(SendFailure::Forked);
+        }
+        self.call(|party, me| party.publish(me, length as u64)).map_err(|_| SendFailure::Corrupt)?;
+        self.tally().message(length);
+        Ok(())
+    }
+
+    /// Gives the reserved slot up, if it was not published.
+    pub(super) fn withdraw(&self) {
+        if self.common.member.here() {
+            self.side.borrow_mut().withdraw(&self.common.cast);
+        }
+    }
+
+    /// How many messages were published.
+    pub fn published(&self) -> u64 {
+        self.side.borrow().place()
+    }
+}
+
+impl Drop for SendEnd {
+    fn drop(&mut self) {
+        let Common { member, found, cast, held, .. } = &self.common;
+        if member.here() {
+            sender_goes(member, self.common.record(), &found.spec, cast, *held, LEFT);
+        }
+    }
+}
+
+/// A receiving end.
+pub struct ReceiveEnd {
+    pub(super) common: Common,
+    seat: usize,
+    side: RefCell<CastReceiver>,
+}
+
+impl ReceiveEnd {
+    pub(crate) fn attach(
+        member: &Arc<Member>,
+        name: &str,
+        found: Found,
+        wait: Wait,
+        late: Late,
+        observes: bool,
+    ) -> Result<ReceiveEnd, AttachError> {
+        let mut common = Common::new(member, name, found, wait)?;
+        let (crowd, many) = (common.cast.receivers(), common.cast.seats());
+        let taken = crowd.attach(member.slot, many).or_else(|_| {
+            let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
+            for slot in holders {
+                member.sweep_if_dead(slot);
+            }
+            crowd.attach(member.slot, many)
+        });
+        let (seat, held) = taken.map_err(|_| AttachError::EndsTaken {
+            name: name.to_owned(),
+            side: "receiver",
+            many: many as u8,
+        })?;
+        common.held = held;
+        let policy = if observes { SlowReceiver::DropOldest } else { common.policy() };
+        let side = common
+            .call(&common.cast.receivers().seat(seat).tally, |party| party.join(seat, held, policy, late));
+        Ok(ReceiveEnd { common, seat, side: RefCell::new(side) })
+    }
+
+    #[inline(always)]
+    pub(super) fn tally(&self) -> &Tally {
+        &self.common.cast.receivers().seat(self.seat).tally
+    }
+
+    #[inline(always)]
+    fn call<R>(&self, f: impl FnOnce(&Party<'_>, &mut CastReceiver) -> R) -> R {
+        self.common.call(self.tally(), |party| f(party, &mut self.side.borrow_mut()))
+    }
+
+    /// The next message: `read` has it as long as it runs.
+    #[inline(always)]
+    pub(super) fn take_and<R>(
+        &self,
+        length: usize,
+        patience: Patience,
+        read: impl FnOnce(Taken) -> R,
+    ) -> Result<R, RecvError> {
+        if !self.common.member.here() {
+            return Err(RecvError::Forked);
+        }
+        let read = |taken: Taken| (taken.length == length as u64).then(|| read(taken));
+        match self.call(|party, me| party.take_and(me, patience, read)) {
+            Ok(Some(read)) => {
+                self.tally().message(length);
+                Ok(read)
+            }
+            Ok(None) => Err(RecvError::Corrupt),
+            Err(stop) => Err(self.failure(stop)),
+        }
+    }
+
+    /// Takes the next message in hand.
+    #[inline(always)]
+    pub(super) fn take(&self, length: usize, patience: Patience) -> Result<Taken, RecvError> {
+        if !self.common.member.here() {
+            return Err(RecvError::Forked);
+        }
+        let taken = self.call(|party, me| party.take(me, patience)).map_err(|stop| self.failure(stop))?;
+        if taken.length != length as u64 {
+            self.give_back();
+            return Err(RecvError::Corrupt);
+        }
+        Ok(taken)
+    }
+
+    /// The message in hand is done with.
+    #[inline(always)]
+    pub(super) fn give_back(&self) {
+        self.side.borrow_mut().give_back(&self.common.cast);
+    }
+
+    /// The last message is the next one again, unless a message is in hand.
+    pub(super) fn back_to_the_last(&self) {
+        let mut side = self.side.borrow_mut();
+        if self.common.member.here() && !side.is_held() {
+            side.back_to_the_last(&self.common.cast);
+        }
+    }
+
+    pub fn missed(&self) -> u64 {
+        self.side.borrow().missed()
+    }
+
+    #[cold]
+    fn failure(&self, stop: Stop) -> RecvError {
+        match stop {
+            Stop::WouldBlock if self.common.has_sender() => RecvError::WouldBlock,
+            Stop::WouldBlock => RecvError::NoPeer,
+            Stop::TimedOut => RecvError::TimedOut,
+            Stop::Gone(end) if end.state() == DIED => RecvError::PeerDied,
+            Stop::Gone(_) => RecvError::Disconnected,
+            Stop::Held => RecvError::Held,
+            Stop::Cut { missed } => RecvError::TooSlow { missed },
+            _ => RecvError::Corrupt,
+        }
+    }
+}
+
+impl Drop for ReceiveEnd {
+    fn drop(&mut self) {
+        let Common { member, found, cast, held, .. } = &self.common;
+        if member.here() {
+            let side = &cast.receivers().seat(self.seat).side;
+            receiver_goes(member, self.common.record(), &found.spec, cast, (side, *held), LEFT);
+        }
+    }
+}
