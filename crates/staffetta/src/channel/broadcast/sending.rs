@@ -8,8 +8,11 @@ use std::sync::atomic::{compiler_fence, Ordering};
 use super::{At, Cast, CastParty, CURSOR, MODE, PIN, WAITED_FOR};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::side::ATTACHED;
-use crate::memory::platform::{Platform, Word64};
+use crate::memory::platform::{prefetch_for_write, Platform, Word64};
 use crate::memory::word::Word;
+
+/// The slot of the message so many further on is asked for in advance.
+const AHEAD: usize = 4;
 
 /// What the sender knows.
 pub struct CastSender {
@@ -193,6 +196,11 @@ impl CastSender {
         let (words, bytes) = cast.slot(slot).ok_or(Stop::Corrupt)?;
         self.free.pop();
         self.held = Some(slot);
+        // A line that its readers have in their caches takes a while to come.
+        let ahead = self.free.len().checked_sub(AHEAD).and_then(|at| cast.slot(self.free[at]));
+        if let Some((words, _)) = ahead {
+            prefetch_for_write(std::ptr::from_ref(words).cast());
+        }
         let whole = std::mem::replace(&mut self.tickets[slot as usize], (self.at.place + 1, false)).1;
         words.ticket.store(self.at.place + 1, Relaxed); // F7
         compiler_fence(Ordering::AcqRel); // a killed process has done a beginning of its program
