@@ -159,3 +159,25 @@ fn image() {
     }
     assert!(text.contains("921648 bytes sent, 0 copied"), "{text}");
 }
+
+#[test]
+fn camera() {
+    let text = run("camera");
+    for line in [
+        "camera: 40 frames sent, 0 bytes copied\n",
+        "display: 40 frames seen, 0 missed, 0 bytes copied\n",
+        "recorder: 40 frames seen, 0 missed, 0 bytes copied\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    let slow = text.lines().find_map(|line| line.strip_prefix("detector: ")).expect("the slow one");
+    let numbers: Vec<u64> = slow.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(numbers[0] + numbers[1] == 40 && numbers[1] > 0 && numbers[2] == 0, "{slow}");
+}
+
+#[test]
+fn latest() {
+    let text = run("latest");
+    assert!(text.contains("the last of 100000 readings is [99999.0, 99999.0, 99999.0]\n"), "{text}");
+    assert!(text.contains(" = 100000: seen, and overwritten before\n"), "{text}");
+}
