@@ -6,12 +6,14 @@
 //! | `numbered` | messages that are numbered: rounds and streams of them |
 //! | `value` | `basic`, `buffered` and `rendezvous`: a `u64` from private memory |
 //! | `select` | `select.2`, `.100`, `.1000`: one of so many channels is used |
+//! | `broadcast` | `broadcast`, `latest`; a send alone with 1 to 64 receivers |
 //! | `slice` | `basic`: many bytes from private memory, two copies |
 //! | `variable` | `rendezvous.variable`: one copy |
 //! | `private` | `private`: private memory to private memory, one copy |
 //! | `parcel` | `parcel`: no copy, by each of the three reference methods |
 //! | `locked` | `rendezvous.locked`: the five fields of the textbook, with a real lock |
 
+pub mod broadcast;
 pub mod locked;
 pub mod meet;
 pub mod numbered;
