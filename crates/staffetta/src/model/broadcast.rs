@@ -40,6 +40,7 @@ struct Radio {
     ring: Vec<Line>,
     shape: Shape,
     seats: usize,
+    policy: SlowReceiver,
     /// The last one is the sender's.
     pcbs: Vec<Pcb<Loom>>,
     /// The first sender's end word.
@@ -73,7 +74,7 @@ impl Ground<Loom> for (&Radio, usize) {
 }
 
 impl Radio {
-    fn new(degree: u64, seats: usize) -> Arc<Radio> {
+    fn new(degree: u64, seats: usize, policy: SlowReceiver) -> Arc<Radio> {
         let shape = Cast::<Loom>::shape(degree, seats, 16, 8).unwrap();
         assert!(shape.bytes() <= RING_BYTES as u64, "{shape:?}");
         // Only what the model uses is watched: not the counters, not the seats beyond.
@@ -97,6 +98,7 @@ impl Radio {
             ring: (0..RING_BYTES / 64).map(|_| Line(UnsafeCell::new([0; 64]))).collect(),
             shape,
             seats,
+            policy,
             pcbs: (0..=seats).map(|_| Pcb::new()).collect(),
             between: LoomU64::new(0),
         };
@@ -114,7 +116,9 @@ impl Radio {
         let (head, receivers) = (NonNull::from(&*self.head), NonNull::from(&*self.receivers));
         let cells = NonNull::new(self.cells.as_ptr().cast_mut()).unwrap();
         // SAFETY: the model outlives its ends.
-        unsafe { Cast::new(head, receivers, cells, self.slots(), self.cells.len() as u64, self.seats) }
+        unsafe {
+            Cast::new(head, receivers, cells, self.slots(), self.cells.len() as u64, self.seats, self.policy)
+        }
     }
 
     /// As `channel::cast` does it.
@@ -244,12 +248,12 @@ impl Receives {
 }
 
 /// Pins: never torn, never backwards, what was missed is counted; with an own slot given up in between.
-fn overwritten(in_place: bool) {
-    let radio = Radio::new(1, 1);
+fn overwritten(in_place: bool, policy: SlowReceiver) {
+    let radio = Radio::new(1, 1, policy);
     let mut receiver = Receives::join(&radio, SlowReceiver::DropOldest, Late::None);
     let mut sender = Sends::new(&radio);
     let sends = thread::spawn(move || {
-        for n in 1..=3 {
+        for n in 1..=4 {
             sender.send(9, Patience::Try, false).unwrap();
             sender.send(n, Patience::Try, true).unwrap();
         }
@@ -265,8 +269,8 @@ fn overwritten(in_place: bool) {
         }
     }
     sends.join().unwrap();
-    if last != 3 {
-        assert_eq!(receiver.recv(Patience::Try, in_place), Ok((2, 3)));
+    if last != 4 {
+        assert_eq!(receiver.recv(Patience::Try, in_place), Ok((3, 4)));
     }
     let missed = radio.receivers.seat(0).words[MISSED].load(Relaxed);
     assert_eq!(missed, receiver.side.missed());
@@ -274,17 +278,19 @@ fn overwritten(in_place: bool) {
 
 #[test]
 fn loom_broadcast_overwritten_in_place() {
-    explore("broadcast, overwritten, in place", || overwritten(true));
+    // An observer where others are waited for, and where nobody is.
+    explore("broadcast, overwritten, in place", || overwritten(true, SlowReceiver::Block));
+    explore("broadcast, overwritten, in place", || overwritten(true, SlowReceiver::DropOldest));
 }
 
 #[test]
 fn loom_broadcast_overwritten_by_copies() {
-    explore("broadcast, overwritten, by copies", || overwritten(false));
+    explore("broadcast, overwritten, by copies", || overwritten(false, SlowReceiver::DropOldest));
 }
 
 /// Cursors: both sleep, nothing is missed.
 fn waited_for(degree: u64, messages: u64, in_place: bool) {
-    let radio = Radio::new(degree, 1);
+    let radio = Radio::new(degree, 1, SlowReceiver::Block);
     let mut receiver = Receives::join(&radio, SlowReceiver::Block, Late::None);
     let mut sender = Sends::new(&radio);
     let sends = thread::spawn(move || {
@@ -310,7 +316,7 @@ fn loom_broadcast_waited_for() {
 #[test]
 fn loom_broadcast_to_two() {
     explore_within(1, "broadcast, two receivers", || {
-        let radio = Radio::new(1, 2);
+        let radio = Radio::new(1, 2, SlowReceiver::Block);
         let mut one = Receives::join(&radio, SlowReceiver::Block, Late::None);
         let mut other = Receives::join(&radio, SlowReceiver::DropOldest, Late::None);
         let mut sender = Sends::new(&radio);
@@ -336,7 +342,7 @@ fn loom_broadcast_to_two() {
 fn loom_broadcast_late() {
     for late in [Late::None, Late::Last] {
         explore("broadcast, a receiver comes late", move || {
-            let radio = Radio::new(1, 1);
+            let radio = Radio::new(1, 1, SlowReceiver::Block);
             let mut sender = Sends::new(&radio);
             let sends = thread::spawn({
                 let radio = radio.clone();
@@ -372,7 +378,7 @@ fn loom_broadcast_late() {
 fn loom_broadcast_receiver_goes() {
     for (into, in_hand) in [(LEFT, false), (DIED, true)] {
         explore("broadcast, a receiver goes while the sender waits", move || {
-            let radio = Radio::new(1, 1);
+            let radio = Radio::new(1, 1, SlowReceiver::Block);
             let mut receiver = Receives::join(&radio, SlowReceiver::Block, Late::None);
             let mut sender = Sends::new(&radio);
             sender.send(1, FOREVER, true).unwrap();
@@ -395,7 +401,7 @@ fn loom_broadcast_receiver_goes() {
 #[test]
 fn loom_broadcast_sender_goes() {
     explore("broadcast, the sender dies, another comes", || {
-        let radio = Radio::new(1, 1);
+        let radio = Radio::new(1, 1, SlowReceiver::Block);
         let mut receiver = Receives::join(&radio, SlowReceiver::Block, Late::None);
         let mut sender = Sends::new(&radio);
         let goes = thread::spawn({
@@ -421,7 +427,7 @@ fn loom_broadcast_sender_goes() {
 #[test]
 fn loom_broadcast_disconnects() {
     explore("broadcast, a slow receiver is disconnected", || {
-        let radio = Radio::new(1, 1);
+        let radio = Radio::new(1, 1, SlowReceiver::Disconnect);
         let mut receiver = Receives::join(&radio, SlowReceiver::Disconnect, Late::None);
         let mut sender = Sends::new(&radio);
         let sends = thread::spawn(move || {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::place::{cast, receiver_goes, sender_goes};
 use super::{Building, Cast, CastParty, CastReceiver, CastSender, Late, SlowReceiver, Taken};
 use crate::channel::attach::Found;
-use crate::channel::call::{Memory, Patience, Stop};
-use crate::channel::ground::EndGround;
+use crate::channel::call::{Ground, Memory, Patience, Stop};
+use crate::channel::ground::wake;
 use crate::channel::record::Record;
 use crate::channel::side::{ATTACHED, DIED, LEFT};
 use crate::channel::tally::{SideCounters, Tally};
@@ -20,9 +20,36 @@ use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
 use crate::memory::platform::Native;
 use crate::memory::word::Word;
+use crate::process::pcb::Pcb;
+use crate::process::threads;
 use crate::process::wait::Wait;
+use crate::reference::Method;
 
-type Party<'e> = CastParty<'e, Native, EndGround<'e>>;
+type Party<'e> = CastParty<'e, Native, CastGround<'e>>;
+
+/// The process around an end. It only has to sleep and to wake: the messages lie in the channel.
+struct CastGround<'c> {
+    member: &'c Arc<Member>,
+    method: Method,
+}
+
+impl Ground<Native> for CastGround<'_> {
+    fn own_pcb(&self) -> Option<(&Pcb, u64)> {
+        let (pcb, offset) = threads::own_pcb(self.member)?;
+        Some((pcb, self.member.refs.refer(self.method, offset)))
+    }
+    fn wake(&self, pcb_ref: u64) {
+        wake(self.member, self.method, pcb_ref);
+    }
+    fn resolve(&self, _reference: u64, _length: u64) -> Option<*mut u8> {
+        None
+    }
+    fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
+        None
+    }
+    fn adopt(&self, _storage: *const u8) {}
+    fn abandoned(&self, _storage: *const u8) {}
+}
 
 /// What both ends have.
 pub struct Common {
@@ -52,7 +79,7 @@ impl Common {
     #[inline(always)]
     fn call<R>(&self, tally: &Tally, f: impl FnOnce(&Party<'_>) -> R) -> R {
         let sender = &self.record().sender;
-        let ground = EndGround { member: &self.member, method: self.found.spec.method, sender };
+        let ground = CastGround { member: &self.member, method: self.found.spec.method };
         f(&CastParty { cast: &self.cast, sender, ground: &ground, tally, memory: &self.memory })
     }
 

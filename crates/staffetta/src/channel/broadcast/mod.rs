@@ -26,7 +26,7 @@
 //!     (Acquire) the cursor past them, which the receiver moved (Release) when it was done.
 //! F4. Messages below `clear` may be published without a look: each receiver that is waited for was seen to have taken the one
 //!     K before. So the receivers are looked at once for many messages, and the cost of one does not grow with
-//!     their number. `granted >= clear` always, in shared memory.
+//!     their number. `granted >= clear` always, in shared memory. By another policy nobody is waited for, and all is clear.
 //! F5. A receiver that comes is waited for from the larger of where it begins and `granted - K` on: it writes its cursor,
 //!     fence, reads `granted`; the sender writes `granted`, fence, looks at the cursors again. What is older it reads by pins,
 //!     as long as it is there.
@@ -204,6 +204,8 @@ pub struct Cast<P: Platform> {
     degree: u64,
     seats: usize,
     slot_bits: u32,
+    /// Some receiver may have to be waited for.
+    waits: bool,
 }
 
 // SAFETY: the words are atomic, and F1 says whose the bytes are.
@@ -224,9 +226,11 @@ impl<P: Platform> Cast<P> {
         slots: Slots<P>,
         degree: u64,
         seats: usize,
+        policy: SlowReceiver,
     ) -> Self {
         let slot_bits = 64 - slots.shape.degree.leading_zeros();
-        Cast { head, receivers, cells, slots, degree, seats, slot_bits }
+        let waits = policy == SlowReceiver::Block;
+        Cast { head, receivers, cells, slots, degree, seats, slot_bits, waits }
     }
 
     /// The words that are nobody's.

@@ -117,7 +117,15 @@ pub fn cast(member: &Member, record: &Record, spec: &Spec) -> Option<Cast<Native
         let at = |at: u64| block.add(at as usize);
         let slots = Slots { ring: at(layout.slots_at), shape: layout.shape, platform: PhantomData };
         let (crowd, cells) = (at(CROWD_AT).cast(), at(CELLS_AT).cast());
-        Some(Cast::new(block.cast(), crowd, cells, slots, spec.degree, spec.form.receivers.into()))
+        Some(Cast::new(
+            block.cast(),
+            crowd,
+            cells,
+            slots,
+            spec.degree,
+            spec.form.receivers.into(),
+            spec.form.slow,
+        ))
     }
 }
 

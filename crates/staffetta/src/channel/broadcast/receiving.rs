@@ -58,7 +58,7 @@ impl CastReceiver {
         words[CURSOR].store(2 * start, Relaxed);
         words[PIN].store(0, Relaxed);
         words[MISSED].store(0, Relaxed);
-        let waited_for = policy == SlowReceiver::Block;
+        let waited_for = cast.waits && policy == SlowReceiver::Block;
         let mode = end.sequence() << 1 | if waited_for { WAITED_FOR } else { 0 };
         // A read-modify-write for the fence; Release: publishes the other words.
         let _ = words[MODE].compare_exchange(words[MODE].load(Relaxed), mode, AcqRel, Relaxed);

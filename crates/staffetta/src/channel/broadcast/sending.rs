@@ -67,7 +67,7 @@ impl CastSender {
         let tickets: Vec<_> = (0..slots).map(|slot| (ticket(slot), false)).collect();
         let mut sender = CastSender {
             at: At::of(tail, cast.degree),
-            clear: tail, // nothing is known
+            clear: if cast.waits { tail } else { u64::MAX }, // nothing is known
             granted: cast.head().granted.load(Acquire),
             cells,
             held: None,
@@ -134,7 +134,7 @@ impl CastSender {
         let mut seen = self.look(cast);
         let place = self.at.place;
         let may = |taken: u64| taken.min(place) + cast.degree;
-        if may(seen.taken) > self.granted {
+        if cast.waits && may(seen.taken) > self.granted {
             // It is the sender's word. A read-modify-write for the fence.
             cast.head().granted.fetch_add(may(seen.taken) - self.granted, AcqRel);
             self.granted = may(seen.taken);
@@ -145,7 +145,9 @@ impl CastSender {
                 (seen.taken, seen.slow) = (again.taken, again.slow);
             }
         }
-        self.clear = may(seen.taken);
+        if cast.waits {
+            self.clear = may(seen.taken);
+        }
         self.slow = seen.slow.filter(|_| place >= self.clear);
         let (tickets, pinned_at, scans) = (&self.tickets, &self.pinned_at, self.scans);
         let free = &mut self.free;
