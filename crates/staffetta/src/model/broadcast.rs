@@ -45,7 +45,7 @@ struct Radio {
     pcbs: Vec<Pcb<Loom>>,
     /// The first sender's end word.
     first: Word,
-    /// Loaded between the two halves of a message, so that others may run there.
+    /// Changed between the two halves of a message: loom lets others run there.
     between: LoomU64,
 }
 
@@ -176,7 +176,7 @@ impl Sends {
         // SAFETY: reserved.
         unsafe {
             bytes.write_unaligned(value);
-            radio.between.load(Relaxed);
+            radio.between.fetch_add(1, Relaxed);
             bytes.add(1).write_unaligned(value);
         }
         if publish {
@@ -228,7 +228,7 @@ impl Receives {
             let bytes = taken.bytes.cast::<u64>();
             // SAFETY: in hand.
             let first = unsafe { bytes.read_unaligned() };
-            radio.between.load(Relaxed);
+            radio.between.fetch_add(1, Relaxed);
             // SAFETY: as above.
             let second = unsafe { bytes.add(1).read_unaligned() };
             assert_eq!(first, second, "torn");
@@ -371,6 +371,24 @@ fn loom_broadcast_late() {
             sends.join().unwrap();
         });
     }
+}
+
+/// A receiver comes while the sender looks at the receivers, and wants the message that is about to be overwritten.
+#[test]
+fn loom_broadcast_comes_during_a_scan() {
+    explore("broadcast, a receiver comes during a scan", || {
+        let radio = Radio::new(1, 1, SlowReceiver::Block);
+        let mut sender = Sends::new(&radio);
+        sender.send(1, FOREVER, true).unwrap();
+        let sends = thread::spawn(move || sender.send(2, FOREVER, true).unwrap());
+        let mut receiver = Receives::join(&radio, SlowReceiver::Block, Late::Last);
+        let first = receiver.recv(FOREVER, true);
+        if first != Ok((1, 2)) {
+            assert_eq!(first, Ok((0, 1)));
+            assert_eq!(receiver.recv(FOREVER, true), Ok((1, 2)));
+        }
+        sends.join().unwrap();
+    });
 }
 
 /// A receiver that is waited for leaves or dies: the sender goes on.
