@@ -1,4 +1,17 @@
 //! Broadcast: pins against a sender that overwrites, cursors that it waits for, who comes, leaves and dies meanwhile.
+//!
+//! Mutants, made by hand, and who fails (without `loom_broadcast_`):
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | a pin without the second look at the cell; without the fence between | `overwritten_*` |
+//! | a scan that ignores pins; a pin that is given up at once | `overwritten_in_place` |
+//! | the pins of both looks of a scan counted together | `overwritten_in_place` |
+//! | no second look after `granted` was raised; a receiver that comes does not wake the sender | `comes_during_a_scan` |
+//! | a receiver that comes does not read `granted` | `late` |
+//! | who takes does not wake the sender | `waited_for`, `late`, `to_two` |
+//! | who publishes does not wake | `waited_for` and three more |
+//! | `tail` taken for the truth | `sender_goes` |
 
 #![allow(unsafe_code)] // The slots' bytes.
 
@@ -182,7 +195,7 @@ impl Sends {
         if publish {
             party.publish(&mut self.side, 16)
         } else {
-            self.side.withdraw(&self.cast);
+            self.side.withdraw();
             Ok(())
         }
     }
@@ -252,8 +265,9 @@ fn overwritten(in_place: bool, policy: SlowReceiver) {
     let radio = Radio::new(1, 1, policy);
     let mut receiver = Receives::join(&radio, SlowReceiver::DropOldest, Late::None);
     let mut sender = Sends::new(&radio);
+    sender.send(1, Patience::Try, true).unwrap();
     let sends = thread::spawn(move || {
-        for n in 1..=4 {
+        for n in 2..=4 {
             sender.send(9, Patience::Try, false).unwrap();
             sender.send(n, Patience::Try, true).unwrap();
         }

@@ -186,7 +186,7 @@ impl SendEnd {
     /// Gives the reserved slot up, if it was not published.
     pub(super) fn withdraw(&self) {
         if self.common.member.here() {
-            self.side.borrow_mut().withdraw(&self.common.cast);
+            self.side.borrow_mut().withdraw();
         }
     }
 

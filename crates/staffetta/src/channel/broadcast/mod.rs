@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   cells   message t -> | round t/K + 1 | slot |          K cells
-//!   slots   [ticket, length, bytes] ...                    K + receivers + 1 slots
+//!   slots   [length, bytes] [length, bytes] ...            K + receivers + 1 slots
 //! ```
 //!
 //! To publish t is one compare-exchange of its cell, from message t-K to t: the commit point. The slot of t-K is then
@@ -19,11 +19,12 @@
 //! | `MISSED` | messages that were gone before it came to them |
 //!
 //! F1. A slot that a cell names is written by nobody. One that no cell names any more is *used*, and becomes *free* when a scan
-//!     finds that no receiver pins it and none that is waited for can still have its message.
+//!     finds that nobody reads it: by F2 who pins, by F3 who is waited for.
 //! F2. *Pins.* A receiver pins the slot that a cell names, then looks at the cell again; the sender changes the cell, then looks
 //!     at the pins; both with a fence between. So either the receiver sees that the message is gone, or the sender sees the pin.
-//! F3. *Cursors.* What a cursor protects needs no fence: the sender takes slots back, and publishes beyond, only after it saw
-//!     (Acquire) the cursor past them, which the receiver moved (Release) when it was done.
+//! F3. *Cursors.* Message p may be published when each receiver that is waited for was seen to have taken p-K (F4). Then it has
+//!     given back all before, and those are the ones that no cell names. It needs no fence: the sender saw (Acquire) the cursor,
+//!     which the receiver moved (Release) when it was done. So nobody who is waited for pins, and no slot is written before.
 //! F4. Messages below `clear` may be published without a look: each receiver that is waited for was seen to have taken the one
 //!     K before. So the receivers are looked at once for many messages, and the cost of one does not grow with
 //!     their number. `granted >= clear` always, in shared memory. By another policy nobody is waited for, and all is clear.
@@ -31,8 +32,8 @@
 //!     fence, reads `granted`; the sender writes `granted`, fence, looks at the cursors again. What is older it reads by pins,
 //!     as long as it is there.
 //! F6. A receiver has at most one message in hand. So of the slots that no cell names at least one is free.
-//! F7. `ticket` (place + 1) is written before the first byte. The cells are the authority for how many were published; `tail` is a
-//!     hint that lags behind by what a dead sender did not come to say. A dead sender has published or has not.
+//! F7. The cells are the authority for how many were published; `tail` is a hint that lags behind by what a dead sender did not
+//!     come to say. A dead sender has published or has not; which slots are used its successor finds from the cells.
 //!
 //! Who is stopped or dies is in nobody's way, but for a receiver that is waited for: until its end word says that it died.
 //! Who waits sleeps in the `Crowd` (receivers), or says so in `sender_sleeps`. Nothing here knows what is in a message.
@@ -280,13 +281,6 @@ impl<P: Platform> Cast<P> {
     #[inline(always)]
     fn slot_of(&self, cell: u64) -> u64 {
         cell & ((1 << self.slot_bits) - 1)
-    }
-
-    /// A slot's message was never published: no two slots have the ticket of one message.
-    fn give_up(&self, slot: u64) {
-        if let Some((words, _)) = self.slot(slot) {
-            words.ticket.store(0, Relaxed);
-        }
     }
 
     /// How many messages were published (F7).

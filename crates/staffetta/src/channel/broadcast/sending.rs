@@ -3,7 +3,6 @@
 //! It looks at the receivers once for many messages (`scan`): F1, F4, F6. Invariants: `broadcast/mod.rs`.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{compiler_fence, Ordering};
 
 use super::{At, Cast, CastParty, CURSOR, MODE, PIN, WAITED_FOR};
 use crate::channel::call::{Ground, Patience, Stop};
@@ -28,11 +27,11 @@ pub struct CastSender {
     free: Vec<u64>,
     /// Slots that no cell names any more, and somebody may still read.
     used: Vec<u64>,
-    /// What is in each slot: ticket, and whether its bytes are that whole message.
-    tickets: Vec<(u64, bool)>,
-    /// The scan that found each slot pinned.
+    /// Are the bytes of each slot a whole message of this sender's?
+    whole: Vec<bool>,
+    /// The look that found each slot pinned.
     pinned_at: Vec<u64>,
-    scans: u64,
+    looks: u64,
     /// Who is waited for, when somebody is.
     slow: Option<Slow>,
 }
@@ -49,8 +48,6 @@ struct Slow {
 struct Scan {
     /// Messages below were taken by all who are waited for.
     taken: u64,
-    /// Messages below were given back by all who are waited for.
-    released: u64,
     slow: Option<Slow>,
 }
 
@@ -63,8 +60,6 @@ impl CastSender {
         // A predecessor that was killed asleep sleeps no more.
         cast.head().sender_sleeps.fetch_and(0, AcqRel);
         let cells: Vec<u64> = (0..cast.degree).map(|index| cast.cell(index).load(Acquire)).collect();
-        let ticket = |slot: u64| cast.slot(slot).map_or(0, |(words, _)| words.ticket.load(Relaxed));
-        let tickets: Vec<_> = (0..slots).map(|slot| (ticket(slot), false)).collect();
         let mut sender = CastSender {
             at: At::of(tail, cast.degree),
             clear: if cast.waits { tail } else { u64::MAX }, // nothing is known
@@ -73,9 +68,9 @@ impl CastSender {
             held: None,
             free: Vec::with_capacity(slots as usize),
             used: Vec::with_capacity(slots as usize),
-            tickets,
+            whole: vec![false; slots as usize],
             pinned_at: vec![0; slots as usize],
-            scans: 0,
+            looks: 0,
             slow: None,
         };
         P::fence_after_rmw(); // F2, of the predecessor's last change
@@ -85,16 +80,7 @@ impl CastSender {
                 *is_named = true;
             }
         }
-        for slot in (0..slots).rev().filter(|slot| !is_named[*slot as usize]) {
-            match sender.tickets[slot as usize].0 {
-                // Never used, or never published: nobody was told of it.
-                ticket if ticket == 0 || ticket > tail => {
-                    cast.give_up(slot);
-                    sender.free.push(slot);
-                }
-                _ => sender.used.push(slot),
-            }
-        }
+        sender.used.extend((0..slots).rev().filter(|slot| !is_named[*slot as usize]));
         sender
     }
 
@@ -129,7 +115,6 @@ impl CastSender {
     #[cold]
     #[inline(never)]
     fn scan<P: Platform>(&mut self, cast: &Cast<P>) {
-        self.scans += 1;
         // The fence of F2 is that of `publish`: no cell changed since.
         let mut seen = self.look(cast);
         let place = self.at.place;
@@ -140,7 +125,6 @@ impl CastSender {
             self.granted = may(seen.taken);
             P::fence_after_rmw(); // F5
             let again = self.look(cast);
-            seen.released = seen.released.min(again.released);
             if again.taken <= seen.taken {
                 (seen.taken, seen.slow) = (again.taken, again.slow);
             }
@@ -149,20 +133,23 @@ impl CastSender {
             self.clear = may(seen.taken);
         }
         self.slow = seen.slow.filter(|_| place >= self.clear);
-        let (tickets, pinned_at, scans) = (&self.tickets, &self.pinned_at, self.scans);
-        let free = &mut self.free;
-        self.used.retain(|&slot| {
-            // `ticket` is the message's number + 1.
-            let is_read = pinned_at[slot as usize] == scans || tickets[slot as usize].0 > seen.released;
-            if !is_read {
-                free.push(slot);
-            }
-            is_read
-        });
+        if place < self.clear {
+            // F3: of those who are waited for nobody has one of these in hand.
+            let (pinned_at, looks, free) = (&self.pinned_at, self.looks, &mut self.free);
+            self.used.retain(|&slot| {
+                let is_pinned = pinned_at[slot as usize] == looks;
+                if !is_pinned {
+                    free.push(slot);
+                }
+                is_pinned
+            });
+        }
     }
 
     fn look<P: Platform>(&mut self, cast: &Cast<P>) -> Scan {
-        let mut scan = Scan { taken: u64::MAX, released: u64::MAX, slow: None };
+        // What an earlier look found pinned may be so no more: each receiver pins one slot at most (F6).
+        self.looks += 1;
+        let mut scan = Scan { taken: u64::MAX, slow: None };
         for number in 0..cast.seats {
             let seat = cast.seat(number);
             let end = seat.side.end();
@@ -178,11 +165,10 @@ impl CastSender {
             let pin = seat.words[PIN].load(Acquire);
             let pinned = (pin as usize).checked_sub(1).and_then(|slot| self.pinned_at.get_mut(slot));
             if let Some(pinned_at) = pinned {
-                *pinned_at = self.scans;
+                *pinned_at = self.looks;
             }
             if mode & WAITED_FOR != 0 {
                 let cursor = seat.words[CURSOR].load(Acquire);
-                scan.released = scan.released.min(cursor / 2);
                 if cursor.div_ceil(2) < scan.taken {
                     scan.taken = cursor.div_ceil(2);
                     scan.slow = Some(Slow { seat: number, end: end.awake(), cursor });
@@ -203,16 +189,13 @@ impl CastSender {
         if let Some((words, _)) = ahead {
             prefetch_for_write(std::ptr::from_ref(words).cast());
         }
-        let whole = std::mem::replace(&mut self.tickets[slot as usize], (self.at.place + 1, false)).1;
-        words.ticket.store(self.at.place + 1, Relaxed); // F7
-        compiler_fence(Ordering::AcqRel); // a killed process has done a beginning of its program
+        let whole = std::mem::take(&mut self.whole[slot as usize]);
         Ok(Building { place: self.at.place, bytes, length: words.length.load(Relaxed), whole })
     }
 
     /// Gives the reserved slot up: nothing is sent.
-    pub fn withdraw<P: Platform>(&mut self, cast: &Cast<P>) {
+    pub fn withdraw(&mut self) {
         if let Some(slot) = self.held.take() {
-            cast.give_up(slot);
             self.free.push(slot);
         }
     }
@@ -289,7 +272,7 @@ impl<P: Platform, G: Ground<P>> CastParty<'_, P, G> {
         }
         me.cells[index as usize] = now;
         me.held = None;
-        me.tickets[slot as usize].1 = true;
+        me.whole[slot as usize] = true;
         if before != 0 && cast.slot_of(before) <= cast.slots.shape.degree {
             me.used.push(cast.slot_of(before));
         }
