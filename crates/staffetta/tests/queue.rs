@@ -328,13 +328,13 @@ fn dropped_parcels_are_given_back() {
         let parcel = || Parcel::<[u8]>::with_tail(&domain, 4096).unwrap();
         tx.send(parcel()).unwrap();
         drop(rx.recv().unwrap());
-        let before = domain.memory().unwrap().0;
+        let before = domain.memory().unwrap().1;
         for _ in 0..200 {
             tx.send(parcel()).unwrap();
         }
         assert_eq!(rx.try_iter().count(), 2);
         assert_eq!(tx.counters().dropped, 198);
-        let kept = domain.memory().unwrap().0 - before;
+        let kept = domain.memory().unwrap().1 - before;
         assert!(kept < 40 * 4200, "{kept} bytes are still in use");
     }
     let (tx, rx) = domain.channel("").bounded(1).unnamed::<Parcel<[u8]>>().unwrap();

@@ -23,6 +23,8 @@
 //!     only begun. That `sleeps` is not one too old is D1 again: it is stored before the sleeper's fence.
 //! D3. A seat is held by one end at a time (side.rs). `words` are written by its holder, and by sweepers after its death.
 //! D4. `departures` grows after an end word left ATTACHED: who waits looks at the end words when it has changed.
+//! D5. Somebody may be stopped between its change and its load, and those for whom the change was sleep on. So who is about to
+//!     sleep wakes the sleepers of the other side, if the two cannot have cause to sleep both: an empty queue has room.
 //!
 //! This file does not know what is waited for, nor what a message is.
 

@@ -727,6 +727,16 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         }
     }
 
+    /// The commit point of receiving, and no further. False: there was no message.
+    #[cfg(test)]
+    pub fn take_and_stop(&mut self) -> bool {
+        let Some(Found { word, words, .. }) = self.next_message() else {
+            return false;
+        };
+        let empty = Word::new(EMPTY, 0, word.sequence());
+        words.word.compare_exchange(word.0, empty.0, AcqRel, Acquire).is_ok()
+    }
+
     /// The message to take next. One of more than `capacity` bytes stays where it is.
     #[inline(always)]
     fn await_message(&self, patience: Patience, capacity: u64) -> Result<Found<'c, P>, Stop> {
@@ -1021,7 +1031,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         if let Some(result) = self.glance(poll) {
             return result;
         }
-        self.wait(deadline, own, poll)
+        self.wait(deadline, own, others, poll)
     }
 
     /// Looks a few times before the wait begins. Who finds what it waits for at once, again and again, is in the middle of a
@@ -1048,6 +1058,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         &self,
         deadline: Option<Instant>,
         own: &Crowd<P>,
+        others: &Crowd<P>,
         poll: impl Fn() -> Option<Result<R, Stop>>,
     ) -> Result<R, Stop> {
         let mut waited = Waited::default();
@@ -1073,6 +1084,8 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
                 me.set_pcb_ref(pcb_ref);
                 own.announce(self.side.seat);
                 announced.set(true);
+                // Both sides have never cause to sleep at once: somebody was stopped before it woke them (D5).
+                self.wake(others);
                 true
             },
         );

@@ -320,6 +320,28 @@ fn loom_queue_sender_leaves() {
     });
 }
 
+/// A receiver is stopped after its commit point, before it wakes the sender that waits for room: the other one does.
+#[test]
+fn loom_queue_receiver_stops_before_it_wakes() {
+    explore("queue, a receiver stops after its commit point", || {
+        let many = Many::new(1, None, 1, 2);
+        let [receiver, stops] = [0, 1].map(|seat| End::new(&many, false, seat));
+        let sends = thread::spawn({
+            let sender = End::new(&many, true, 0);
+            move || {
+                sender.send(1, FOREVER).unwrap();
+                sender.send(2, FOREVER).unwrap();
+            }
+        });
+        let takes = thread::spawn(move || stops.call(|party| party.take_and_stop()));
+        let first = receiver.recv(FOREVER).unwrap();
+        if !takes.join().unwrap() {
+            assert_eq!((first, receiver.recv(FOREVER)), (1, Ok(2)));
+        }
+        sends.join().unwrap();
+    });
+}
+
 /// A sender gives up for want of room, or is just in time: never both.
 #[test]
 fn loom_queue_sender_gives_up() {
