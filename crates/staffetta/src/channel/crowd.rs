@@ -64,7 +64,8 @@ pub struct Crowd<P: Platform = Native> {
     pad: [u64; 14],
     /// A hint how far this direction has come.
     pub place: P::U64,
-    /// Of the receivers: lanes in which a message waits that a dead receiver had in hand (bits).
+    /// Of the receivers: grows after a message was returned that a dead receiver had in hand. Each receiver then looks
+    /// for itself: nothing is cleared, so nobody who is stopped while it clears hides a message from others.
     pub returned: P::U64,
     place_pad: [u64; 14],
     seats: [Seat<P>; SEATS_MAX],

@@ -164,6 +164,8 @@ pub struct QueueSide {
     credit: Cell<u64>,
     /// How long it pauses before it looks again, as a power of two.
     calm: Cell<u32>,
+    /// A receiver: how many were returned when it found none of them left.
+    returned: Cell<u64>,
     /// How often in a row it was woken in vain.
     rests: Cell<u32>,
     /// Something is reserved, or in hand.
@@ -218,6 +220,7 @@ impl QueueSide {
             clear: Cell::new(0),
             credit: Cell::new(0),
             calm: Cell::new(0),
+            returned: Cell::new(0),
             rests: Cell::new(0),
             is_held: Cell::new(false),
             held: Cell::new(Held::NONE),
@@ -406,7 +409,8 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
                 // Also if it was another sweeper, which has not come to say so, it may be.
                 if dead_has_it || now.state() == RETURNED {
                     any = true;
-                    self.receivers().returned.fetch_or(1 << lane, AcqRel);
+                    // Release: pairs with `next_message`.
+                    self.receivers().returned.fetch_add(1, AcqRel);
                 }
             }
         }
@@ -850,10 +854,14 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     #[inline(always)]
     fn next_message(&self) -> Option<Found<'c, P>> {
         let receivers = self.queue.receivers();
-        if receivers.returned.load(Relaxed) != 0 {
+        // Acquire: pairs with `settle_receiver`: the words that say RETURNED.
+        let returned = receivers.returned.load(Acquire);
+        if returned != self.side.returned.get() {
             if let Some(found) = self.returned() {
                 return Some(found);
             }
+            // None is left of those that this number counts.
+            self.side.returned.set(returned);
         }
         self.queue.oldest(&self.side.at, receivers)
     }
@@ -862,27 +870,16 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     #[cold]
     #[inline(never)]
     fn returned(&self) -> Option<Found<'c, P>> {
-        let receivers = self.queue.receivers();
-        let mut lanes = receivers.returned.load(Acquire);
-        while lanes != 0 {
-            let lane = lanes.trailing_zeros() as usize;
-            let find = || {
-                (0..self.queue.plan.slots()).find_map(|slot| {
-                    let (words, bytes) = self.queue.slot(lane, slot)?;
-                    let word = Word(words.word.load(Acquire));
-                    (word.state() == RETURNED).then_some(Found { lane, slot, word, words, bytes })
-                })
-            };
-            if let Some(found) = find() {
-                return Some(found);
+        for lane in 0..SEATS_MAX {
+            for slot in 0..self.queue.plan.slots() {
+                let Some((words, bytes)) = self.queue.slot(lane, slot) else {
+                    break;
+                };
+                let word = Word(words.word.load(Acquire));
+                if word.state() == RETURNED {
+                    return Some(Found { lane, slot, word, words, bytes });
+                }
             }
-            // None left: clear the bit, and look again in case a sweeper set it meanwhile.
-            receivers.returned.fetch_and(!(1 << lane), AcqRel);
-            if let Some(found) = find() {
-                receivers.returned.fetch_or(1 << lane, AcqRel);
-                return Some(found);
-            }
-            lanes &= lanes - 1;
         }
         None
     }
