@@ -97,6 +97,16 @@ fn roles() {
                 tx.send(Parcel::new(&domain, [number(2), n]).unwrap()).unwrap();
             }
         }
+        // Sends a capability, says so, and stays like that.
+        "send a capability" => {
+            let reports = reports();
+            let domain = common::options().open(&arguments[2]).unwrap();
+            let channel = domain.channel(CHANNEL).bounded(8).method(Method::Capability);
+            let tx = channel.sender::<Parcel<Job>>().unwrap();
+            tx.send(domain.parcels(Method::Capability).new([4, 2]).unwrap()).unwrap();
+            reports.send(HERE).unwrap();
+            forever();
+        }
         "receive parcels" => {
             let reports = reports();
             let rx = domain.receiver::<Parcel<Job>>(CHANNEL).unwrap();
@@ -604,4 +614,33 @@ fn a_batch_ends_where_the_sender_left() {
         assert_eq!(batch, [0, 1, 2, 3, 4], "{form}");
         assert!(matches!(rx.recv_many(&mut batch, 9), Err(RecvError::Disconnected)), "{form}");
     }
+}
+
+/// A capability whose descriptor does not come, since its sender is stopped, goes back with the end that took it.
+#[test]
+fn a_capability_that_is_owed_is_the_next_receivers() {
+    use rustix::process::Signal;
+    let _watchdog = watchdog("owed", 60);
+    let (_domain, reports_name, reports) = domain_of("owed");
+    let name = name("owed");
+    let sender = start("send a capability", &[&reports_name, "park", &name]);
+    await_consumers(&reports, 1);
+    // Nobody else was a member when it was sent, so nobody else has its descriptor.
+    let domain = common::options().open(&name).unwrap();
+    let rx = domain.receiver::<Parcel<Job>>(CHANNEL).unwrap();
+    let next = rx.try_clone().unwrap();
+    signal(&sender, Signal::STOP);
+    let status = format!("/proc/{}/status", sender.id());
+    until(|| std::fs::read_to_string(&status).unwrap().contains("State:\tT"));
+    for _ in 0..2 {
+        let late = rx.recv_timeout(Duration::from_millis(10));
+        assert!(matches!(late, Err(RecvError::TimedOut)), "{:?}", late.err());
+    }
+    let occupied = domain.memory().unwrap().1;
+    drop(rx);
+    assert_eq!(domain.memory().unwrap().1, occupied, "it was given up, and comes all the same");
+    signal(&sender, Signal::CONT);
+    assert_eq!(*next.recv().unwrap(), [4, 2]);
+    assert!(next.is_empty());
+    kill(sender);
 }

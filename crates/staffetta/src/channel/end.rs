@@ -907,13 +907,14 @@ impl Drop for End {
         if !self.member.here() {
             return;
         }
-        if let Some(words) = self.owed.take() {
-            super::payload::give_up(self, words);
-        }
         self.give_up_secured();
         if let Some(many) = &self.many {
+            // What is owed to it is in hand, and goes back to the queue.
             many.leave(&self.member, &self.found.spec, self.held);
             return;
+        }
+        if let Some(words) = self.owed.take() {
+            super::payload::give_up(self, words);
         }
         let record = self.record();
         if let Some(buffer) = self.buffer.as_ref().filter(|buffer| buffer.is_held()) {
