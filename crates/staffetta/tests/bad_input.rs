@@ -151,6 +151,8 @@ fn roles() {
             let mut variable = domain.variable::<u64>().unwrap();
             variable.set(3);
             let (lends, reads) = domain.channel("").unnamed::<[u8]>().unwrap();
+            let jobs = domain.channel("").bounded(2).unnamed::<u64>().unwrap();
+            jobs.0.send(1).unwrap();
             // SAFETY: the child uses only what is safe after a fork of this program: its own thread.
             let child = unsafe { libc::fork() };
             if child == 0 {
@@ -169,6 +171,13 @@ fn roles() {
                 assert!(matches!(domain.trim(), Err(DomainError::Forked)));
                 assert!(domain.variable::<u64>().is_err());
                 assert!(!tx.has_peer());
+                assert_eq!((tx.len(), jobs.0.len(), jobs.1.counters().messages), (0, 0, 0));
+                assert_eq!(jobs.0.channel_counters().0.messages, 0);
+                forked(jobs.0.force_send(1).unwrap_err().why);
+                assert!(matches!(jobs.0.reserve().map(drop), Err(SendFailure::Forked)));
+                assert!(matches!(jobs.1.recv_ref().map(drop), Err(RecvError::Forked)));
+                assert!(matches!(jobs.1.try_clone(), Err(AttachError::Forked)));
+                drop(jobs);
                 eprintln!("fork: the child has tried everything");
                 drop((tx, parcels, capability, variable, domain));
                 // SAFETY: ends the child without the parent's exit handlers.
@@ -178,6 +187,7 @@ fn roles() {
             // SAFETY: waits for our own child.
             unsafe { libc::waitpid(child, &mut status, 0) };
             assert_eq!(status, 0, "the forked child failed");
+            assert_eq!(jobs.1.recv().unwrap(), 1);
             tx.send(7).unwrap();
             assert_eq!((*parcel, *capability, variable.get()), (1, 2, Some(&3)));
             parcels.send(parcel).unwrap();

@@ -18,14 +18,22 @@ macro_rules! accessors {
                 self.end.set_wait(wait);
             }
 
-            /// The counters of this side.
+            /// The counters of this side; zero in a forked child.
             pub fn counters(&self) -> $crate::SideCounters {
-                self.end.tally().read()
+                if self.end.member.here() {
+                    self.end.tally().read()
+                } else {
+                    $crate::SideCounters::default()
+                }
             }
 
-            /// The counters of both sides: of all senders together, and of all receivers.
+            /// The counters of both sides: of all senders together, and of all receivers; zero in a forked child.
             pub fn channel_counters(&self) -> ($crate::SideCounters, $crate::SideCounters) {
-                self.end.channel_counters()
+                if self.end.member.here() {
+                    self.end.channel_counters()
+                } else {
+                    Default::default()
+                }
             }
 
             /// The channel's descriptor now, for people; `None` for a channel with a buffer, which has slots instead.
@@ -42,9 +50,13 @@ macro_rules! accessors {
                 self.end.another().map(Self::new)
             }
 
-            /// How many messages wait: sent, and not taken yet.
+            /// How many messages wait: sent, and not taken yet; 0 in a forked child.
             pub fn len(&self) -> u64 {
-                self.end.waiting()
+                if self.end.member.here() {
+                    self.end.waiting()
+                } else {
+                    0
+                }
             }
 
             /// Does no message wait?
