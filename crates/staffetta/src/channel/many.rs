@@ -473,6 +473,7 @@ impl Many {
         };
         self.seat().side.set_pcb_ref(entry);
         self.crowd().announce(self.side.seat);
+        party.wake_sleepers_of(self.others());
         if possible() {
             Look::Ready
         } else {

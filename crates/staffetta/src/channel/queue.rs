@@ -962,6 +962,11 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         }
     }
 
+    /// The caller has announced itself, and finds nothing: those of the other side who sleep should not (crowd.rs, D5).
+    pub fn wake_sleepers_of(&self, others: &Crowd<P>) {
+        self.wake(others);
+    }
+
     /// Is anybody left at the other side? What there was is to be looked at once more before it is said.
     fn lost(&self, others: &Crowd<P>) -> Option<Word> {
         let departures = others.departures();
@@ -1082,7 +1087,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
                 own.announce(self.side.seat);
                 announced.set(true);
                 // Both sides have never cause to sleep at once: somebody was stopped before it woke them (D5).
-                self.wake(others);
+                self.wake_sleepers_of(others);
                 true
             },
         );
