@@ -138,6 +138,11 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
 
 /// Does the block that the record names hold the queue?
 pub fn lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bool {
+    // Guards hand out a whole message of the type in each slot.
+    let in_place = spec.content == Content::Value && spec.schema.is_sized();
+    if in_place && spec.message_bytes_max != spec.schema.size() {
+        return false;
+    }
     let offset = record.ring.load(Relaxed);
     match (segment.map().locate(offset), spec.plan()) {
         (Some(id), Some(plan)) => bytes(&plan) <= id.bytes() && segment.map().block(id) == offset,
