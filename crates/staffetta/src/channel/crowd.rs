@@ -25,6 +25,7 @@
 //! D4. `departures` grows after an end word left ATTACHED: who waits looks at the end words when it has changed.
 //! D5. Somebody may be stopped between its change and its load, and those for whom the change was sleep on. So who is about to
 //!     sleep wakes the sleepers of the other side, if the two cannot have cause to sleep both: an empty queue has room.
+//!     Who tries, or spins, does so whenever it looks in vain.
 //!
 //! This file does not know what is waited for, nor what a message is.
 
@@ -164,6 +165,12 @@ impl<P: Platform> Crowd<P> {
     #[inline(always)]
     pub fn sleepers_after_rmw(&self) -> u64 {
         P::fence_after_rmw();
+        self.sleepers.load(Relaxed)
+    }
+
+    /// Those who sleep, or are about to, as it may have been some time ago: for who looks again.
+    #[inline(always)]
+    pub fn sleepers(&self) -> u64 {
         self.sleepers.load(Relaxed)
     }
 

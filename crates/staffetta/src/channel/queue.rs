@@ -953,7 +953,11 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     /// Wakes those who sleep in `crowd`. The caller has just changed by a read-modify-write what they wait for.
     #[inline(always)]
     fn wake(&self, crowd: &Crowd<P>) {
-        let sleepers = crowd.sleepers_after_rmw();
+        self.wake_seen(crowd, crowd.sleepers_after_rmw());
+    }
+
+    #[inline(always)]
+    fn wake_seen(&self, crowd: &Crowd<P>, sleepers: u64) {
         if sleepers != 0 {
             crowd.wake(sleepers, |side| {
                 self.tally.woke();
@@ -1015,9 +1019,14 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         others: &Crowd<P>,
         look: impl Fn(&Self) -> Option<R>,
     ) -> Result<R, Stop> {
+        // Who never sleeps looks again and again, and each time whether others sleep who should not (crowd.rs, D5).
+        let sleepless = matches!(patience, Patience::Try) || self.memory.wait.get() == Wait::Spin;
         let poll = || {
             if let Some(found) = look(self) {
                 return Some(Ok(found));
+            }
+            if sleepless {
+                self.wake_seen(others, others.sleepers());
             }
             let end = self.lost(others)?;
             // What they did before they went comes first; the loss is for the next call to report.

@@ -342,6 +342,23 @@ fn loom_queue_receiver_stops_before_it_wakes() {
     });
 }
 
+/// The same, and the other one never sleeps.
+#[test]
+fn loom_queue_receiver_stops_and_another_tries() {
+    explore("queue, a receiver stops after its commit point, and another tries", || {
+        let many = Many::new(1, None, 1, 2);
+        let [receiver, stops] = [0, 1].map(|seat| End::new(&many, false, seat));
+        let sender = End::new(&many, true, 0);
+        sender.send(1, FOREVER).unwrap();
+        let sends = thread::spawn(move || sender.send(2, FOREVER).unwrap());
+        assert!(stops.call(|party| party.take_and_stop()));
+        while receiver.recv(Patience::Try).is_err() {
+            thread::yield_now();
+        }
+        sends.join().unwrap();
+    });
+}
+
 /// A sender gives up for want of room, or is just in time: never both.
 #[test]
 fn loom_queue_sender_gives_up() {
