@@ -171,10 +171,12 @@ impl<'a, T: Message> Slot<'a, MaybeUninit<T>> {
 }
 
 impl<T: Message> Slot<'_, T> {
-    /// Sends the message that was built here; never waits.
+    /// Sends the message that was built here. Never waits, unless the channel has other senders, and they have filled it
+    /// since the slot was reserved.
     ///
     /// # Errors
-    /// `Forked` in a forked child; `Corrupt` if a peer wrote into the slot's word. Then nothing was sent.
+    /// `Forked` in a forked child; `Corrupt` if a peer wrote into the slot's word; `Disconnected`, `PeerDied` if it had to
+    /// wait, and the last receiver went. Then nothing was sent.
     #[inline]
     pub fn send(self) -> Result<(), SendFailure> {
         if !self.end.member.here() {
@@ -196,7 +198,8 @@ impl<T: Message> Slot<'_, T> {
 }
 
 impl<T> Slot<'_, T> {
-    /// The message's place in the channel: how many were sent before it.
+    /// The message's place in the channel: how many were sent before it. With other senders a
+    /// guess: whoever sends first is first.
     pub fn seq(&self) -> u64 {
         match self.place {
             Place::Ring(buffer, _) => buffer.place(),
