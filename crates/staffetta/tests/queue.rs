@@ -505,7 +505,7 @@ fn killed_at_any_moment() {
                         quiet = 0;
                     }
                     Err(RecvError::TimedOut) if killer.is_finished() => quiet += 1,
-                    Err(RecvError::TimedOut | RecvError::PeerDied) => {}
+                    Err(RecvError::TimedOut | RecvError::PeerDied | RecvError::Disconnected) => {}
                     Err(other) => panic!("{other}"),
                 }
             }
