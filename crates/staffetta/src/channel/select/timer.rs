@@ -7,7 +7,7 @@ use super::look::Look;
 use super::turn::Selectable;
 use crate::error::RecvError;
 
-/// A moment, or one after another, or none: what [`after`], [`at`], [`tick`] and [`never`] make. Received from like a
+/// A moment, or one after another, or none: what [`after`], [`at`], [`tick`] and [`never()`] make. Received from like a
 /// channel, by [`select!`](crate::select), a [`Select`](crate::Select), or directly.
 #[derive(Debug)]
 pub struct Timer {
@@ -15,7 +15,7 @@ pub struct Timer {
     every: Option<Duration>,
 }
 
-/// A moment `duration` from now: it comes once. A duration beyond the clock's end is [`never`].
+/// A moment `duration` from now: it comes once. A duration beyond the clock's end is [`never()`].
 ///
 /// ```
 /// use staffetta::{after, select};
