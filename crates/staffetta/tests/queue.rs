@@ -644,3 +644,23 @@ fn a_capability_that_is_owed_is_the_next_receivers() {
     assert!(next.is_empty());
     kill(sender);
 }
+
+/// A message that every receiver dies of is dropped in the end, and counted.
+#[test]
+fn a_message_that_receivers_die_of_is_dropped() {
+    let _watchdog = watchdog("dies of it", 60);
+    let (domain, name, reports) = domain_of("poison");
+    let tx = domain.channel(CHANNEL).work_queue(1).sender::<Job>().unwrap();
+    tx.send([6, 6]).unwrap();
+    for _ in 0..64 {
+        let holder = start("hold", &[&name, "park", "0"]);
+        // That the one before has died is said, too.
+        let job = std::iter::repeat_with(|| reports.recv()).find_map(|job| job.ok());
+        assert_eq!(job, Some([6, 6]));
+        kill(holder);
+    }
+    let rx = domain.receiver::<Job>(CHANNEL).unwrap();
+    until(|| tx.channel_counters().1.dropped == 1);
+    tx.send([7, 7]).unwrap();
+    assert_eq!(rx.recv().unwrap(), [7, 7]);
+}

@@ -499,7 +499,7 @@ impl Many {
     /// Closes the end. A message in hand that was forgotten is the next receiver's.
     pub fn leave(&self, member: &Arc<Member>, spec: &Spec, held: Word) {
         if !self.is_sender && self.side.is_held() {
-            self.queue.settle_receiver(self.side.seat, || true, |_| false);
+            self.queue.settle_receiver(self.side.seat, || true, |_| false, |_, _| ());
         }
         leave(member, spec, &self.queue, self.is_sender, self.side.seat, held, LEFT);
     }
@@ -556,7 +556,7 @@ pub fn settle(
             if is_sender {
                 queue.settle_sender(number, held, &dropped);
             } else {
-                queue.settle_receiver(number, held, &claimed);
+                queue.settle_receiver(number, held, &claimed, &dropped);
             }
             leave(member, spec, &queue, is_sender, number, end, DIED);
         }

@@ -381,12 +381,14 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
 
     /// The receiver in `seat` is dead: what it had in hand waits again. `still`: is the seat the dead one's? Asked
     /// after a word was read and before it is changed (Q4). `claimed`: has it been taken out of its slot's bytes already?
+    /// A message that so many died of is dropped and counted: `dropped` as in `settle_sender`.
     /// True: there is something for other receivers.
     pub fn settle_receiver(
         &self,
         seat: usize,
         still: impl Fn() -> bool,
         claimed: impl Fn(*const u8) -> bool,
+        dropped: impl Fn(*const u8, &dyn Fn() -> bool),
     ) -> bool {
         let mut any = false;
         for lane in 0..SEATS_MAX {
@@ -398,13 +400,21 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
                 let (by, attempt) = split(now.slot());
                 let dead_has_it = now.state() == READING && by == seat && still();
                 if dead_has_it {
-                    let to = if attempt >= ATTEMPTS_MAX || claimed(bytes) {
+                    let is_claimed = claimed(bytes);
+                    let given_up = !is_claimed && attempt >= ATTEMPTS_MAX;
+                    if given_up {
+                        dropped(bytes, &|| words.word.load(Acquire) == now.0);
+                    }
+                    let to = if given_up || is_claimed {
                         Word::new(EMPTY, 0, now.sequence())
                     } else {
                         Word::new(RETURNED, join(0, attempt + 1), now.sequence())
                     };
                     // It fails if another sweeper was first.
-                    let _ = words.word.compare_exchange(now.0, to.0, AcqRel, Relaxed);
+                    let changed = words.word.compare_exchange(now.0, to.0, AcqRel, Relaxed).is_ok();
+                    if changed && given_up {
+                        self.receivers().seat(seat).tally.dropped();
+                    }
                 }
                 // Also if it was another sweeper, which has not come to say so, it may be.
                 if dead_has_it || now.state() == RETURNED {

@@ -136,7 +136,7 @@ impl Many {
             if is_sender {
                 queue.settle_sender(seat, still, |_, _| ());
             } else {
-                queue.settle_receiver(seat, still, |_| false);
+                queue.settle_receiver(seat, still, |_| false, |_, _| ());
             }
         }
         if crowd.seat(seat).side.detach(held, into) {
