@@ -1,4 +1,5 @@
-//! Channels between threads of one process: the library's own, and what they are compared with.
+//! Streams of messages between so many senders and receivers: between threads of one process over the library's own channels and
+//! over what they are compared with, and between processes over the channels with many ends.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -17,7 +18,7 @@ mod peers;
 mod race;
 
 use super::subject::{LimitName, Open, Spec};
-use peers::{Crossbeam, Kanal, Local, Mpsc, Peer, Rtrb};
+use peers::{Bounded, Crossbeam, Kanal, Local, ManyToOne, Mpsc, Peer, Rtrb, WorkQueue};
 use race::{Form, Race};
 
 /// The names of a form's rows.
@@ -103,6 +104,13 @@ pub fn specs(quick: bool) -> Vec<Spec> {
         }
         if form.receivers == 1 && !(quick && (meets || !single)) {
             row(names.mpsc, None, open::<Mpsc>(form));
+        }
+        // Between two processes, beside threads of one.
+        match (form.senders, form.receivers) {
+            (2, 1) => row("many-to-one", Some("spin-then-park"), open::<ManyToOne>(form)),
+            (1, 2) => row("work-queue", Some("spin-then-park"), open::<WorkQueue>(form)),
+            (2, 2) => row("bounded", Some("spin-then-park"), open::<Bounded>(form)),
+            _ => {}
         }
         if single && !meets {
             row(names.rtrb, Some("spin"), open::<Rtrb>(form));

@@ -1,5 +1,15 @@
 //! Each library's channel of numbers: how it is made, and how one is sent and received by a thread that waits.
 
+use super::race::Form;
+use crate::bench::channel::meet::meet;
+use crate::bench::subject::Side;
+use crate::failure::Fault;
+use crate::two::wire::Wire;
+use staffetta::{ChannelBuilder, Method, Wait};
+
+/// The ends that a process has.
+pub type Ends<P> = (Vec<<P as Peer>::Tx>, Vec<<P as Peer>::Rx>);
+
 /// A library.
 pub trait Peer: 'static {
     /// Its sending end.
@@ -9,6 +19,17 @@ pub trait Peer: 'static {
 
     /// The ends of one channel; with degree 0 a rendezvous.
     fn channel(degree: usize, senders: usize, receivers: usize) -> (Vec<Self::Tx>, Vec<Self::Rx>);
+
+    /// The ends that this process has: within one process, ping has them all.
+    fn open(side: Side, _wire: &Wire, form: Form) -> Result<Ends<Self>, Fault>
+    where
+        Self: Sized,
+    {
+        Ok(match side {
+            Side::Ping => Self::channel(form.degree, form.senders, form.receivers),
+            Side::Pong => (Vec::new(), Vec::new()),
+        })
+    }
 
     /// Sends a number; false if nobody receives any more.
     fn send(tx: &mut Self::Tx, number: u64) -> bool;
@@ -124,3 +145,68 @@ impl Peer for Rtrb {
         }
     }
 }
+
+/// A channel between two processes: the receivers are ping's, the senders pong's.
+macro_rules! across {
+    ($(#[$doc:meta])* $peer:ident, $form:expr) => {
+        $(#[$doc])*
+        pub enum $peer {}
+
+        impl Peer for $peer {
+            type Tx = staffetta::Sender<u64>;
+            type Rx = staffetta::Receiver<u64>;
+
+            fn channel(_degree: usize, _senders: usize, _receivers: usize) -> (Vec<Self::Tx>, Vec<Self::Rx>) {
+                (Vec::new(), Vec::new()) // `open` makes them
+            }
+
+            fn open(side: Side, wire: &Wire, form: Form) -> Result<Ends<Self>, Fault> {
+                let domain = meet(side, wire, Method::Coinciding, Wait::SpinThenPark)?;
+                let channel = || {
+                    let make: fn(ChannelBuilder<'_>, u64) -> ChannelBuilder<'_> = $form;
+                    make(domain.channel("there"), form.degree as u64)
+                };
+                let (mut tx, mut rx) = (Vec::new(), Vec::new());
+                match side {
+                    Side::Ping => {
+                        for _ in 0..form.receivers {
+                            rx.push(channel().receiver()?);
+                        }
+                    }
+                    Side::Pong => {
+                        for _ in 0..form.senders {
+                            tx.push(channel().sender()?);
+                        }
+                    }
+                }
+                Ok((tx, rx))
+            }
+
+            #[inline(always)]
+            fn send(tx: &mut Self::Tx, number: u64) -> bool {
+                tx.send(number).is_ok()
+            }
+
+            #[inline(always)]
+            fn receive(rx: &mut Self::Rx) -> Option<u64> {
+                rx.recv().ok()
+            }
+        }
+    };
+}
+
+across!(
+    /// Many to one, with a degree per sender.
+    ManyToOne,
+    |channel, degree| channel.many_to_one(degree)
+);
+across!(
+    /// Each message to one of many.
+    WorkQueue,
+    |channel, degree| channel.work_queue(degree)
+);
+across!(
+    /// Many to many, with a degree in all.
+    Bounded,
+    |channel, degree| channel.bounded(degree)
+);

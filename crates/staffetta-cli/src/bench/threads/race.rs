@@ -33,6 +33,8 @@ const SENDER_SHIFT: u32 = 48;
 /// One library's channel, and the threads at its ends.
 pub struct Race<P> {
     form: Form,
+    /// How many of the threads here send: the first.
+    senders: usize,
     orders: Vec<mpsc::Sender<u64>>,
     done: mpsc::Receiver<Result<(), String>>,
     threads: Vec<JoinHandle<()>>,
@@ -40,19 +42,21 @@ pub struct Race<P> {
 }
 
 impl<P: Peer> Race<P> {
-    /// Everything runs at ping; pong says which core it has.
+    /// Within one process everything runs at ping.
     pub fn open(form: Form, side: Side, wire: &Wire) -> Result<Race<P>, Fault> {
         let (told, done) = mpsc::channel();
-        let mut race = Race { form, orders: Vec::new(), done, threads: Vec::new(), peer: PhantomData };
-        if side == Side::Pong {
-            wire.send(&machine::usable_cores())?;
-            return Ok(race);
-        }
+        let mut race =
+            Race { form, senders: 0, orders: Vec::new(), done, threads: Vec::new(), peer: PhantomData };
+        wire.send(&machine::usable_cores())?;
         let (here, there): (Vec<usize>, Vec<usize>) = (machine::usable_cores(), wire.recv()?);
         let both = [here.clone(), there.clone()].concat();
         let pinned = form.senders == 1 && form.receivers == 1;
-        let (here, there) = if pinned { (here, there) } else { (both.clone(), both) };
-        let (tx, rx) = P::channel(form.degree, form.senders, form.receivers);
+        let (mut here, mut there) = if pinned { (here, there) } else { (both.clone(), both) };
+        if side == Side::Pong {
+            std::mem::swap(&mut here, &mut there); // senders have ping's cores
+        }
+        let (tx, rx) = P::open(side, wire, form)?;
+        race.senders = tx.len();
         for (sender, tx) in tx.into_iter().enumerate() {
             race.start(&here, told.clone(), send::<P>(tx, sender as u64));
         }
@@ -115,13 +119,14 @@ fn receive<P: Peer>(mut rx: P::Rx, senders: usize) -> impl FnMut(u64) -> Result<
     }
 }
 
-impl<P: Peer> Subject for Race<P> {
-    fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
+impl<P: Peer> Race<P> {
+    /// Everything that the threads of this process have to do in so many rounds.
+    fn run(&mut self, rounds: u64) -> Result<(), Fault> {
         // Two messages a round. The forms and batches are even, so that each thread has its share.
         let messages = 2 * rounds;
         let shares = [self.form.senders, self.form.receivers].map(|threads| messages / threads as u64);
         for (thread, order) in self.orders.iter().enumerate() {
-            order.send(shares[usize::from(thread >= self.form.senders)])?;
+            order.send(shares[usize::from(thread >= self.senders)])?;
         }
         for _ in &self.orders {
             if let Err(why) = self.done.recv()? {
@@ -130,6 +135,16 @@ impl<P: Peer> Subject for Race<P> {
             }
         }
         Ok(())
+    }
+}
+
+impl<P: Peer> Subject for Race<P> {
+    fn ping(&mut self, rounds: u64) -> Result<(), Fault> {
+        self.run(rounds)
+    }
+
+    fn pong(&mut self, rounds: u64) -> Result<(), Fault> {
+        self.run(rounds)
     }
 }
 
