@@ -55,6 +55,7 @@
 //! |---|---|
 //! | `mod.rs` | the trait and its contract |
 //! | `schema/` | [`Schema`]: a layout as data, as text, as a fingerprint; how two differ |
+//! | `fields/` | messages of a type known only at run time: checked, read and written field by field |
 //! | `parcel.rs` | messages built where they will be read; capabilities |
 //! | `variable.rs` | places of the domain that messages are copied from and to |
 //! | `impls.rs` | the trait for primitives, arrays, slices, tuples, `Option` |
@@ -62,12 +63,15 @@
 //! This layer does not know how messages travel.
 
 pub(crate) mod bytes;
+pub mod fields;
 mod impls;
 pub(crate) mod number;
 pub(crate) mod parcel;
 pub mod schema;
 pub(crate) mod variable;
 
+#[doc(inline)]
+pub use fields::{FieldError, Value};
 #[doc(inline)]
 pub use schema::{Field, Kind, Leaf, Schema, SchemaError, Tag, Variant, SCHEMA_DEPTH_MAX, SCHEMA_LENGTH_MAX};
 

@@ -59,7 +59,7 @@
 //! texts in the domain is `channel/attach.rs`.
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 mod check;
 mod construct;
 mod difference;
