@@ -243,6 +243,14 @@ pub enum AttachError {
         /// The first difference between the two message types, if they differ.
         difference: String,
     },
+    /// There is none, and nothing was said of what it is to be.
+    #[error("there is no channel {name:?} in the domain; {}", list_channels(known))]
+    NoChannel {
+        /// The channel.
+        name: String,
+        /// The channels that there are.
+        known: Vec<String>,
+    },
     /// Somebody holds this end.
     #[error("channel {name:?} has a {side} already: process {pid} ({program}); this form allows one, so close that end first")]
     EndTaken {
@@ -303,6 +311,17 @@ pub enum AttachError {
     /// This process was forked from the one that joined the domain.
     #[error("{FORKED}")]
     Forked,
+}
+
+/// At most so many as a person reads.
+fn list_channels(known: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = known.iter().take(SHOWN).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    match known.len() {
+        0 => "it has none yet: attach the other end first, or say what its messages are".to_owned(),
+        1..=SHOWN => format!("there are {shown}"),
+        more => format!("there are {shown} and {} more", more - SHOWN),
+    }
 }
 
 /// Why a message was not sent.

@@ -60,6 +60,7 @@ pub use channel::broadcast::guard::{Shared, SharedSlot};
 pub use channel::broadcast::latest::{LatestReceiver, LatestSender};
 pub use channel::broadcast::{Late, SlowReceiver};
 pub use channel::builder::ChannelBuilder;
+pub use channel::dynamic::{Carries, DynReceiver, DynRecvError, DynSendError, DynSender};
 pub use channel::form::Overflow;
 pub use channel::guard::{Received, Slot};
 pub use channel::receiver::{IntoIter, Receiver};

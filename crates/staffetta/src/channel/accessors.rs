@@ -4,10 +4,13 @@
 //! [`Sender`](super::sender::Sender) and of [`Receiver`](super::receiver::Receiver) all the same. Nothing
 //! here sends, receives or waits.
 
-/// The methods of the end `$end`, whose other end is called `$other`.
+/// The methods of the end `$end`, whose other end is called `$other`; or of any `impl` that has an `end`.
 macro_rules! accessors {
     ($end:ident, $other:literal) => {
-        impl<T: $crate::Carried + ?Sized> $end<T> {
+        accessors!($other, impl<T: $crate::Carried + ?Sized> $end<T>);
+    };
+    ($other:literal, $($head:tt)+) => {
+        $($head)+ {
             /// How this end waits.
             pub fn wait(&self) -> $crate::Wait {
                 self.end.wait_policy()

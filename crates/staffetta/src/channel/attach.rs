@@ -105,6 +105,33 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
     }
 }
 
+/// Finds the channel `name`, whatever its messages are, if it is as `wish` says of what it is.
+pub fn find(
+    member: &Arc<Member>,
+    name: &str,
+    wish: impl FnOnce(&Spec) -> Wish,
+) -> Result<Found, AttachError> {
+    check_name(name)?;
+    let segment = member.segment();
+    let head = segment.bucket(hash(name) as usize % BUCKETS).load(Acquire);
+    let Some(index) = look_up(segment, head, name) else {
+        return Err(AttachError::NoChannel { name: name.to_owned(), known: names(segment) });
+    };
+    let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
+    check_wish(name, &spec, &wish(&spec))?;
+    check_method(member, name, spec.method)?;
+    Ok(Found { index, spec, unnamed: None })
+}
+
+/// The names of all channels that have one, in order.
+fn names(segment: &Segment) -> Vec<String> {
+    let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
+    let named = |record: &&Record| Word(record.state.load(Acquire)).state() == state::NAMED;
+    let mut names: Vec<_> = (0..used).map(|i| segment.channel(i)).filter(named).map(Record::name).collect();
+    names.sort();
+    names
+}
+
 /// Makes a channel without a name.
 pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
     check_degree("", wish)?;

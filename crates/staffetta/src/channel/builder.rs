@@ -1,13 +1,15 @@
 //! What a program says of a channel before it attaches an end.
 
-use super::attach::{find_or_make, make_unnamed, Found, Wish};
+use super::attach::{find, find_or_make, make_unnamed, Found, Wish};
 use super::broadcast::builder::{BroadcastBuilder, LatestBuilder};
+use super::dynamic::{Carries, DynReceiver, DynSender};
 use super::end::End;
 use super::form::{Form, Overflow};
 use super::receiver::Receiver;
 use super::sender::Sender;
-use super::spec::{Carried, Kind};
+use super::spec::{Carried, Content, Kind};
 use crate::error::AttachError;
+use crate::message::Schema;
 use crate::process::wait::Wait;
 use crate::reference::Method;
 use crate::{Domain, Message};
@@ -260,6 +262,10 @@ impl<'d> ChannelBuilder<'d> {
     }
 
     fn wish<T: Carried + ?Sized>(&self) -> Wish {
+        self.wish_for(T::CONTENT, T::Message::schema())
+    }
+
+    fn wish_for(&self, content: Content, schema: Schema) -> Wish {
         // A sender that takes out what it sent before is another protocol than that of one sender and one receiver.
         let drops = self.overflow.is_some_and(|overflow| overflow != Overflow::Block);
         let (kind, form) = match (self.kind, self.form) {
@@ -278,8 +284,8 @@ impl<'d> ChannelBuilder<'d> {
             form,
             method: self.method,
             message_bytes_max: self.message_bytes_max,
-            content: T::CONTENT,
-            schema: T::Message::schema(),
+            content,
+            schema,
         }
     }
 
@@ -332,6 +338,68 @@ impl<'d> ChannelBuilder<'d> {
     /// As [`sender`](Self::sender).
     pub fn receiver<T: Carried + ?Sized>(self) -> Result<Receiver<T>, AttachError> {
         self.end::<T>(false).map(Receiver::new)
+    }
+
+    /// An end whose messages are known only at run time; `None`: as the channel that is there.
+    fn dynamic_end(&self, carries: Option<&Carries>, is_sender: bool) -> Result<End, AttachError> {
+        let member = self.domain.member();
+        if !member.here() {
+            return Err(AttachError::Forked);
+        }
+        self.check()?;
+        let found = match carries {
+            None => find(member, self.name, |there| self.wish_for(there.content, there.schema.clone()))?,
+            Some(carries) => {
+                carries.check(self.name)?;
+                let wish = self.wish_for(carries.content(), carries.schema().clone());
+                find_or_make(member, self.name, &wish)?
+            }
+        };
+        End::attach(member, self.name, found, is_sender, self.wait)
+    }
+
+    /// Attaches the sending end of a channel that exists, whose messages are known only at run time.
+    ///
+    /// # Errors
+    /// As [`sender`](Self::sender); [`AttachError::NoChannel`], which tells the channels that there are.
+    pub fn dyn_sender(self) -> Result<DynSender, AttachError> {
+        self.dynamic_end(None, true).map(DynSender::new)
+    }
+
+    /// Attaches the receiving end of a channel that exists, whose messages are known only at run time.
+    ///
+    /// # Errors
+    /// As [`dyn_sender`](Self::dyn_sender).
+    pub fn dyn_receiver(self) -> Result<DynReceiver, AttachError> {
+        self.dynamic_end(None, false).map(DynReceiver::new)
+    }
+
+    /// Attaches the sending end of a channel of these messages: finds the channel or makes it.
+    ///
+    /// # Errors
+    /// As [`sender`](Self::sender).
+    ///
+    /// ```
+    /// use staffetta::message::{Schema, Value};
+    /// use staffetta::Carries;
+    /// # let domain = staffetta::Domain::create()?;
+    /// let pairs = Carries::Values(Schema::parse("8/4 {0@0 4/4 u32, 1@4 4/4 f32}")?);
+    /// let tx = domain.channel("pairs").buffered(4).dyn_sender_of(&pairs)?;
+    /// let rx = domain.receiver::<(u32, f32)>("pairs")?;
+    /// tx.send_value(&Value::structure([("0", Value::Unsigned(7)), ("1", Value::F32(0.5))]))?;
+    /// assert_eq!(rx.recv()?, (7, 0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dyn_sender_of(self, carries: &Carries) -> Result<DynSender, AttachError> {
+        self.dynamic_end(Some(carries), true).map(DynSender::new)
+    }
+
+    /// Attaches the receiving end of a channel of these messages: finds the channel or makes it.
+    ///
+    /// # Errors
+    /// As [`sender`](Self::sender).
+    pub fn dyn_receiver_of(self, carries: &Carries) -> Result<DynReceiver, AttachError> {
+        self.dynamic_end(Some(carries), false).map(DynReceiver::new)
     }
 
     /// Both ends of a channel without a name, for the threads of this process. When one has left the other says

@@ -23,6 +23,7 @@
 //! | `end` | an end as this process holds it |
 //! | `payload` | how values and parcels travel |
 //! | `sender`, `receiver`, `builder` | the typed faces |
+//! | `dynamic` | the face for types known only at run time |
 //! | `accessors` | what both ends can be asked |
 //! | `select` | the theory's alternative: several operations at once |
 //! | `view` | the descriptor as people see it |
@@ -35,6 +36,7 @@ pub(crate) mod buffer;
 pub(crate) mod builder;
 pub mod call;
 pub(crate) mod crowd;
+pub(crate) mod dynamic;
 pub(crate) mod end;
 pub(crate) mod form;
 pub(crate) mod ground;

@@ -75,7 +75,11 @@ impl FieldError {
         }
     }
 
-    pub(super) fn invalid(path: &Path<'_>, found: impl Into<String>, expected: impl Into<String>) -> FieldError {
+    pub(super) fn invalid(
+        path: &Path<'_>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> FieldError {
         FieldError::Invalid { field: path.to_string(), found: found.into(), expected: expected.into() }
     }
 

@@ -179,7 +179,8 @@ impl std::fmt::Display for Path<'_> {
 
 /// `size` bytes of `bytes` from `offset` on (F1).
 fn part<'b>(bytes: &'b [u8], offset: u64, size: u64, path: &Path<'_>) -> Result<&'b [u8], FieldError> {
-    let range = usize::try_from(offset).ok().zip(offset.checked_add(size).and_then(|end| end.try_into().ok()));
+    let range =
+        usize::try_from(offset).ok().zip(offset.checked_add(size).and_then(|end| end.try_into().ok()));
     range.and_then(|(from, to): (usize, usize)| bytes.get(from..to)).ok_or_else(|| FieldError::outside(path))
 }
 
@@ -246,4 +247,4 @@ impl Schema {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,11 +7,14 @@ use super::*;
 use crate::message::Message;
 
 /// Some value of a type; None where only a compiler could write one.
-fn some_value(schema: &Schema, seed: &mut u64) -> Option<Value> {
+pub(crate) fn some_value(schema: &Schema, seed: &mut u64) -> Option<Value> {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     let random = *seed >> 33;
     let fields = |fields: &[Field], seed: &mut u64| {
-        fields.iter().map(|f| Some((f.name().to_owned(), some_value(f.schema(), seed)?))).collect::<Option<Vec<_>>>()
+        fields
+            .iter()
+            .map(|f| Some((f.name().to_owned(), some_value(f.schema(), seed)?)))
+            .collect::<Option<Vec<_>>>()
     };
     Some(match schema.kind() {
         Kind::Leaf(Leaf::Bool) => Value::Bool(random & 1 == 1),
@@ -105,7 +108,9 @@ fn each_wrong_leaf_is_named() {
     .unwrap();
     let good = [0_u8; 24];
     assert_eq!(schema.validate(&good), Ok(()));
-    for (at, byte, field) in [(0, 2, "good"), (6, 0x11, "sign"), (8, 1, "kind"), (8, 3, "kind.At.x"), (22, 9, "list[2]")] {
+    for (at, byte, field) in
+        [(0, 2, "good"), (6, 0x11, "sign"), (8, 1, "kind"), (8, 3, "kind.At.x"), (22, 9, "list[2]")]
+    {
         let mut bytes = good;
         bytes[at] = byte;
         if at == 6 {
@@ -115,7 +120,10 @@ fn each_wrong_leaf_is_named() {
         assert_eq!(error.field(), field, "{error}");
         assert_eq!(schema.read(&bytes).unwrap_err().field(), field);
     }
-    assert!(matches!(schema.validate(&good[1..]), Err(FieldError::Length { length: 23, size: 24, element: None })));
+    assert!(matches!(
+        schema.validate(&good[1..]),
+        Err(FieldError::Length { length: 23, size: 24, element: None })
+    ));
 }
 
 #[test]

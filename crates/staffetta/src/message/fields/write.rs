@@ -24,7 +24,8 @@ impl Schema {
     /// [`FieldError`], which names the field: it is missing, unknown, or of another type.
     pub fn write(&self, value: &Value) -> Result<Vec<u8>, FieldError> {
         let length = length(self, value, &Path::TOP)?;
-        let too_long = || FieldError::Length { length, size: self.size(), element: self.tail().map(Schema::size) };
+        let too_long =
+            || FieldError::Length { length, size: self.size(), element: self.tail().map(Schema::size) };
         let mut bytes = Vec::new();
         let whole = usize::try_from(length).map_err(|_| too_long())?;
         // A sized type may say anything of its size: an allocation that fails is an error here, not the end.
@@ -134,7 +135,8 @@ fn write_fields(
     bytes: &mut [u8],
     path: &Path<'_>,
 ) -> Result<(), FieldError> {
-    if let Some((unknown, _)) = given.iter().find(|(name, _)| fields.iter().all(|field| field.name() != name)) {
+    if let Some((unknown, _)) = given.iter().find(|(name, _)| fields.iter().all(|field| field.name() != name))
+    {
         let known = match fields {
             [] => "it has no fields".to_owned(),
             fields => format!("its fields are {}", list(fields.iter().map(|field| field.name()))),
@@ -200,7 +202,8 @@ fn part_mut<'b>(
     size: u64,
     path: &Path<'_>,
 ) -> Result<&'b mut [u8], FieldError> {
-    let range = usize::try_from(offset).ok().zip(offset.checked_add(size).and_then(|end| end.try_into().ok()));
+    let range =
+        usize::try_from(offset).ok().zip(offset.checked_add(size).and_then(|end| end.try_into().ok()));
     let part = range.and_then(|(from, to): (usize, usize)| bytes.get_mut(from..to));
     part.ok_or_else(|| FieldError::outside(path))
 }
