@@ -40,6 +40,7 @@ mod channel;
 mod custody;
 mod domain;
 mod error;
+pub mod inspect;
 pub mod launch;
 mod limits;
 pub mod local;

@@ -394,16 +394,7 @@ fn unmake(member: &Member, index: usize) {
 /// Reads what a record says; None if it makes no sense.
 pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
     let record = segment.channel(index);
-    let kind = record.kind.load(Relaxed);
-    let spec = Spec {
-        kind: Kind::from_code(kind as u8)?,
-        method: Method::from_code((kind >> 8) as u8)?,
-        content: Content::from_code((kind >> 16) as u8)?,
-        degree: record.degree.load(Relaxed),
-        form: Form::from_code(record.form.load(Relaxed))?,
-        message_bytes_max: record.message_bytes_max.load(Relaxed),
-        schema: read_schema(segment, record.schema.load(Relaxed))?,
-    };
+    let spec = spec_of(record, read_schema(segment, record.schema.load(Relaxed))?)?;
     let lies_well = match spec.kind {
         Kind::Rendezvous => true,
         Kind::Basic | Kind::Buffered => ring_lies_in_its_block(segment, record, &spec),
@@ -411,6 +402,20 @@ pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
         Kind::Broadcast | Kind::Latest => place::lies_in_its_block(segment, record, &spec),
     };
     lies_well.then_some(spec)
+}
+
+/// What a record says of a channel of this schema; None if it makes no sense. Where its parts lie is not looked at.
+pub fn spec_of(record: &Record, schema: Schema) -> Option<Spec> {
+    let kind = record.kind.load(Relaxed);
+    Some(Spec {
+        kind: Kind::from_code(kind as u8)?,
+        method: Method::from_code((kind >> 8) as u8)?,
+        content: Content::from_code((kind >> 16) as u8)?,
+        degree: record.degree.load(Relaxed),
+        form: Form::from_code(record.form.load(Relaxed))?,
+        message_bytes_max: record.message_bytes_max.load(Relaxed),
+        schema,
+    })
 }
 
 fn ring_lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bool {
@@ -465,14 +470,19 @@ fn intern(segment: &Segment, schema: &Schema) -> Option<u64> {
 }
 
 fn read_schema(segment: &Segment, at: u64) -> Option<Schema> {
-    let head = segment.schema_word(at)?.load(Acquire);
+    read_schema_by(|at| Some(segment.schema_word(at)?.load(Acquire)), at)
+}
+
+/// The schema whose text begins at word `at` of the store; `word` reads one of its words.
+pub fn read_schema_by(word: impl Fn(u64) -> Option<u64>, at: u64) -> Option<Schema> {
+    let head = word(at)?;
     let len = head >> 1;
     if head & 1 == 0 || len > crate::message::SCHEMA_LENGTH_MAX as u64 {
         return None;
     }
     let mut bytes = Vec::with_capacity(len as usize + 8);
     for i in 0..len.div_ceil(8) {
-        bytes.extend(segment.schema_word(at + 2 + i)?.load(Relaxed).to_le_bytes());
+        bytes.extend(word(at.checked_add(2 + i)?)?.to_le_bytes());
     }
     bytes.truncate(len as usize);
     Schema::parse(std::str::from_utf8(&bytes).ok()?).ok()

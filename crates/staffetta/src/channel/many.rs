@@ -38,8 +38,9 @@ use crate::memory::word::Word;
 use crate::process::wait::Wait;
 
 /// Word of a sender's seat: offset of its lane.
-const LANE: usize = 0;
-const CROWD_BYTES: u64 = size_of::<Crowd>() as u64;
+pub const LANE: usize = 0;
+/// Bytes of a crowd: the senders', then the receivers', then the cells.
+pub const CROWD_BYTES: u64 = size_of::<Crowd>() as u64;
 
 /// The lanes of a queue in the domain; `M` keeps the window mapped.
 pub struct DomainLanes<M> {

@@ -119,6 +119,15 @@ impl Plan {
         self.lane.degree == degree + 2
     }
 
+    /// What a cell says: its position, the lane and the slot; `position` is one of those that it is for. For who looks without
+    /// taking part.
+    pub fn read_cell(&self, position: u64, cell: u64) -> Option<(u64, usize, u64)> {
+        let (cell_bits, slot_bits) = (self.cells().trailing_zeros(), self.slot_bits());
+        let round = (cell >> (SEAT_BITS + slot_bits)).checked_sub(1)?;
+        let there = (round << cell_bits) | (position & (self.cells() - 1));
+        Some((there, (cell >> slot_bits) as usize % SEATS_MAX, cell & ((1 << slot_bits) - 1)))
+    }
+
     /// Bits of a slot's number in a cell.
     #[inline(always)]
     fn slot_bits(&self) -> u32 {

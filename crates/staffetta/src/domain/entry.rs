@@ -103,7 +103,8 @@ impl DomainOptions {
     pub(super) fn create_with(&self, entrance: Entrance) -> Result<Domain, DomainError> {
         let budget = self.budget()?;
         let (segment, base) = window::create(self.window_bytes, self.window_base)?;
-        window::publish(&segment, base, budget, self.retain_bytes.unwrap_or(budget / 4))?;
+        let name = entrance.name.as_ref().map(Name::as_str);
+        window::publish(&segment, name, base, budget, self.retain_bytes.unwrap_or(budget / 4))?;
         self.enter(entrance, References::new(segment, base), None)
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::Addresses;
 use crate::error::DomainError;
+use crate::member::write_text;
 use crate::memory::header::{Header, BYTE_ORDER, FORMAT_VERSION, MAGIC};
 use crate::memory::map::{Map, WINDOW_DEFAULT, WINDOW_MAX, WINDOW_MIN};
 use crate::memory::segment::{header_of, Segment};
@@ -32,6 +33,7 @@ pub fn create(bytes: Option<u64>, base: Option<usize>) -> Result<(Segment, u64),
 /// Writes the header of a new file, whose magic number comes last: with it the file is a domain.
 pub fn publish(
     segment: &Segment,
+    name: Option<&str>,
     base: u64,
     budget_bytes: u64,
     retain_bytes: u64,
@@ -45,6 +47,7 @@ pub fn publish(
     let random = machine::random()?;
     header.identity[0].store(random as u64, Relaxed);
     header.identity[1].store((random >> 64) as u64, Relaxed);
+    write_text(&header.name, name.unwrap_or_default());
     header.byte_order.store(BYTE_ORDER, Relaxed);
     header.version.store(FORMAT_VERSION, Relaxed);
     header.magic.store(MAGIC, Release);

@@ -11,7 +11,7 @@ use super::map::CLASSES;
 /// "staffet" and the layout's generation.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"staffeta");
 /// Version of everything shared: changes whenever a layout or a protocol changes.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// Reads 0x01020304 only in the byte order in which it was written.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 
@@ -57,7 +57,12 @@ pub struct Header {
     pub free: [AtomicU64; CLASSES],
     /// For each class: blocks used so far.
     pub used: [AtomicU64; CLASSES],
+    /// The domain's name, UTF-8, zero padded; written with its identity. None: all zero.
+    pub name: [AtomicU64; NAME_WORDS],
 }
+
+/// Words of a domain's name.
+pub const NAME_WORDS: usize = 8;
 
 const _: () = assert!(std::mem::offset_of!(Header, charged_bytes) == 128);
 const _: () = assert!(std::mem::offset_of!(Header, free) == 192);
@@ -154,7 +159,8 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             capabilities,
             selects,
             free,
-            used
+            used,
+            name
         }),
         crate::memory::layout::layout!(ProcessSlot {
             word,

@@ -10,5 +10,6 @@ pub mod header;
 pub(crate) mod layout;
 pub mod map;
 pub mod platform;
+pub mod reading;
 pub mod segment;
 pub mod word;

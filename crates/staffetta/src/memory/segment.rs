@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::header::{BlockRecord, Header, ProcessSlot};
 use super::map::{self, BlockId, Map};
+use crate::channel::crowd::Crowd;
 use crate::channel::record::Record;
 use crate::os;
 use crate::os::fork::NotInherited;
@@ -24,7 +25,7 @@ use crate::process::ready_set::ReadySet;
 ///
 /// # Safety
 /// Any bytes are a valid value; all that peers may change is atomic or guarded by a protocol.
-unsafe trait Shared {}
+pub unsafe trait Shared {}
 // SAFETY: atomics and reserved words only.
 unsafe impl Shared for Header {}
 // SAFETY: as above.
@@ -37,6 +38,8 @@ unsafe impl Shared for Pcb {}
 unsafe impl Shared for ReadySet {}
 // SAFETY: atomics, reserved words, and cells guarded by line.rs L1 and L2.
 unsafe impl Shared for Record {}
+// SAFETY: atomics and reserved words only.
+unsafe impl Shared for Crowd {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicU64 {}
 

@@ -41,6 +41,7 @@ pub(crate) mod machine;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
 pub(crate) mod pidfd;
+pub(crate) mod proc;
 pub(crate) mod signal;
 pub(crate) mod socket;
 

@@ -131,12 +131,7 @@ impl References {
     /// The offset in the window that a reference names.
     #[inline]
     pub fn offset(&self, method: Method, reference: u64) -> Option<u64> {
-        match method {
-            Method::Coinciding => reference.checked_sub(self.window_base),
-            Method::Distinct | Method::Capability => {
-                (reference >> OFFSET_BITS == WINDOW).then_some(reference & OFFSET_MASK)
-            }
-        }
+        offset(method, self.window_base, reference)
     }
 
     /// Where `reference` points in this process, if it makes sense: to be prefetched, not to be used.
@@ -158,6 +153,17 @@ impl References {
                 self.capabilities.pointer(self.capability_index(reference)?, length)
             }
             None => None,
+        }
+    }
+}
+
+/// The offset in a window, whose base is recorded as `window_base`, that a reference names.
+#[inline]
+pub fn offset(method: Method, window_base: u64, reference: u64) -> Option<u64> {
+    match method {
+        Method::Coinciding => reference.checked_sub(window_base),
+        Method::Distinct | Method::Capability => {
+            (reference >> OFFSET_BITS == WINDOW).then_some(reference & OFFSET_MASK)
         }
     }
 }

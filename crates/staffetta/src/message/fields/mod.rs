@@ -39,7 +39,8 @@ use super::schema::{Field, Kind, Leaf, Schema};
 /// A message, or a part of one, as a tree.
 ///
 /// ```
-/// use staffetta::message::{Message, Value};
+/// use staffetta::message::Value;
+/// use staffetta::Message;
 ///
 /// #[derive(Message)]
 /// struct Sample {

@@ -1,0 +1,131 @@
+//! A domain at about one moment: its processes, its channels, its PCBs.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{
+    channel, find, DomainView, FoundDomain, InspectError, Membership, PcbView, ProcessStatus, ProcessView,
+};
+use crate::member::read_text;
+use crate::memory::header::{process, ProcessSlot};
+use crate::memory::map::{self, CHANNELS_MAX, PCBS_MAX, PROCESSES_MAX};
+use crate::memory::reading::Reading;
+use crate::memory::segment::Segment;
+use crate::memory::word::Word;
+use crate::os::proc::{self, FileId};
+use crate::process::pcb::Pcb;
+
+/// A domain that is looked at.
+pub(super) struct Inner {
+    reading: Reading,
+    file: FileId,
+    found: FoundDomain,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.found)
+    }
+}
+
+impl Inner {
+    pub(super) fn of(name: &str) -> Result<Inner, InspectError> {
+        let find::Candidate { shown, file, reading } = find::one(name)?;
+        match reading {
+            Some(reading) => Ok(Inner { reading, file, found: shown }),
+            None => {
+                let why = shown.obstacle.unwrap_or_default();
+                Err(InspectError::OutOfReach { name: name.to_owned(), why })
+            }
+        }
+    }
+
+    pub(super) fn look(&self) -> Result<DomainView, InspectError> {
+        let header = self.reading.header()?;
+        // High-water marks are what somebody wrote: no more than there can be (I1).
+        let below = |mark: u64, most: usize| 0..usize::try_from(mark).unwrap_or(most).min(most);
+        let statuses = self.statuses();
+        let mut processes = Vec::new();
+        for slot in below(header.processes.load(Relaxed), PROCESSES_MAX) {
+            processes.extend(self.process(slot, &statuses)?);
+        }
+        let window_base = header.window_base.load(Relaxed);
+        let mut channels = Vec::new();
+        for index in below(header.channels.load(Relaxed), CHANNELS_MAX) {
+            channels.extend(channel::look(&self.reading, window_base, index)?);
+        }
+        let mut pcbs = Vec::new();
+        for index in below(header.pcbs.load(Relaxed), PCBS_MAX) {
+            pcbs.extend(self.pcb(index)?);
+        }
+        for channel in &channels {
+            for wait in channel.waits.iter().filter(|wait| wait.asleep) {
+                if let Some(pcb) = pcbs.iter_mut().find(|pcb| Some(pcb.index) == wait.pcb) {
+                    pcb.sleeps_on = Some(channel.index);
+                }
+            }
+        }
+        Ok(DomainView {
+            name: self.found.name.clone(),
+            identity: find::identity(&header),
+            window_bytes: self.reading.map().window_bytes(),
+            window_base,
+            memory_max_bytes: header.budget_bytes.load(Relaxed),
+            memory_bytes: header.charged_bytes.load(Relaxed),
+            retained_bytes: header.retained_bytes.load(Relaxed),
+            processes,
+            channels,
+            pcbs,
+        })
+    }
+
+    /// What the kernel says of the processes that have the domain open, by their ids in their own namespaces, which is what
+    /// they wrote into their slots.
+    fn statuses(&self) -> HashMap<u32, ProcessStatus> {
+        let status = |pid| {
+            let status = proc::status(pid)?;
+            let shown = match status.state {
+                'R' => ProcessStatus::Running,
+                'T' | 't' => ProcessStatus::Stopped,
+                'Z' | 'X' => ProcessStatus::Zombie,
+                _ => ProcessStatus::Sleeping,
+            };
+            Some((status.own_pid, shown))
+        };
+        find::pids(self.file).into_iter().filter_map(status).collect()
+    }
+
+    fn process(
+        &self,
+        slot: usize,
+        statuses: &HashMap<u32, ProcessStatus>,
+    ) -> Result<Option<ProcessView>, InspectError> {
+        let record = self.reading.copy::<ProcessSlot>(map::PROCESSES + slot as u64 * map::PROCESS_BYTES)?;
+        let word = Word(record.word.load(Relaxed));
+        let membership = match word.state() {
+            process::FREE => return Ok(None),
+            process::JOINING => Membership::Joining,
+            process::LIVE => Membership::Live,
+            process::DEAD => Membership::Dead,
+            _ => Membership::Unknown,
+        };
+        let pid = record.pid.load(Relaxed);
+        Ok(Some(ProcessView {
+            slot: slot as u16,
+            generation: word.sequence(),
+            pid,
+            program: read_text(&record.name),
+            membership,
+            status: statuses.get(&pid).copied().unwrap_or(ProcessStatus::Gone),
+        }))
+    }
+
+    fn pcb(&self, index: usize) -> Result<Option<PcbView>, InspectError> {
+        let pcb = self.reading.copy::<Pcb>(Segment::pcb_offset(index))?;
+        // process slot + 1, and its generation (process/threads.rs).
+        let holder = pcb.holder.load(Relaxed) & 0xffff;
+        let process = holder.checked_sub(1).filter(|slot| *slot < PROCESSES_MAX as u64);
+        let view = |process| PcbView { index, process: process as u16, wakes: pcb.ticket(), sleeps_on: None };
+        Ok(process.map(view))
+    }
+}
