@@ -24,6 +24,9 @@ Examples:
   staffetta demo film.mkv --plot out.svg
   staffetta bench --quick               latencies beside the machine's own limits, in 40 s
   staffetta run -- ./producer + ./consumer
+  staffetta list                        the domains that run; then: inspect, rate
+  seq 9 | staffetta send lab/numbers --layout u64 &
+  staffetta recv lab/numbers --consume --wait
   staffetta limits                      what this machine can hold
   staffetta completions bash > ~/.local/share/bash-completion/completions/staffetta";
 
@@ -54,6 +57,11 @@ pub enum Command {
     #[command(after_help = crate::launch::EXAMPLES,
         after_long_help = format!("{}\n\n{}", crate::launch::EXAMPLES, crate::launch::EXIT_CODES))]
     Run(RunArgs),
+    List(crate::look::list::ListArgs),
+    Inspect(crate::look::inspect::InspectArgs),
+    Rate(crate::look::rate::RateArgs),
+    Send(crate::send::SendArgs),
+    Recv(crate::recv::RecvArgs),
     #[command(after_help = "Examples:\n  staffetta limits\n  staffetta limits --json")]
     Limits(LimitsArgs),
     /// Print the completions of a shell

@@ -20,6 +20,9 @@ pub enum Failure {
     /// The file given by the user cannot be sent.
     #[error("{0}")]
     Input(#[from] BadInput),
+    /// What came through a pipe is no message.
+    #[error("{0}")]
+    Data(String),
     /// The machine or its limits do not allow what the command needs.
     #[error("{0}")]
     Environment(String),
@@ -40,7 +43,7 @@ impl Failure {
         match self {
             Failure::Mechanism(_) => 1,
             Failure::Usage(_) => 2,
-            Failure::Input(_) => 3,
+            Failure::Input(_) | Failure::Data(_) => 3,
             Failure::Environment(_) => 4,
             Failure::Interrupted(signal) => (128 + signal) as u8,
             Failure::Program(code) => *code,

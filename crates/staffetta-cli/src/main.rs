@@ -8,6 +8,8 @@
 //! | `demo` | one file, every mechanism, the copies counted |
 //! | `bench` | subjects and raw limits in interleaved blocks |
 //! | `launch` | `staffetta run`: programs in a domain |
+//! | `look` | `list`, `inspect`, `rate`: domains that run, looked at and not touched |
+//! | `send`, `recv`, `target`, `data` | messages through pipes: which channel, in which form |
 //! | `limits` | what this machine and this library can hold |
 //! | `show` | text on the terminal: tables, bars, colours, units |
 //! | `machine` | what the machine is: cores, caches, kernel, free memory |
@@ -15,14 +17,19 @@
 
 mod args;
 mod bench;
+mod data;
 mod demo;
 mod failure;
 mod interrupt;
 mod launch;
 mod limits;
+mod look;
 mod machine;
 mod raw;
+mod recv;
+mod send;
 mod show;
+mod target;
 mod two;
 
 use args::{Cli, Command};
@@ -46,6 +53,11 @@ fn main() -> ExitCode {
             launch::Ended::Good => Ok(()),
             launch::Ended::Code(code) => Err(Failure::Program(code)),
         },
+        Command::List(args) => look::list::run(args),
+        Command::Inspect(args) => look::inspect::run(args),
+        Command::Rate(args) => look::rate::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Recv(args) => recv::run(args),
         Command::Limits(args) => limits::run(args),
         Command::Completions { shell } => args::completions(shell),
         Command::Side(args) => two::side::run(args),

@@ -343,19 +343,47 @@ impl<'d> ChannelBuilder<'d> {
     /// An end whose messages are known only at run time; `None`: as the channel that is there.
     fn dynamic_end(&self, carries: Option<&Carries>, is_sender: bool) -> Result<End, AttachError> {
         let member = self.domain.member();
-        if !member.here() {
-            return Err(AttachError::Forked);
-        }
-        self.check()?;
         let found = match carries {
-            None => find(member, self.name, |there| self.wish_for(there.content, there.schema.clone()))?,
+            None => self.find()?,
             Some(carries) => {
+                if !member.here() {
+                    return Err(AttachError::Forked);
+                }
+                self.check()?;
                 carries.check(self.name)?;
                 let wish = self.wish_for(carries.content(), carries.schema().clone());
                 find_or_make(member, self.name, &wish)?
             }
         };
         End::attach(member, self.name, found, is_sender, self.wait)
+    }
+
+    /// What the channel carries, if it exists; no end is attached.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let tx = domain.sender::<u16>("numbers")?;
+    /// assert_eq!(domain.channel("numbers").carries()?.schema().identity(), "u16");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AttachError`]: there is none, or it is not as was said; nothing is made.
+    pub fn carries(&self) -> Result<Carries, AttachError> {
+        let spec = self.find()?.spec;
+        Ok(match spec.content {
+            Content::Value => Carries::Values(spec.schema),
+            Content::Parcel => Carries::Parcels(spec.schema),
+        })
+    }
+
+    fn find(&self) -> Result<Found, AttachError> {
+        let member = self.domain.member();
+        if !member.here() {
+            return Err(AttachError::Forked);
+        }
+        self.check()?;
+        find(member, self.name, |there| self.wish_for(there.content, there.schema.clone()))
     }
 
     /// Attaches the sending end of a channel that exists, whose messages are known only at run time.
