@@ -11,6 +11,17 @@ fn every_command_has_examples_and_exit_codes() {
         (&["demo", "--help"], &["Examples:", "staffetta demo --json", "Exit codes:", "counted"]),
         (&["bench", "--help"], &["Examples:", "--only", "Exit codes:", "ratio", "eight raw variants"]),
         (&["run", "--help"], &["Examples:", "--outlive", "Exit codes:", "127", "launched!()"]),
+        (&["list", "--help"], &["Examples:", "--json", "Exit codes:", "disturbs none"]),
+        (&["inspect", "--help"], &["Examples:", "DOMAIN/CHANNEL", "--json", "Exit codes:"]),
+        (&["rate", "--help"], &["Examples:", "--interval", "--count", "--json", "Exit codes:"]),
+        (
+            &["send", "--help"],
+            &["Examples:", "--raw", "--layout", "--wait", "One JSON value on each line", "Exit codes:"],
+        ),
+        (
+            &["recv", "--help"],
+            &["Examples:", "--consume", "--follow", "4 bytes, the least significant first", "130"],
+        ),
         (&["limits", "--help"], &["Examples:", "--json"]),
         (&["completions", "--help"], &["Example", "bash"]),
     ] {
