@@ -2,18 +2,23 @@
 
 use staffetta::inspect::{ChannelView, DomainView, EndState, EndView, WaitView};
 
+/// Text that a program chose, fit for a terminal.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// What a channel is called: unnamed ones by their place.
 pub fn name(channel: &ChannelView) -> String {
     match channel.name.as_str() {
         "" => format!("(unnamed {})", channel.index),
-        name => name.to_owned(),
+        name => clean(name),
     }
 }
 
 /// Process id and program of who is in a slot.
 pub fn process(view: &DomainView, slot: u16) -> String {
     match view.process(slot) {
-        Some(process) => format!("{} ({})", process.pid, process.program),
+        Some(process) => format!("{} ({})", process.pid, clean(&process.program)),
         None => format!("slot {slot}"),
     }
 }

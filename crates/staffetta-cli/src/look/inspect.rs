@@ -67,7 +67,7 @@ pub fn find<'v>(view: &'v DomainView, name: &str) -> Result<&'v ChannelView, Fai
 
 fn show_domain(view: &DomainView) -> Result<(), Failure> {
     let style = Style::of_stdout();
-    let name = view.name.as_deref().unwrap_or("(unnamed)");
+    let name = describe::clean(view.name.as_deref().unwrap_or("(unnamed)"));
     line(&style.strong(&format!("domain {name} {}", view.identity)))?;
     line(&format!(
         "memory {} of {}, {} of it kept for the next message; window {} at {:#x}",
@@ -90,7 +90,7 @@ fn show_domain(view: &DomainView) -> Result<(), Failure> {
         let cells = [
             process.slot.to_string(),
             process.pid.to_string(),
-            process.program.clone(),
+            describe::clean(&process.program),
             process.membership.to_string(),
             process.status.to_string(),
         ];

@@ -1,6 +1,6 @@
 //! `staffetta list`: which domains there are.
 
-use super::{json, pretty};
+use super::{describe, json, pretty};
 use crate::failure::Failure;
 use crate::show::size::show;
 use crate::show::style::Style;
@@ -62,9 +62,10 @@ pub fn run(args: ListArgs) -> Result<(), Failure> {
     ];
     table::head(&columns, Style::of_stdout())?;
     for (found, view) in seen {
+        let name = describe::clean(&found.to_string());
         match view {
-            Ok(view) => table::row(&columns, &row(&found.to_string(), &view))?,
-            Err(why) => line(&format!("{found:24}  {why}"))?,
+            Ok(view) => table::row(&columns, &row(&name, &view))?,
+            Err(why) => line(&format!("{name:24}  {why}"))?,
         }
     }
     Ok(())

@@ -75,12 +75,10 @@ pub fn run(args: RateArgs) -> Result<(), Failure> {
     let observer = Observer::of(domain).map_err(failure)?;
     let look = || observer.look().map_err(failure).map(|view| (view, Instant::now()));
     let (view, mut at) = look()?;
-    if let Some(wanted) = wanted {
-        inspect::find(&view, wanted)?;
-    }
+    let wanted = wanted.map(|wanted| inspect::find(&view, wanted)).transpose()?.map(|channel| channel.index);
     let shown = |view: &DomainView| -> Vec<ChannelView> {
         let all = view.channels.iter();
-        all.filter(|channel| wanted.is_none_or(|wanted| describe::name(channel) == wanted)).cloned().collect()
+        all.filter(|channel| wanted.is_none_or(|wanted| channel.index == wanted)).cloned().collect()
     };
     let mut before: HashMap<usize, Reading> =
         shown(&view).iter().map(|channel| (channel.index, read(channel, at))).collect();

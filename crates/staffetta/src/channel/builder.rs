@@ -355,6 +355,11 @@ impl<'d> ChannelBuilder<'d> {
                 find_or_make(member, self.name, &wish)?
             }
         };
+        let kind = found.spec.kind;
+        if !matches!(kind, Kind::Rendezvous | Kind::Basic | Kind::Buffered | Kind::Queue) {
+            let why = format!("it is a {kind}, and ends typed at run time are not made for that");
+            return Err(AttachError::Impossible { name: self.name.to_owned(), why });
+        }
         End::attach(member, self.name, found, is_sender, self.wait)
     }
 

@@ -60,7 +60,11 @@ pub struct FoundDomain {
 
 impl std::fmt::Display for FoundDomain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name.as_deref().or(self.identity.as_deref()).unwrap_or("?"))
+        match (self.name.as_deref().or(self.identity.as_deref()), self.pids.first()) {
+            (Some(name), _) => f.pad(name),
+            (None, Some(pid)) => f.pad(&format!("(of process {pid})")),
+            (None, None) => f.pad("(unknown)"),
+        }
     }
 }
 
