@@ -248,3 +248,48 @@ fn interrupted_it_leaves_in_order() {
     assert_eq!(sender.finish().0, 143);
     drop(stdin);
 }
+
+#[test]
+fn a_partner_that_is_killed_is_told() {
+    let channel = domain("killed") + "/n";
+    let mut sender = Running::start(&["send", &channel, "--layout", "u64"]);
+    let mut receiver = Running::start(&["recv", &channel, "--consume", "--wait"]);
+    until("both are there", || {
+        look(&channel).is_some_and(|seen| !seen["senders"][0].is_null() && !seen["receivers"][0].is_null())
+    });
+    sender.0.kill().expect("killed");
+    let (code, error) = receiver.finish();
+    assert_eq!(code, 1);
+    assert!(error.contains("the sender's process died; 0 messages came before"), "{error}");
+
+    let channel = domain("killed-too") + "/n";
+    let mut sender = Running::start(&["send", &channel, "--layout", "u64"]);
+    receiver = Running::start(&["recv", &channel, "--consume", "--wait"]);
+    until("both are there", || {
+        look(&channel).is_some_and(|seen| !seen["senders"][0].is_null() && !seen["receivers"][0].is_null())
+    });
+    receiver.0.kill().expect("killed");
+    receiver.0.wait().expect("it ends");
+    writeln!(sender.0.stdin.as_mut().expect("piped"), "5").expect("written");
+    let (code, error) = sender.finish();
+    assert_eq!(code, 1);
+    assert!(error.contains("line 1 was not sent"), "{error}");
+}
+
+#[test]
+fn a_domain_by_a_directory() {
+    let directory = directory();
+    let place = directory.path().join("domains");
+    let name = domain("directory");
+    let output = shell_in(
+        &name,
+        &format!(
+            "seq 3 | timeout 60 $STAFFETTA send $D/n --layout u16 --directory '{0}' &
+             until $STAFFETTA list | grep -q \"^$D \"; do sleep 0.05; done
+             timeout 60 $STAFFETTA recv $D/n --consume --wait --directory '{0}'
+             wait",
+            place.display()
+        ),
+    );
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("1\n2\n3\n", ""));
+}

@@ -6,8 +6,7 @@
 //! | values of variable length | as `send_slice` | as `recv_slice`, with room for [`DynReceiver::set_room`] bytes |
 //! | parcels | allocates a parcel, copies the bytes in, sends its reference | receives the parcel, copies the bytes out, frees it |
 //!
-//! So all kinds and all reference methods work; what is paid is a copy, and that is counted with the channel's parcels by
-//! nobody: a parcel's bytes are copied outside of the channel.
+//! So all kinds and all reference methods work; what is paid is a copy, of parcels too, and it is counted.
 //!
 //! Y1. Nothing is sent that is no value of the type, as far as the layout tells (`message/fields`): the receiver takes it for its
 //!     type, and a `bool` of 2 would be undefined behaviour there. What a type promises beyond its layout nobody can check here:
@@ -269,7 +268,11 @@ impl DynSender {
     fn send_parcel(&self, bytes: &[u8], patience: Patience) -> Result<(), SendFailure> {
         let domain = Domain::of(&self.end.member);
         let parcels = Parcels { domain: &domain, method: self.end.spec().method };
-        let parcel = parcels.of_bytes(bytes, self.schema().align())?;
+        let tally = self.end.tally();
+        let parcel = parcels.of_bytes(bytes.len(), self.schema().align(), |to| {
+            // SAFETY: fresh memory of that many bytes.
+            unsafe { tally.copy(bytes.as_ptr(), to, bytes.len()) };
+        })?;
         Parcel::send_on(&self.end, parcel, patience).map_err(|error| error.why)
     }
 }
@@ -362,15 +365,24 @@ impl DynReceiver {
         if !self.end.member.here() {
             return Err(RecvError::Forked.into());
         }
-        let bytes = if self.carries_parcels() {
-            Parcel::<[u8]>::recv_on(&self.end, patience)?.to_vec()
-        } else {
-            self.recv_private(patience)?
-        };
+        let bytes =
+            if self.carries_parcels() { self.recv_parcel(patience)? } else { self.recv_private(patience)? };
         match self.schema().check_length(bytes.len()) {
             Ok(()) => Ok(bytes),
             Err(why) => Err(DynRecvError::Field { why, bytes }),
         }
+    }
+
+    fn recv_parcel(&self, patience: Patience) -> Result<Vec<u8>, DynRecvError> {
+        let parcel = Parcel::<[u8]>::recv_on(&self.end, patience)?;
+        let length = parcel.len();
+        let mut bytes = Vec::with_capacity(length);
+        // SAFETY: room for so many bytes, all of which are written; the parcel is ours.
+        unsafe {
+            self.end.tally().copy(parcel.as_ptr(), bytes.as_mut_ptr(), length);
+            bytes.set_len(length);
+        }
+        Ok(bytes)
     }
 
     fn recv_private(&self, patience: Patience) -> Result<Vec<u8>, DynRecvError> {

@@ -243,12 +243,17 @@ impl Parcels<'_> {
         Ok(Parcel { raw, tail: bytes, _owns: PhantomData })
     }
 
-    /// The bytes of a message of a type known only at run time, which lies at multiples of `align`.
-    pub(crate) fn of_bytes(&self, bytes: &[u8], align: u64) -> Result<Parcel<[u8]>, AllocateError> {
-        let raw = Raw::allocate(self.domain, self.method, bytes.len() as u64, align)?;
-        // SAFETY: Q1, Q2: fresh memory of that many bytes, which is not in private memory.
-        unsafe { raw.data.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(Parcel { raw, tail: bytes.len(), _owns: PhantomData })
+    /// `length` bytes of a message of a type known only at run time, which lies at multiples of `align`; `fill` writes them all.
+    pub(crate) fn of_bytes(
+        &self,
+        length: usize,
+        align: u64,
+        fill: impl FnOnce(*mut u8),
+    ) -> Result<Parcel<[u8]>, AllocateError> {
+        let raw = Raw::allocate(self.domain, self.method, length as u64, align)?;
+        // The kernel, or an earlier message, has initialised it: bytes that are not written are some bytes.
+        fill(raw.data.as_ptr());
+        Ok(Parcel { raw, tail: length, _owns: PhantomData })
     }
 
     /// A parcel of zeroes with `tail` elements in its trailing slice (0 for a sized type). Does not compile for types of

@@ -123,6 +123,24 @@ fn what_is_refused_was_not_sent_and_what_is_wrong_comes_back() {
 }
 
 #[test]
+fn copies_are_counted_those_of_parcels_too() {
+    let domain = Domain::create().unwrap();
+    for (carries, copied) in [
+        (Carries::Values(Schema::parse("100/1 [1/1 u8; 100]").unwrap()), (100, 100)),
+        (Carries::Parcels(Schema::parse("100/1 [1/1 u8; 100]").unwrap()), (100, 100)),
+    ] {
+        let name = format!("{:?}", carries.content());
+        let tx = domain.channel(&name).buffered(2).dyn_sender_of(&carries).unwrap();
+        let rx = domain.channel(&name).dyn_receiver().unwrap();
+        tx.send_bytes(&[7; 100]).unwrap();
+        assert_eq!(rx.recv_bytes().unwrap(), [7; 100]);
+        let (sent, received) = rx.channel_counters();
+        assert_eq!((sent.bytes_copied, received.bytes_copied), copied, "{name}");
+        assert_eq!((sent.messages, sent.bytes, received.bytes), (1, 100, 100), "{name}");
+    }
+}
+
+#[test]
 fn a_channel_that_is_not_there_or_is_another() {
     let domain = Domain::create().unwrap();
     let _tx = domain.sender::<u64>("numbers").unwrap();
