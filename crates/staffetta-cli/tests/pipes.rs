@@ -146,6 +146,7 @@ fn garbage_is_told_by_its_place_and_nothing_of_it_is_sent() {
         let channel = format!("{name}-{number}/n");
         // Somebody else is in the domain, so that it stays.
         let stay = Running::start(&["send", &format!("{name}-{number}/other"), "--layout", "u8"]);
+        until("somebody is there", || look(&format!("{name}-{number}/other")).is_some());
         let mut arguments = vec!["send", &channel, "--layout", layout, "--degree", "8", "--wait"];
         arguments.extend(raw.then_some("--raw"));
         let mut sender = Running::start(&arguments);
@@ -269,7 +270,8 @@ fn a_partner_that_is_killed_is_told() {
         look(&channel).is_some_and(|seen| !seen["senders"][0].is_null() && !seen["receivers"][0].is_null())
     });
     receiver.0.kill().expect("killed");
-    receiver.0.wait().expect("it ends");
+    // Until the sender has heard of it, it may still hand a message to who has died.
+    until("the death is told", || look(&channel).is_some_and(|seen| seen["receivers"][0]["state"] == "died"));
     writeln!(sender.0.stdin.as_mut().expect("piped"), "5").expect("written");
     let (code, error) = sender.finish();
     assert_eq!(code, 1);
