@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::target::{Target, AGAIN};
 use clap::Args;
-use staffetta::{DynReceiver, DynRecvError, RecvError};
+use staffetta::message::Schema;
+use staffetta::{AttachError, ChannelBuilder, DynObserver, DynReceiver, DynRecvError, Kind, RecvError};
 
 /// Examples in the help.
 pub const EXAMPLES: &str = "\
@@ -26,8 +27,9 @@ Exit codes:
 
 /// Receive messages, and print them
 ///
-/// A message goes to one receiver, so what is printed here nobody else gets: that takes --consume.
-/// (`staffetta inspect` and `staffetta rate` look at a channel without taking anything.)
+/// Of most channels a message goes to one receiver, so what is printed here nobody else gets: that takes
+/// --consume. A broadcast, and the latest value, can be listened to: nobody waits for this receiver, and what it
+/// missed is told at the end. (`staffetta inspect` and `staffetta rate` look at any channel without taking anything.)
 ///
 /// A message is taken when the one before is written, and not when the reader of the output has gone: so
 /// back-pressure reaches the sender. One that was taken and could not be written is
@@ -54,19 +56,29 @@ pub struct RecvArgs {
 /// Runs the command.
 pub fn run(args: RecvArgs) -> Result<(), Failure> {
     interrupt::install()?;
-    check_consume(&args)?;
     let target = &args.target;
-    let rx = target.attach(|c| c.dyn_receiver(), |c, carries| c.dyn_receiver_of(carries))?;
+    let rx = target.attach(
+        |channel| From::attach(&args, channel, |channel| channel.dyn_receiver()),
+        |channel, carries| {
+            if channel.carries().is_ok_and(|there| there == *carries) {
+                return From::attach(&args, channel, |channel| channel.dyn_receiver());
+            }
+            From::take(&args, || channel.dyn_receiver_of(carries))
+        },
+    )?;
+    let Some(schema) = rx.schema() else {
+        return Err(refused(&args));
+    };
     let mut taken = 0;
     while args.count.is_none_or(|count| taken < count) {
         if output::is_closed() {
             return Err(Failure::OutputClosed);
         }
         interrupt::check()?;
-        match rx.recv_bytes_timeout(AGAIN) {
+        match rx.recv() {
             Ok(bytes) => {
                 taken += 1;
-                write(&args, &rx, taken, &bytes)?;
+                write(&args, schema, taken, &bytes)?;
             }
             Err(DynRecvError::Recv(RecvError::TimedOut)) => {}
             Err(DynRecvError::Recv(RecvError::Disconnected | RecvError::PeerDied)) if args.follow => {}
@@ -86,24 +98,80 @@ pub fn run(args: RecvArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whoever only wants to look is not to take anything away by mistake. (A form whose receivers all get each message
-/// needs no --consume: here is the place to say so.)
-fn check_consume(args: &RecvArgs) -> Result<(), Failure> {
-    if args.consume {
-        return Ok(());
+/// Where messages come from.
+enum From {
+    /// From a channel whose messages go to one receiver each.
+    Takes(DynReceiver),
+    /// From one whose receivers all get each message.
+    Observes(DynObserver),
+    /// From the first without --consume: nothing was attached.
+    Refused,
+}
+
+impl From {
+    fn attach(
+        args: &RecvArgs,
+        channel: ChannelBuilder<'_>,
+        take: impl FnOnce(ChannelBuilder<'_>) -> Result<DynReceiver, AttachError>,
+    ) -> Result<From, AttachError> {
+        match channel.kind()? {
+            Kind::Broadcast | Kind::Latest => channel.dyn_observer().map(From::Observes),
+            _ => From::take(args, || take(channel)),
+        }
     }
-    Err(Failure::Usage(format!(
+
+    /// Whoever only wants to look is not to take anything away by mistake.
+    fn take(
+        args: &RecvArgs,
+        take: impl FnOnce() -> Result<DynReceiver, AttachError>,
+    ) -> Result<From, AttachError> {
+        if args.consume {
+            take().map(From::Takes)
+        } else {
+            Ok(From::Refused)
+        }
+    }
+
+    fn schema(&self) -> Option<&Schema> {
+        match self {
+            From::Takes(rx) => Some(rx.schema()),
+            From::Observes(rx) => Some(rx.schema()),
+            From::Refused => None,
+        }
+    }
+
+    fn recv(&self) -> Result<Vec<u8>, DynRecvError> {
+        match self {
+            From::Takes(rx) => rx.recv_bytes_timeout(AGAIN),
+            From::Observes(rx) => rx.recv_bytes_timeout(AGAIN),
+            From::Refused => Err(DynRecvError::Recv(RecvError::Disconnected)),
+        }
+    }
+}
+
+impl Drop for From {
+    fn drop(&mut self) {
+        if let From::Observes(rx) = self {
+            if rx.missed() != 0 && rx.kind() == Kind::Broadcast {
+                eprintln!("staffetta: {} messages were missed: nobody waits for this receiver", rx.missed());
+            }
+        }
+    }
+}
+
+fn refused(args: &RecvArgs) -> Failure {
+    Failure::Usage(format!(
         "recv takes messages away from {}, and its other receivers do not get them: say --consume if that is meant; \
          `staffetta inspect {0}` and `staffetta rate {0}` only look",
         args.target.name()
-    )))
+    ))
 }
 
-fn write(args: &RecvArgs, rx: &DynReceiver, number: u64, bytes: &[u8]) -> Result<(), Failure> {
-    let encoded = output::encode(bytes, rx.schema(), args.raw);
+fn write(args: &RecvArgs, schema: &Schema, number: u64, bytes: &[u8]) -> Result<(), Failure> {
+    let encoded = output::encode(bytes, schema, args.raw);
     let encoded = encoded.map_err(|why| lost(args, number, bytes, &why))?;
     output::write(&encoded).inspect_err(|why| {
-        let form = if args.raw { output::encode(bytes, rx.schema(), false) } else { Ok(encoded.clone()) };
+        let form = if args.raw { output::encode(bytes, schema, false) } else { Ok(encoded.clone()) };
         let shown =
             form.map_or_else(|_| hex(bytes), |line| String::from_utf8_lossy(&line).trim_end().to_owned());
         eprintln!(

@@ -295,3 +295,56 @@ fn a_domain_by_a_directory() {
     );
     assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("1\n2\n3\n", ""));
 }
+
+#[test]
+fn a_broadcast_is_listened_to_and_nothing_taken_away() {
+    let name = domain("broadcast");
+    let domain = staffetta::Domain::options().window_bytes(16 << 30).open(&name).expect("a domain");
+    let tx = domain.channel("ticks").broadcast(64).sender::<[u16; 2]>().expect("a sender");
+    let other = domain.channel("ticks").listen().receiver::<[u16; 2]>().expect("a receiver");
+    let newest = domain.channel("pose").latest().sender::<f32>().expect("a sender");
+    newest.send(0.5).expect("sent");
+    let channel = format!("{name}/ticks");
+    let listener = Running::start(&["recv", &channel, "--count", "3"]);
+    until("both listen", || tx.receivers() == 2);
+    (0..3).for_each(|n| tx.send([n, 7]).expect("sent"));
+    let output = {
+        let mut text = String::new();
+        let mut listener = listener;
+        listener.0.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
+        assert_eq!(listener.finish(), (0, String::new()));
+        text
+    };
+    assert_eq!(output, "[0,7]\n[1,7]\n[2,7]\n");
+    (0..3).for_each(|n| assert_eq!(other.recv().expect("received"), [n, 7]));
+    assert_eq!(stdout(&run(&["recv", &format!("{name}/pose"), "--count", "1"])), "0.5\n");
+    let seen = look(&channel).expect("it is there");
+    assert_eq!((&seen["what"]["kind"], &seen["sent"]["messages"]), (&"broadcast".into(), &3.into()));
+    assert_eq!(seen["receivers"].as_array().map(Vec::len), Some(2), "{seen}");
+    assert_eq!(seen["receivers"][1]["state"], "left");
+    // A layout that is not the channel's is refused, as elsewhere; and it is not sent to from the shell.
+    let output = run(&["recv", &channel, "--layout", "u8", "--consume"]);
+    assert!(code(&output) == 2 && stderr(&output).contains("the messages differ"), "{}", stderr(&output));
+    let output = run(&["send", &channel]);
+    assert!(code(&output) == 4 && stderr(&output).contains("typed ends only"), "{}", stderr(&output));
+}
+
+#[test]
+fn who_listens_too_slowly_is_told_what_it_missed() {
+    let name = domain("missed");
+    let domain = staffetta::Domain::options().window_bytes(16 << 30).open(&name).expect("a domain");
+    let tx = domain.channel("ticks").broadcast(2).sender::<u64>().expect("a sender");
+    let mut listener = Running::start(&["recv", &format!("{name}/ticks")]);
+    until("it listens", || tx.receivers() == 1);
+    // More than its pipe holds, and nobody reads it: the sender is not held up.
+    (0..200_000).for_each(|n| tx.send(n).expect("sent"));
+    drop(tx);
+    let mut text = String::new();
+    listener.0.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
+    let received: Vec<u64> = text.lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(received.is_sorted() && received.last() == Some(&199_999));
+    let (code, error) = listener.finish();
+    let missed = 200_000 - received.len();
+    assert_eq!(code, 0);
+    assert!(missed == 0 || error.contains(&format!("{missed} messages were missed")), "{missed}: {error}");
+}

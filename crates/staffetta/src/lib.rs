@@ -59,6 +59,7 @@ pub use channel::broadcast::builder::{BroadcastBuilder, LatestBuilder};
 pub use channel::broadcast::ends::{BroadcastIter, BroadcastReceiver, BroadcastSender};
 pub use channel::broadcast::guard::{Shared, SharedSlot};
 pub use channel::broadcast::latest::{LatestReceiver, LatestSender};
+pub use channel::broadcast::observer::DynObserver;
 pub use channel::broadcast::{Late, SlowReceiver};
 pub use channel::builder::ChannelBuilder;
 pub use channel::dynamic::{Carries, DynReceiver, DynRecvError, DynSendError, DynSender};

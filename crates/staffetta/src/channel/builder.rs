@@ -2,6 +2,9 @@
 
 use super::attach::{find, find_or_make, make_unnamed, Found, Wish};
 use super::broadcast::builder::{BroadcastBuilder, LatestBuilder};
+use super::broadcast::end::ReceiveEnd;
+use super::broadcast::observer::DynObserver;
+use super::broadcast::Late;
 use super::dynamic::{Carries, DynReceiver, DynSender};
 use super::end::End;
 use super::form::{Form, Overflow};
@@ -357,7 +360,9 @@ impl<'d> ChannelBuilder<'d> {
         };
         let kind = found.spec.kind;
         if !matches!(kind, Kind::Rendezvous | Kind::Basic | Kind::Buffered | Kind::Queue) {
-            let why = format!("it is a {kind}, and ends typed at run time are not made for that");
+            let why = format!(
+                "it is a {kind}, which is received from by dyn_observer(), and sent to by typed ends only"
+            );
             return Err(AttachError::Impossible { name: self.name.to_owned(), why });
         }
         End::attach(member, self.name, found, is_sender, self.wait)
@@ -380,6 +385,33 @@ impl<'d> ChannelBuilder<'d> {
             Content::Value => Carries::Values(spec.schema),
             Content::Parcel => Carries::Parcels(spec.schema),
         })
+    }
+
+    /// The kind of the channel, if it exists; no end is attached.
+    ///
+    /// # Errors
+    /// As [`carries`](Self::carries).
+    pub fn kind(&self) -> Result<Kind, AttachError> {
+        self.find().map(|found| found.spec.kind)
+    }
+
+    /// Attaches a receiver to a broadcast, or to the latest value, that exists, whose messages are known only at run time. It takes
+    /// nothing away from others, and is never waited for.
+    ///
+    /// # Errors
+    /// As [`dyn_receiver`](Self::dyn_receiver); a channel of another kind.
+    pub fn dyn_observer(self) -> Result<DynObserver, AttachError> {
+        let found = self.find()?;
+        let late = match found.spec.kind {
+            Kind::Broadcast => Late::None,
+            Kind::Latest => Late::Last,
+            kind => {
+                let why = format!("whoever receives from a {kind} takes messages away: use dyn_receiver()");
+                return Err(AttachError::Impossible { name: self.name.to_owned(), why });
+            }
+        };
+        ReceiveEnd::attach(self.domain.member(), self.name, found, self.wait, late, true)
+            .map(DynObserver::new)
     }
 
     fn find(&self) -> Result<Found, AttachError> {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | rendezvous | the descriptor's state: OFFER and TAKING, the sender; WANT and GIVING, the receiver |
 //! | basic, buffered | P on a slot: EMPTY, the receiver; else the sender |
-//! | queue | the bits of its crowds |
+//! | queue, broadcast, latest | the bits of its crowds |
 //! | all | P on an end word: the other side, until somebody attaches |
 //!
 //! So of a channel with a buffer those who are busy waiting are not told.
@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ChannelView, EndState, EndView, InspectError, Side, SlotView, SpecView, WaitView};
 use crate::channel::attach::{read_schema_by, spec_of};
+use crate::channel::broadcast::place;
 use crate::channel::crowd::Crowd;
 use crate::channel::form::Form;
 use crate::channel::many;
@@ -68,6 +69,8 @@ pub(super) fn look(
         look.ring(&mut view).unwrap_or_default();
     } else if spec.kind == Kind::Queue {
         look.queue(&mut view).unwrap_or_default();
+    } else if matches!(spec.kind, Kind::Broadcast | Kind::Latest) {
+        look.broadcast(&mut view).unwrap_or_default();
     }
     Ok(Some(view))
 }
@@ -216,6 +219,36 @@ impl Look<'_> {
         Some(())
     }
 
+    /// How far each receiver is, is its own affair: no messages are told to wait.
+    fn broadcast(&self, view: &mut ChannelView) -> Option<()> {
+        view.senders.extend(show_end(0, &self.record.sender, &self.record.sender_tally));
+        let at = self.record.ring.load(Relaxed).checked_add(place::CROWD_AT)?;
+        let receivers = self.reading.copy::<Crowd>(at).ok()?;
+        let seats = receivers.seats().iter().enumerate();
+        view.receivers.extend(seats.filter_map(|(seat, one)| show_end(seat, &one.side, &one.tally)));
+        self.sleepers(view, Side::Receiver, &receivers, "a message", holders(&view.senders));
+        Some(())
+    }
+
+    /// Those whose bits are set.
+    fn sleepers(
+        &self,
+        view: &mut ChannelView,
+        side: Side,
+        crowd: &Crowd,
+        what: &'static str,
+        for_whom: Vec<u16>,
+    ) {
+        let sleepers = crowd.sleepers();
+        let asleep = crowd.seats().iter().enumerate().filter(|(seat, _)| sleepers >> seat & 1 == 1);
+        view.waits.extend(asleep.map(|(seat, one)| {
+            let end = one.side.end();
+            let process = (end.state() == ATTACHED).then(|| end.slot());
+            let (for_whom, pcb) = (for_whom.clone(), self.pcb(&one.side));
+            WaitView { side, seat, process, what, for_whom, asleep: true, pcb }
+        }));
+    }
+
     fn queue(&self, view: &mut ChannelView) -> Option<()> {
         let plan = self.spec.plan()?;
         let block = self.record.ring.load(Relaxed);
@@ -231,14 +264,7 @@ impl Look<'_> {
             (Side::Receiver, &receivers, "a message", holders(&view.senders)),
         ];
         for (side, crowd, what, for_whom) in both {
-            let asleep =
-                crowd.seats().iter().enumerate().filter(|(seat, _)| crowd.sleepers() >> seat & 1 == 1);
-            view.waits.extend(asleep.map(|(seat, one)| {
-                let end = one.side.end();
-                let process = (end.state() == ATTACHED).then(|| end.slot());
-                let (for_whom, pcb) = (for_whom.clone(), self.pcb(&one.side));
-                WaitView { side, seat, process, what, for_whom, asleep: true, pcb }
-            }));
+            self.sleepers(view, side, crowd, what, for_whom);
         }
         // As `Queue::waiting`: the oldest message that waits, and what was sent from there on.
         let cells = block.checked_add(2 * many::CROWD_BYTES)?;

@@ -15,6 +15,7 @@ use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::ground::wake;
 use crate::channel::record::Record;
 use crate::channel::side::{ATTACHED, DIED, LEFT};
+use crate::channel::spec::Spec;
 use crate::channel::tally::{SideCounters, Tally};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
@@ -89,6 +90,11 @@ impl Common {
 
     pub fn set_wait(&self, wait: Wait) {
         self.memory.wait.set(wait);
+    }
+
+    /// What the channel is.
+    pub fn spec(&self) -> &Spec {
+        &self.found.spec
     }
 
     pub fn degree(&self) -> u64 {

@@ -54,10 +54,11 @@ use crate::memory::platform::{Native, Platform, Word64};
 use crate::process::wait::{wait, Waited, Woken};
 
 pub(crate) mod builder;
-mod end;
+pub(crate) mod end;
 pub(crate) mod ends;
 pub(crate) mod guard;
 pub(crate) mod latest;
+pub(crate) mod observer;
 pub(crate) mod place;
 mod receiving;
 mod sending;

@@ -27,7 +27,8 @@ use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 
-const CROWD_AT: u64 = 512;
+/// Where the receivers' crowd is in the block.
+pub const CROWD_AT: u64 = 512;
 const CELLS_AT: u64 = CROWD_AT + size_of::<Crowd>() as u64;
 const _: () = assert!(size_of::<BroadcastHead>() as u64 <= CROWD_AT);
 const _: () = assert!(CROWD_AT % align_of::<Crowd>() as u64 == 0);

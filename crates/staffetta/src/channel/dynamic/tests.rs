@@ -182,3 +182,29 @@ fn a_longer_message_than_there_is_room_for_is_refused_on_both_sides() {
         assert!(matches!(sending.join().unwrap(), (SendFailure::TooLong { length: 5, capacity: 4 }, Ok(()))));
     });
 }
+
+#[test]
+fn a_broadcast_and_the_latest_value_are_observed_and_not_attached_to() {
+    let domain = Domain::create().unwrap();
+    let tx = domain.channel("ticks").broadcast(2).sender::<(u8, u32)>().unwrap();
+    let newest = domain.channel("newest").latest().sender::<u32>().unwrap();
+    for name in ["ticks", "newest"] {
+        for error in [domain.channel(name).dyn_receiver().err(), domain.channel(name).dyn_sender().err()] {
+            assert!(matches!(error.unwrap(), AttachError::Impossible { .. }));
+        }
+    }
+    let rx = domain.channel("ticks").dyn_observer().unwrap();
+    tx.send((1, 2)).unwrap();
+    let expected = Value::structure([("0", Value::Unsigned(1)), ("1", Value::Unsigned(2))]);
+    assert_eq!(rx.recv_value().unwrap(), expected);
+    assert!(matches!(rx.try_recv_bytes(), Err(DynRecvError::Recv(RecvError::WouldBlock))));
+    let late = rx.recv_bytes_timeout(Duration::from_millis(1));
+    assert!(matches!(late, Err(DynRecvError::Recv(RecvError::TimedOut))));
+    newest.send(7).unwrap();
+    assert_eq!(domain.channel("newest").dyn_observer().unwrap().recv_bytes().unwrap(), 7_u32.to_ne_bytes());
+    drop(tx);
+    assert!(matches!(rx.recv_bytes(), Err(DynRecvError::Recv(RecvError::Disconnected))));
+    let _tx = domain.sender::<u8>("plain").unwrap();
+    let error = domain.channel("plain").dyn_observer().err().unwrap();
+    assert!(error.to_string().contains("takes messages away"), "{error}");
+}
