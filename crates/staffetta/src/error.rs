@@ -390,6 +390,9 @@ pub enum SendFailure {
     /// The select of which it is an operation.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// Of a reply: nobody waits for it.
+    #[error("the client has given the call up, or is gone; nobody waits for this reply")]
+    Unwanted,
     /// What the peer wrote makes no sense.
     #[error("the peer left a reference that lies outside of the domain; its program is corrupt")]
     Corrupt,
@@ -458,6 +461,53 @@ pub enum SelectError {
     /// This process was forked from the one that joined the domain.
     #[error("{FORKED}")]
     Forked,
+}
+
+/// Why a call has no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallFailure {
+    /// The server closed its end. The next call waits for a new one.
+    #[error("the server has left; if it had the request, what became of it is not known")]
+    Disconnected,
+    /// The server's process died.
+    #[error("the server's process died; if it had the request, what became of it is not known")]
+    PeerDied,
+    /// The server dropped the request.
+    #[error("the server dropped the request without an answer")]
+    Unanswered,
+    /// The deadline passed first; a reply that comes later is discarded.
+    #[error("no reply came in time")]
+    TimedOut,
+    /// So many calls of this client are under way.
+    #[error("{calls} calls of this client are under way, which is all that the service allows; wait for one, or make the service for more with service(calls)")]
+    TooMany {
+        /// How many it allows.
+        calls: u32,
+    },
+    /// What the peer wrote makes no sense.
+    #[error("a peer wrote over the call; its program is corrupt")]
+    Corrupt,
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+}
+
+/// A call has no reply.
+#[derive(thiserror::Error)]
+#[error("{why}")]
+pub struct CallError<T> {
+    /// The request, if no server took it. None: a server had it, or may have had it.
+    pub request: Option<T>,
+    /// Why.
+    #[source]
+    pub why: CallFailure,
+}
+
+impl<T> std::fmt::Debug for CallError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallError").field("why", &self.why).finish_non_exhaustive()
+    }
 }
 
 /// Why no message was received.

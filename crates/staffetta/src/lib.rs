@@ -66,6 +66,7 @@ pub use channel::dynamic::{Carries, DynReceiver, DynRecvError, DynSendError, Dyn
 pub use channel::form::Overflow;
 pub use channel::guard::{Received, Slot};
 pub use channel::receiver::{IntoIter, Receiver};
+pub use channel::reply::{Client, Pending, Request, Server};
 pub use channel::select::{after, at, never, tick, Receives, Select, SelectedOperation, Sends, Timer};
 pub use channel::sender::Sender;
 pub use channel::spec::{Carried, Kind, Payload};
@@ -74,7 +75,8 @@ pub use channel::transfer::{Target, Transfer};
 pub use channel::view::{DescriptorState, DescriptorView};
 pub use domain::{Addresses, Domain, DomainOptions};
 pub use error::{
-    AcquireError, AllocateError, AttachError, DomainError, RecvError, SelectError, SendError, SendFailure,
+    AcquireError, AllocateError, AttachError, CallError, CallFailure, DomainError, RecvError, SelectError,
+    SendError, SendFailure,
 };
 pub use limits::{limits, Limit};
 pub use local::{bounded, rendezvous};

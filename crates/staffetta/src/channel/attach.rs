@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
 use super::broadcast::place;
+use super::desk;
 use super::form::{Form, Overflow};
 use super::many;
 use super::record::{state, Record, NAME_BYTES_MAX};
@@ -270,6 +271,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
         Kind::Basic | Kind::Buffered => make_ring(member, name, &spec)?,
         Kind::Queue => many::make(member, name, &spec)?,
         Kind::Broadcast | Kind::Latest => place::make(member, name, &spec)?,
+        Kind::Service => desk::make(member, name, &spec)?,
     };
     let place = intern(segment, &spec.schema).and_then(|schema| Some((schema, claim_record(member)?)));
     let Some((schema, index)) = place else {
@@ -304,6 +306,7 @@ fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, Attach
     let (degree, form) = match kind {
         Kind::Broadcast => (place::DEGREE, place::FORM),
         Kind::Latest => (1, place::LATEST_FORM),
+        Kind::Service => (desk::CALLS_DEFAULT, Form::SERVICE),
         _ => (0, Form::SYMMETRIC),
     };
     let degree = wish.degree.unwrap_or(degree);
@@ -400,6 +403,7 @@ pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
         Kind::Basic | Kind::Buffered => ring_lies_in_its_block(segment, record, &spec),
         Kind::Queue => many::lies_in_its_block(segment, record, &spec),
         Kind::Broadcast | Kind::Latest => place::lies_in_its_block(segment, record, &spec),
+        Kind::Service => desk::lies_in_its_block(segment, record, &spec),
     };
     lies_well.then_some(spec)
 }

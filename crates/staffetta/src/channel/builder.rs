@@ -1,5 +1,7 @@
 //! What a program says of a channel before it attaches an end.
 
+mod service;
+
 use super::attach::{find, find_or_make, make_unnamed, Found, Wish};
 use super::broadcast::builder::{BroadcastBuilder, LatestBuilder};
 use super::broadcast::end::ReceiveEnd;
@@ -316,8 +318,10 @@ impl<'d> ChannelBuilder<'d> {
             return Err(AttachError::Forked);
         }
         self.check()?;
+        self.check_not_service(self.kind)?;
         let found = find_or_make(member, self.name, &self.wish::<T>())?;
         super::broadcast::builder::refuse(self.name, found.spec.kind)?;
+        self.check_not_service(Some(found.spec.kind))?;
         self.attach(self.name, found, is_sender)
     }
 
@@ -478,6 +482,7 @@ impl<'d> ChannelBuilder<'d> {
             return Err(AttachError::Forked);
         }
         self.check()?;
+        self.check_not_service(self.kind)?;
         let found = make_unnamed(member, &self.wish::<T>())?;
         let sender = self.attach("", found.clone(), true)?;
         let receiver = self.attach("", found, false)?;

@@ -347,6 +347,7 @@ impl End {
                 }
                 (Kind::Rendezvous, None) => self.party(&ground).send(message, patience),
                 (Kind::Queue, _) => return self.send_to_queue(message, patience).map(drop),
+                (Kind::Service, _) => return Err(Stop::Corrupt), // its ends are others (reply.rs)
                 _ => self.send_to_ring(&ground, message, patience),
             }
         };

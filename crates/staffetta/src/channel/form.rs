@@ -69,6 +69,9 @@ impl Form {
         slow: SlowReceiver::Block,
     };
 
+    /// Many clients, one server.
+    pub const SERVICE: Form = Form { senders: 64, per_sender: true, ..Form::SYMMETRIC };
+
     /// As one word of the channel's record.
     pub fn code(self) -> u64 {
         u64::from(self.per_sender)

@@ -23,6 +23,8 @@
 //! | `end` | an end as this process holds it |
 //! | `payload` | how values and parcels travel |
 //! | `sender`, `receiver`, `builder` | the typed faces |
+//! | `service` | request-reply: slots in which a request comes and its reply goes |
+//! | `desk`, `reply` | a service in the domain; its typed faces |
 //! | `dynamic` | the face for types known only at run time |
 //! | `accessors` | what both ends can be asked |
 //! | `select` | the theory's alternative: several operations at once |
@@ -36,6 +38,7 @@ pub(crate) mod buffer;
 pub(crate) mod builder;
 pub mod call;
 pub(crate) mod crowd;
+pub(crate) mod desk;
 pub(crate) mod dynamic;
 pub(crate) mod end;
 pub(crate) mod form;
@@ -51,9 +54,11 @@ pub(crate) mod quick;
 pub(crate) mod receiver;
 pub mod record;
 pub mod rendezvous;
+pub(crate) mod reply;
 pub(crate) mod ring;
 pub(crate) mod select;
 pub(crate) mod sender;
+pub(crate) mod service;
 pub mod side;
 pub(crate) mod spec;
 pub(crate) mod sweep;

@@ -233,7 +233,7 @@ fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailu
         Kind::Rendezvous => end.await_peer(patience).map_err(|stop| end.send_failure(stop, patience))?,
         Kind::Basic | Kind::Buffered | Kind::Broadcast | Kind::Latest => end.peer(),
         // Whoever takes it asks the members for it.
-        Kind::Queue => {
+        Kind::Queue | Kind::Service => {
             end.member.keep_capability(id);
             return Ok(());
         }

@@ -28,6 +28,8 @@ pub enum Kind {
     Broadcast,
     /// Of the newest value only: its sender never waits, its receivers read it in place.
     Latest,
+    /// Request-reply: clients call, servers answer.
+    Service,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Queue => 4,
             Kind::Broadcast => 5,
             Kind::Latest => 6,
+            Kind::Service => 8,
         }
     }
     pub(crate) const fn from_code(code: u8) -> Option<Kind> {
@@ -49,6 +52,7 @@ impl Kind {
             4 => Some(Kind::Queue),
             5 => Some(Kind::Broadcast),
             6 => Some(Kind::Latest),
+            8 => Some(Kind::Service),
             _ => None,
         }
     }
@@ -63,6 +67,7 @@ impl std::fmt::Display for Kind {
             Kind::Queue => "queue",
             Kind::Broadcast => "broadcast",
             Kind::Latest => "latest",
+            Kind::Service => "service",
         })
     }
 }
@@ -116,7 +121,9 @@ impl Spec {
     pub(crate) fn shape(&self) -> Option<Shape> {
         // In place a message lies as its type wants it; where it is copied any place will do.
         let align = match (self.kind, self.content) {
-            (Kind::Rendezvous | Kind::Queue | Kind::Broadcast | Kind::Latest, _) => return None,
+            (Kind::Rendezvous | Kind::Queue | Kind::Broadcast | Kind::Latest | Kind::Service, _) => {
+                return None
+            }
             (Kind::Buffered, Content::Value) => self.schema.align().max(8),
             _ => 8,
         };
@@ -143,6 +150,15 @@ impl Spec {
 
 impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.kind == Kind::Service {
+            let Form { senders, receivers, .. } = self.form;
+            write!(
+                f,
+                "service of {} calls per client, at most {senders} clients and {receivers} servers, ",
+                self.degree
+            )?;
+            return write!(f, "{} references, of (request, reply) {}", self.method, self.schema);
+        }
         write!(f, "{}", self.kind)?;
         if self.kind != Kind::Rendezvous {
             write!(f, " of degree {}", self.degree)?;

@@ -67,6 +67,10 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             super::broadcast::place::settle(member, record, &spec, slot, &still);
             continue;
         }
+        if spec.kind == Kind::Service {
+            super::desk::settle(member, record, &spec, slot, &still);
+            continue;
+        }
         for (dead, partner, is_sender) in
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
@@ -256,6 +260,7 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
                 note(record.line.peek_reference(s.wrapping_sub(1)));
             }
         }
+        Kind::Service => {}
         Kind::Queue => {
             if let Some(queue) = super::many::queue(member, record, spec) {
                 queue.each(|bytes| note(reference_at(bytes)));
