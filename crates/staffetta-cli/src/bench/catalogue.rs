@@ -1,6 +1,6 @@
 //! Every subject and every limit that can be measured, in the order of the report.
 
-use super::channel::{broadcast, locked, parcel, private, select, slice, value, variable};
+use super::channel::{broadcast, locked, parcel, private, reply, select, slice, value, variable};
 use super::limit::{cacheline, futex, memcpy, mmap, touch, vm_readv};
 use super::subject::Spec;
 use super::threads;
@@ -22,6 +22,7 @@ pub fn specs(quick: bool) -> Vec<Spec> {
     specs.extend(value::rendezvous_specs());
     specs.extend(broadcast::specs());
     specs.extend(broadcast::latest_specs());
+    specs.extend(reply::specs());
     specs.extend(variable::specs());
     specs.extend(private::specs());
     specs.extend(locked::specs());

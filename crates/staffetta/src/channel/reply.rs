@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::attach::Found;
 use super::call::{Memory, Patience, Stop};
+use super::crowd::Crowd;
 use super::desk::{Desk, DeskSide, DomainPlaces};
 use super::ground::EndGround;
 use super::service::{why, Asked, ClientParty, ClientSide, Ended, Hand, ServerParty, ServerSide};
@@ -67,6 +68,14 @@ macro_rules! both_ends {
             /// The counters of this end. A message of a client is a call, one of a server a request.
             pub fn counters(&self) -> SideCounters {
                 self.desk.seat().tally.read()
+            }
+
+            /// The counters of all clients that there were, and of all servers.
+            pub fn channel_counters(&self) -> (SideCounters, SideCounters) {
+                let sum = |crowd: &Crowd| {
+                    crowd.seats().iter().fold(SideCounters::default(), |sum, seat| sum + seat.tally.read())
+                };
+                (sum(self.desk.service.clients()), sum(self.desk.service.servers()))
             }
 
             #[doc = concat!("Is there a ", $other, " now?")]

@@ -11,6 +11,7 @@
 //! | `variable` | `rendezvous.variable`: one copy |
 //! | `private` | `private`: private memory to private memory, one copy |
 //! | `parcel` | `parcel`: no copy, by each of the three reference methods |
+//! | `reply` | `request-reply`: a call, a `u64` each way |
 //! | `locked` | `rendezvous.locked`: the five fields of the textbook, with a real lock |
 
 pub mod broadcast;
@@ -19,6 +20,7 @@ pub mod meet;
 pub mod numbered;
 pub mod parcel;
 pub mod private;
+pub mod reply;
 pub mod select;
 pub mod slice;
 pub mod value;
