@@ -704,9 +704,14 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
         } else {
             let place = self.service.places.place(lane, slot)?;
             word = Word::new(TAKEN, self.side.seat as u16, now.sequence());
-            // Acquire: the request.
-            if place.word.compare_exchange(now.0, word.parked_as(now).0, AcqRel, Relaxed).is_err() {
-                return None;
+            let mut now = now;
+            // Acquire: the request. If P alone has changed we are still the first; and must be, since a client that sleeps
+            // wakes no server any more.
+            while let Err(found) = place.word.compare_exchange(now.0, word.parked_as(now).0, AcqRel, Acquire) {
+                if Word(found).awake() != now.awake() {
+                    return None;
+                }
+                now = Word(found);
             }
         }
         if slot != 0 {

@@ -44,6 +44,7 @@ mod machine;
 mod queue;
 mod ready;
 mod rendezvous;
+mod reply;
 mod ring;
 mod select;
 mod sleep;
