@@ -86,6 +86,14 @@ fn private() {
 }
 
 #[test]
+fn request_reply() {
+    let text = run("request_reply");
+    for line in ["client 1 has 1000 sums", "client 2 has 1000 sums", "1 to 1000 is 500500", "answered all"] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn references() {
     let text = run("references");
     let part = |from: &str, to: &str| {

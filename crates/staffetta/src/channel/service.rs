@@ -707,7 +707,8 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
             let mut now = now;
             // Acquire: the request. If P alone has changed we are still the first; and must be, since a client that sleeps
             // wakes no server any more.
-            while let Err(found) = place.word.compare_exchange(now.0, word.parked_as(now).0, AcqRel, Acquire) {
+            while let Err(found) = place.word.compare_exchange(now.0, word.parked_as(now).0, AcqRel, Acquire)
+            {
                 if Word(found).awake() != now.awake() {
                     return None;
                 }

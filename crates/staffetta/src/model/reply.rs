@@ -11,7 +11,7 @@ use std::time::Instant;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::machine::{explore, quiet, Loom, LoomU64};
+use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::crowd::{Crowd, Seat};
 use crate::channel::service::{
@@ -191,9 +191,13 @@ impl Client {
     }
 
     fn ask(&self, request: u64) -> Result<Asked, Stop> {
+        self.ask_within(request, FOREVER)
+    }
+
+    fn ask_within(&self, request: u64, patience: Patience) -> Result<Asked, Stop> {
         // SAFETY: the slot is ours to write (V1), and loom watches.
         let fill = |bytes: *mut u8| body(bytes).request.with_mut(|at| unsafe { *at = request });
-        self.with(|party| party.ask(FOREVER, fill))
+        self.with(|party| party.ask(patience, fill))
     }
 
     fn finish(&self, asked: Asked, deadline: Option<Instant>) -> Result<u64, Ended> {
@@ -287,7 +291,8 @@ fn loom_reply_two_calls_under_way() {
         let desk = Desk::new(1, 1, true, 2);
         let (client, server) = (Client::new(&desk, 0), Server::new(&desk, 0));
         let serves = thread::spawn(move || {
-            let ((first, one), (second, two)) = (server.take(FOREVER).unwrap(), server.take(FOREVER).unwrap());
+            let ((first, one), (second, two)) =
+                (server.take(FOREVER).unwrap(), server.take(FOREVER).unwrap());
             assert_eq!((one, two), (1, 2));
             assert!(server.reply(second) && server.reply(first));
         });
@@ -300,7 +305,7 @@ fn loom_reply_two_calls_under_way() {
 
 #[test]
 fn loom_reply_two_clients() {
-    explore("request-reply, two clients", || {
+    explore_within(1, "request-reply, two clients", || {
         let desk = Desk::new(2, 1, true, 1);
         let server = Server::new(&desk, 0);
         let clients = [0, 1].map(|seat| {
@@ -311,7 +316,9 @@ fn loom_reply_two_clients() {
             let (hand, _) = server.take(FOREVER).unwrap();
             assert!(server.reply(hand));
         }
-        clients.map(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
     });
 }
 
@@ -320,17 +327,19 @@ fn loom_reply_two_servers() {
     explore("request-reply, two servers", || {
         let desk = Desk::new(1, 2, false, 2);
         let client = Client::new(&desk, 0);
-        let servers = [0, 1].map(|seat| {
-            let server = Server::new(&desk, seat);
-            thread::spawn(move || {
-                let (hand, _) = server.take(FOREVER).unwrap();
-                assert!(server.reply(hand));
-            })
-        });
+        // Asked before they look: who sleeps in a crowd is the queue's model.
         let (first, second) = (client.ask(1).unwrap(), client.ask(2).unwrap());
+        let other = Server::new(&desk, 1);
+        let serves = thread::spawn(move || {
+            let (hand, _) = other.take(Patience::Try).unwrap();
+            assert!(other.reply(hand));
+        });
+        let server = Server::new(&desk, 0);
+        let (hand, _) = server.take(Patience::Try).unwrap();
+        assert!(server.reply(hand));
         assert_eq!(client.finish(first, None), Ok(101));
         assert_eq!(client.finish(second, None), Ok(102));
-        servers.map(|server| server.join().unwrap());
+        serves.join().unwrap();
     });
 }
 
@@ -387,7 +396,7 @@ fn loom_reply_server_dies() {
 /// As above; what the client asks next meets late sweepers and a successor, which has it in hand (V4).
 #[test]
 fn loom_reply_late_sweeper_and_successor() {
-    explore("request-reply, a late sweeper and the next only server", || {
+    explore_within(1, "request-reply, a late sweeper and the next only server", || {
         let desk = Desk::new(1, 1, true, 1);
         let client = Client::new(&desk, 0);
         drop(Server::new(&desk, 0));
@@ -399,7 +408,7 @@ fn loom_reply_late_sweeper_and_successor() {
         let calls = thread::spawn(move || {
             let first = client.call(1);
             assert!(first.is_err() || first == Ok(101), "{first:?}");
-            if let Ok(asked) = client.ask(2) {
+            if let Ok(asked) = client.ask_within(2, Patience::Try) {
                 // Who comes too late waits for the next server: not for ever here.
                 let second = client.finish(asked, Some(Instant::now()));
                 assert!(second.is_err() || second == Ok(102), "{second:?}");
@@ -424,7 +433,7 @@ fn loom_reply_late_sweeper_and_successor() {
 #[test]
 fn loom_reply_client_dies() {
     for exclusive in [true, false] {
-        explore("request-reply, a client dies, the next one calls", move || {
+        explore_within(1, "request-reply, a client dies, the next one calls", move || {
             let desk = Desk::new(1, 1, exclusive, 1);
             let (dead, server) = (Client::new(&desk, 0), Server::new(&desk, 0));
             let held = desk.held(true, 0);
