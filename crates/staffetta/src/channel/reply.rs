@@ -67,6 +67,9 @@ macro_rules! both_ends {
 
             /// The counters of this end. A message of a client is a call, one of a server a request.
             pub fn counters(&self) -> SideCounters {
+                if !self.desk.member.here() {
+                    return SideCounters::default(); // a forked child has no window
+                }
                 self.desk.seat().tally.read()
             }
 
@@ -75,6 +78,9 @@ macro_rules! both_ends {
                 let sum = |crowd: &Crowd| {
                     crowd.seats().iter().fold(SideCounters::default(), |sum, seat| sum + seat.tally.read())
                 };
+                if !self.desk.member.here() {
+                    return Default::default();
+                }
                 (sum(self.desk.service.clients()), sum(self.desk.service.servers()))
             }
 

@@ -45,7 +45,7 @@ use std::time::Instant;
 
 use super::call::{Ground, Memory, Patience, Stop};
 use super::crowd::{Crowd, SEATS_MAX};
-use super::side::Side;
+use super::side::{Side, ATTACHED};
 use super::tally::Tally;
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
@@ -328,13 +328,17 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
         });
     }
 
-    /// A server is gone, and has said so in its end word and in `departures`: clients look (wait.rs, H2).
+    /// A server is gone, and has said so in its end word and in `departures`: clients look (wait.rs, H2). All of them, whether
+    /// their words say that they sleep or not: it may have died between a reply, which takes P away, and its wake-up.
     pub fn tell_clients(&self, wake: impl Fn(&Side<P>)) {
-        self.each(|lane, _, word| {
-            if Word(word.fetch_add(0, AcqRel)).is_parked() {
-                wake(&self.clients().seat(lane).side);
-            }
+        self.each(|_, _, word| {
+            word.fetch_add(0, AcqRel);
         });
+        for seat in self.clients().seats() {
+            if seat.side.end().state() == ATTACHED {
+                wake(&seat.side);
+            }
+        }
     }
 }
 

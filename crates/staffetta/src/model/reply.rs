@@ -28,6 +28,8 @@ const FOREVER: Patience = Patience::Until(None);
 /// Seats of each direction that the model has, and slots of a lane.
 const ENDS: usize = 2;
 const SLOTS: usize = 2;
+/// Instead of a PCB: it wakes nobody.
+const MUTE: usize = usize::MAX;
 
 /// Request and reply.
 struct Body {
@@ -73,6 +75,9 @@ impl Ground<Loom> for (&Desk, usize) {
         Some((&self.0.pcbs[self.1], self.1 as u64 + 1))
     }
     fn wake(&self, pcb_ref: u64) {
+        if self.1 == MUTE {
+            return;
+        }
         if let Some(pcb) = pcb_ref.checked_sub(1).and_then(|i| self.0.pcbs.get(i as usize)) {
             pcb.wake_up(0);
         }
@@ -220,6 +225,8 @@ struct Server {
     side: ServerSide,
     memory: Memory,
     tally: Tally<Loom>,
+    /// Does it come to wake anybody?
+    rings: bool,
 }
 
 impl Server {
@@ -228,14 +235,14 @@ impl Server {
         let held = desk.held(false, seat).sequence();
         let side = service.enter_server(seat, held, |side| (&**desk, 0).wake(side.pcb_ref()));
         let memory = Memory::of(Word(0), desk.clients.end(), Wait::Park);
-        Server { desk: desk.clone(), service, side, memory, tally: quiet(Tally::new) }
+        Server { desk: desk.clone(), service, side, memory, tally: quiet(Tally::new), rings: true }
     }
 
     fn with<R>(&self, f: impl FnOnce(ServerParty<'_, Loom, HeapPlaces, (&Desk, usize)>) -> R) -> R {
         f(ServerParty {
             service: &self.service,
             side: &self.side,
-            ground: &(&*self.desk, ENDS + self.side.seat),
+            ground: &(&*self.desk, if self.rings { ENDS + self.side.seat } else { MUTE }),
             tally: &self.tally,
             memory: &self.memory,
         })
@@ -454,6 +461,25 @@ fn loom_reply_client_dies() {
             let successor = Client::new(&desk, 0);
             assert_eq!(successor.call(2), Ok(102));
             serves.join().unwrap();
+        });
+    }
+}
+
+/// A server dies between its reply and the wake-up: who sweeps wakes.
+#[test]
+fn loom_reply_server_dies_before_its_wake_up() {
+    for exclusive in [true, false] {
+        explore("request-reply, a server dies between reply and wake-up", move || {
+            let desk = Desk::new(1, 1, exclusive, 1);
+            let (client, mut dead) = (Client::new(&desk, 0), Server::new(&desk, 0));
+            dead.rings = false;
+            let held = desk.held(false, 0);
+            let asked = client.ask(1).unwrap();
+            let waits = thread::spawn(move || assert_eq!(client.finish(asked, None), Ok(101)));
+            let (hand, _) = dead.take(Patience::Try).unwrap();
+            dead.reply(hand);
+            desk.sweep(false, 0, held);
+            waits.join().unwrap();
         });
     }
 }
