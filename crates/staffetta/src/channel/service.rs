@@ -499,6 +499,15 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
         let Ok(place) = self.place(asked.slot) else {
             return Ended::GivenUp { stop: Stop::Corrupt, request: None };
         };
+        // Where the server is quick, nothing but the word is looked at.
+        for step in 0..self.memory.eager_steps::<P>() {
+            let now = Word(place.word.load(Acquire));
+            if !is_under_way(now, asked) {
+                self.tally.waited(&Waited { spins: step, parks: 0 });
+                return self.ended(asked, &place, now);
+            }
+            P::relax_briefly(step);
+        }
         let poll = || {
             // Acquire: the reply.
             let now = Word(place.word.load(Acquire));
@@ -610,10 +619,19 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
     /// Takes a request in hand.
     #[inline(always)]
     pub fn take(&self, patience: Patience) -> Result<Hand, Stop> {
-        match self.find() {
-            Some(hand) => Ok(hand),
-            None => self.await_request(patience),
+        if let Some(hand) = self.find() {
+            return Ok(hand);
         }
+        if matches!(patience, Patience::Until(_)) {
+            for step in 0..self.memory.eager_steps::<P>() {
+                P::relax_briefly(step);
+                if let Some(hand) = self.find() {
+                    self.tally.waited(&Waited { spins: step, parks: 0 });
+                    return Ok(hand);
+                }
+            }
+        }
+        self.await_request(patience)
     }
 
     /// A request, which is in hand then. Lanes in turn.
