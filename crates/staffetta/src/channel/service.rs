@@ -47,7 +47,7 @@ use super::call::{Ground, Memory, Patience, Stop};
 use super::crowd::{Crowd, SEATS_MAX};
 use super::side::{Side, ATTACHED};
 use super::tally::Tally;
-use crate::memory::platform::{Platform, Word64};
+use crate::memory::platform::{prefetch_for_write, Platform, Word64};
 use crate::memory::word::Word;
 use crate::process::wait::{wait, Waited, Woken};
 
@@ -539,7 +539,10 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
     fn ended(&self, asked: Asked, place: &Place<'_, P>, now: Word) -> Ended {
         self.side.busy.set(self.side.busy.get() & !(1 << asked.slot));
         match now.state() {
-            REPLIED if now.sequence() == asked.ticket => Ended::Replied(place.body),
+            REPLIED if now.sequence() == asked.ticket => {
+                prefetch_for_write(place.body); // for the next call
+                Ended::Replied(place.body)
+            }
             REFUSED if now.sequence() == asked.ticket => Ended::Refused(now.slot()),
             _ => {
                 self.side.lost.set(self.side.lost.get() | 1 << asked.slot);
@@ -722,6 +725,8 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
     fn take_this(&self, lane: usize, slot: usize, now: Word, body: *mut u8) -> Option<Hand> {
         let mut word = now;
         if let Some(taken) = self.taken(lane, slot) {
+            // The reply will be written there: what the server does before it is in the shadow of the line's way.
+            prefetch_for_write(body);
             taken.set(now.sequence() + 1);
         } else {
             let place = self.service.places.place(lane, slot)?;
