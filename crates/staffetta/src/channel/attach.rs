@@ -295,6 +295,8 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.ring.store(ring, Relaxed);
     record.head.store(0, Relaxed);
     record.tail.store(0, Relaxed);
+    record.sender_tally.reset();
+    record.receiver_tally.reset();
     record.name_len.store(name.len() as u64, Relaxed);
     write_text(&record.name, name);
     Ok(index)

@@ -242,6 +242,12 @@ impl<P: Platform> Buffer<P> {
         asleep
     }
 
+    /// How many messages wait between `head` and `tail`: the one that the receiver has in hand does not.
+    pub fn waiting(&self, head: u64, tail: u64) -> u64 {
+        let (state, _) = self.slots.look(head);
+        tail.saturating_sub(head).saturating_sub(u64::from(state == READING))
+    }
+
     /// READING => FULL: the holder of the end closes it, with a message in hand that it forgot.
     pub fn put_back(&self, reading: Word) {
         // It fails only if somebody wrote into the word.

@@ -394,11 +394,11 @@ impl End {
             }
             other => (other.bytes(), other.length(), true),
         };
+        self.check_receiver()?;
         let Some(buffer) = &self.buffer else {
             // SAFETY: E1, E2; the bytes are the caller's promise.
             return unsafe { party.send(bytes, length, patience, counts) };
         };
-        self.check_receiver()?;
         // SAFETY: as above.
         unsafe { party.send_into(buffer, bytes, length, patience, counts) }
     }
@@ -458,10 +458,12 @@ impl End {
     /// How many messages wait; exact if nobody sends or receives meanwhile.
     pub(crate) fn waiting(&self) -> u64 {
         let record = self.record();
-        match (&self.many, self.found.spec.kind) {
-            (Some(many), _) => many.waiting(),
-            (None, Kind::Rendezvous) => 0,
-            _ => record.tail.load(Relaxed).saturating_sub(record.head.load(Relaxed)),
+        let places = || (record.head.load(Relaxed), record.tail.load(Relaxed));
+        match (&self.many, &self.buffer, self.found.spec.kind) {
+            (Some(many), _, _) => many.waiting(),
+            (_, Some(buffer), _) => buffer.waiting(places().0, places().1),
+            (_, _, Kind::Rendezvous) => 0,
+            _ => places().1.saturating_sub(places().0),
         }
     }
 
@@ -833,19 +835,21 @@ impl End {
         received.inspect(|&length| self.count_received(target, length)).map_err(|stop| self.note_over(stop))
     }
 
-    /// `try_*`: nothing happened; why?
-    fn has_peer(&self) -> bool {
-        self.peer().state() == ATTACHED
+    /// `try_*` did nothing; is it because nobody is there? One that left just now, of which nothing was said yet, is for
+    /// the next call to report.
+    fn is_alone(&self) -> bool {
+        let end = self.peer();
+        end.state() != ATTACHED && self.memory.is_known(end)
     }
 
     pub(crate) fn send_failure(&self, stop: Stop, patience: Patience) -> SendFailure {
         let tried = matches!(patience, Patience::Try);
         match stop {
             Stop::WouldBlock | Stop::TimedOut if tried || stop == Stop::WouldBlock => {
-                if self.has_peer() {
-                    SendFailure::WouldBlock
-                } else {
+                if self.is_alone() {
                     SendFailure::NoPeer
+                } else {
+                    SendFailure::WouldBlock
                 }
             }
             Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => SendFailure::TimedOut,
@@ -864,10 +868,10 @@ impl End {
         let tried = matches!(patience, Patience::Try);
         match stop {
             Stop::WouldBlock | Stop::TimedOut if tried || stop == Stop::WouldBlock => {
-                if self.has_peer() {
-                    RecvError::WouldBlock
-                } else {
+                if self.is_alone() {
                     RecvError::NoPeer
+                } else {
+                    RecvError::WouldBlock
                 }
             }
             Stop::WouldBlock | Stop::TimedOut | Stop::Abandoned => RecvError::TimedOut,

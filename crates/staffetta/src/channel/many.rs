@@ -350,8 +350,13 @@ impl Many {
             self.seat().tally.dropped();
             return Ok(false);
         }
+        let known = memory.peer.get();
         loop {
-            match party.publish(held, length as u64, Patience::Try) {
+            let published = party.publish(held, length as u64, Patience::Try);
+            if matches!(published, Err(Stop::Gone(_))) {
+                memory.peer.set(known); // the loss is for the next call to report
+            }
+            match published {
                 Ok(_) => return Ok(true),
                 Err(Stop::WouldBlock | Stop::Gone(_)) if drops_newest => {
                     self.seat().tally.dropped();
@@ -388,8 +393,13 @@ impl Many {
         let held = party.reserve_anyway()?;
         fill(held.bytes);
         let mut out = None;
+        let known = memory.peer.get();
         loop {
-            match party.publish(held, length as u64, Patience::Try) {
+            let published = party.publish(held, length as u64, Patience::Try);
+            if matches!(published, Err(Stop::Gone(_))) {
+                memory.peer.set(known); // as in `publish`
+            }
+            match published {
                 Ok(_) => return Ok(out),
                 Err(Stop::WouldBlock | Stop::Gone(_)) => {
                     // Another sender may fill the room that was made: what was taken first is displaced, the rest dropped.

@@ -223,7 +223,7 @@ impl<P: Platform> Slots<P> {
     }
 
     /// State and ticket of the slot of `place`.
-    fn look(&self, place: u64) -> (u8, u64) {
+    pub(super) fn look(&self, place: u64) -> (u8, u64) {
         let slot = self.slot(place).0;
         // Acquire: pairs with `change`; the ticket, and `head` before an emptied slot, are visible.
         let state = Word(slot.word.load(Acquire)).state();

@@ -155,6 +155,14 @@ impl<P: Platform> Tally<P> {
         Self::add(&self.dropped, 1);
     }
 
+    /// All zero again, of a channel that begins where another one was. Nobody holds an end of it yet (T1).
+    pub fn reset(&self) {
+        let Tally { messages, bytes, bytes_copied, waits, parks, wake_ups, spins, dropped } = self;
+        for word in [messages, bytes, bytes_copied, waits, parks, wake_ups, spins, dropped] {
+            word.store(0, Relaxed);
+        }
+    }
+
     /// The counters now. They are read one by one: a reading taken while messages pass may be off by one.
     pub fn read(&self) -> SideCounters {
         let spins = self.spins.load(Relaxed);

@@ -27,6 +27,18 @@
 //! | a withdrawal takes a message that came first for none | `loom_select_withdraws_from_what_is_reserved` and three more |
 //! | what was taken back counts as sent | `loom_select_withdraws_from_what_is_reserved` and two more |
 //!
+//! Of the same handshake where many may wait (crowd.rs, D1 and D2), and of its order in `wait`:
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | `Crowd::announce` without its fence | `loom_queue_many_to_one`, `loom_queue_degree_per_sender`, `loom_queue_one_to_many`, `loom_queue_receiver_dies`, `loom_queue_sender_leaves` |
+//! | `Crowd::sleepers_after_rmw` without its fence | the same five |
+//! | `Crowd::announce` counts the sleep after it has set its bit | the same five |
+//! | `Crowd::wake` says `rung` before it wakes | `loom_queue_waker_stops_before_its_wake_up` |
+//! | `Crowd::sleepers_after_rmw` clears the bits that it takes | `loom_queue_waker_stops_before_its_wake_up` |
+//! | `wait` without step 3, the recheck | those five, `loom_buffer_sender_gives_up`, and those above |
+//! | `wait` takes its ticket after it has announced | 27 of the 42 |
+//!
 //! And of the sender's guess:
 //!
 //! | mutant | fails |

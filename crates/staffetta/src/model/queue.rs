@@ -79,6 +79,29 @@ impl Ground<Loom> for (&Many, usize) {
     fn abandoned(&self, _storage: *const u8) {}
 }
 
+/// As the end that has this number, and it stops for good where it is about to wake somebody.
+struct StopsAtWake<'m>(&'m Many, usize);
+
+/// What is thrown there.
+struct Stopped;
+
+impl Ground<Loom> for StopsAtWake<'_> {
+    fn own_pcb(&self) -> Option<(&Pcb<Loom>, u64)> {
+        Some((&self.0.pcbs[self.1], self.1 as u64 + 1))
+    }
+    fn wake(&self, _pcb_ref: u64) {
+        std::panic::resume_unwind(Box::new(Stopped));
+    }
+    fn resolve(&self, _reference: u64, _length: u64) -> Option<*mut u8> {
+        None
+    }
+    fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
+        None
+    }
+    fn adopt(&self, _storage: *const u8) {}
+    fn abandoned(&self, _storage: *const u8) {}
+}
+
 impl Many {
     /// `senders` and `receivers` are attached.
     fn new(degree: u64, per_sender: Option<u64>, senders: usize, receivers: usize) -> Arc<Many> {
@@ -184,15 +207,40 @@ impl End {
         }
     }
 
+    fn pcb(&self) -> usize {
+        self.side.seat + if self.is_sender { 0 } else { ENDS }
+    }
+
     fn call<R>(&self, f: impl FnOnce(&mut QueueParty<'_, Loom, HeapLanes, (&Many, usize)>) -> R) -> R {
-        let pcb = self.side.seat + if self.is_sender { 0 } else { ENDS };
-        f(&mut QueueParty {
-            queue: &self.queue,
-            side: &self.side,
-            ground: &(&*self.many, pcb),
-            tally: &self.tally,
-            memory: &self.memory,
-        })
+        self.call_on(&(&*self.many, self.pcb()), f)
+    }
+
+    fn call_on<'e, G: Ground<Loom>, R>(
+        &'e self,
+        ground: &'e G,
+        f: impl FnOnce(&mut QueueParty<'e, Loom, HeapLanes, G>) -> R,
+    ) -> R {
+        let (queue, side, tally, memory) = (&self.queue, &self.side, &self.tally, &self.memory);
+        f(&mut QueueParty { queue, side, ground, tally, memory })
+    }
+
+    /// Sends, and stops for good before it wakes anybody, if anybody sleeps. True: it stopped.
+    fn send_and_stop_at_wake(&self, value: u64) -> bool {
+        let ground = StopsAtWake(&self.many, self.pcb());
+        let sends = || {
+            self.call_on(&ground, |party| {
+                // SAFETY: the slot is ours while this runs.
+                party.put(8, Patience::Try, |to| unsafe { to.cast::<u64>().write_unaligned(value) })
+            })
+        };
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(sends)) {
+            Ok(sent) => {
+                sent.unwrap();
+                false
+            }
+            Err(why) if why.is::<Stopped>() => true,
+            Err(why) => std::panic::resume_unwind(why),
+        }
     }
 
     fn send(&self, value: u64, patience: Patience) -> Result<u64, Stop> {
@@ -398,4 +446,24 @@ fn loom_queue_sender_stops_before_its_commit() {
         assert_eq!(got, [1, 2]);
         assert_eq!(receiver.recv(Patience::Try), Err(Stop::WouldBlock));
     });
+}
+
+/// A sender stops or dies between its commit point and the wake-up that it owes: the next one wakes whoever sleeps (crowd.rs,
+/// D2).
+#[test]
+fn loom_queue_waker_stops_before_its_wake_up() {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static STOPPED: AtomicU64 = AtomicU64::new(0);
+    explore("queue, a waker that stops before the wake-up", || {
+        let many = Many::new(2, None, 2, 1);
+        let receives = thread::spawn({
+            let receiver = End::new(&many, false, 0);
+            move || [receiver.recv(FOREVER), receiver.recv(FOREVER)]
+        });
+        let [stopped, other] = [0, 1].map(|seat| End::new(&many, true, seat));
+        STOPPED.fetch_add(u64::from(stopped.send_and_stop_at_wake(1)), Relaxed);
+        other.send(2, FOREVER).unwrap();
+        assert_eq!(receives.join().unwrap(), [Ok(1), Ok(2)]);
+    });
+    assert_ne!(STOPPED.load(Relaxed), 0, "nobody was asleep in any execution");
 }

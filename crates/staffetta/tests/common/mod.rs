@@ -1,6 +1,7 @@
 //! Real processes for tests: a test starts its own binary again, in a role.
 #![allow(dead_code, unsafe_code)]
 
+pub mod flavor;
 pub mod forms;
 
 use std::process::{Child, Command, Stdio};
