@@ -5,6 +5,8 @@ use crate::demo::DemoArgs;
 use crate::failure::Failure;
 use crate::launch::RunArgs;
 use crate::limits::LimitsArgs;
+use crate::soak::side::SoakSideArgs;
+use crate::soak::SoakArgs;
 use crate::two::side::SideArgs;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -23,6 +25,7 @@ Examples:
   staffetta demo                        64 MiB from process to process, every mechanism
   staffetta demo film.mkv --plot out.svg
   staffetta bench --quick               latencies beside the machine's own limits, in 40 s
+  staffetta soak --messages 10^6        each flavor of channel: none lost, none twice
   staffetta run -- ./producer + ./consumer
   staffetta list                        the domains that run; then: inspect, rate
   seq 9 | staffetta send lab/numbers --layout u64 &
@@ -54,6 +57,9 @@ pub enum Command {
     #[command(after_help = crate::bench::EXAMPLES,
         after_long_help = format!("{}\n\n{EXIT_CODES}", crate::bench::EXAMPLES))]
     Bench(BenchArgs),
+    #[command(after_help = crate::soak::EXAMPLES,
+        after_long_help = format!("{}\n\n{EXIT_CODES}", crate::soak::EXAMPLES))]
+    Soak(SoakArgs),
     #[command(after_help = crate::launch::EXAMPLES,
         after_long_help = format!("{}\n\n{}", crate::launch::EXAMPLES, crate::launch::EXIT_CODES))]
     Run(RunArgs),
@@ -73,6 +79,9 @@ pub enum Command {
     /// One of the two processes that a command starts.
     #[command(name = "__side", hide = true)]
     Side(SideArgs),
+    /// One of the processes of a soak.
+    #[command(name = "__soak", hide = true)]
+    SoakSide(SoakSideArgs),
 }
 
 /// Prints the completions for `shell`.

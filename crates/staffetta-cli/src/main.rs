@@ -7,6 +7,7 @@
 //! | `two` | two real processes that a command runs, and the wires to them |
 //! | `demo` | one file, every mechanism, the copies counted |
 //! | `bench` | subjects and raw limits in interleaved blocks |
+//! | `soak` | very many messages over each flavor, and none lost |
 //! | `launch` | `staffetta run`: programs in a domain |
 //! | `look` | `list`, `inspect`, `rate`: domains that run, looked at and not touched |
 //! | `send`, `recv`, `target`, `data` | messages through pipes: which channel, in which form |
@@ -29,6 +30,7 @@ mod raw;
 mod recv;
 mod send;
 mod show;
+mod soak;
 mod target;
 mod two;
 
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
         Command::Rate(args) => look::rate::run(args),
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
+        Command::Soak(args) => soak::run(args),
+        Command::SoakSide(args) => soak::side::run(args),
         Command::Limits(args) => limits::run(args),
         Command::Completions { shell } => args::completions(shell),
         Command::Side(args) => two::side::run(args),

@@ -81,7 +81,7 @@ pub fn run(args: SideArgs) -> Result<(), Failure> {
 }
 
 /// Asks the kernel to kill this process when its parent dies, and ends it if that has happened already.
-fn die_with(parent: u32) -> Result<(), Failure> {
+pub fn die_with(parent: u32) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| Failure::os("cannot tie this process to its parent", error))?;
     match getppid() {
