@@ -126,6 +126,8 @@ impl Drop for Member {
         crate::process::threads::release_dead(segment, self.slot, self.generation);
         // What others may ask for goes to others; and no mapping of ours outlives our links.
         self.leave_capabilities();
+        // What is free and kept for later is nobody's when we are gone, and the budget has it back.
+        capability::trim(segment, self.refs.capabilities());
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
         // does not take it for a death.
         let record = segment.process(self.slot.into());

@@ -277,6 +277,33 @@ fn every_message_comes_exactly_once_between_processes() {
     each_case("exactly once", |stage| by_cargo!(stage, all_arrive));
 }
 
+/// Processes that come, send capabilities and leave: what they kept for later does not stay charged to the domain.
+#[test]
+fn free_capabilities_of_a_process_that_left_are_given_back() {
+    let _watchdog = watchdog("free capabilities", 60);
+    let name = name("conformance");
+    let domain = common::options().open(&name).unwrap();
+    let reports = domain.channel(REPORTS).many_to_one(64).receiver().unwrap();
+    let (flavor, method, cargo) = (Flavor::Buffered(3), Method::Capability, SomeParcel::NAME);
+    let case = Case { domain: domain.clone(), flavor, method, wait: Wait::Park, cargo };
+    let stage = Stage { case, name, reports, cargo };
+    let rx = receiver::<SomeParcel>(&stage);
+    let in_use = || {
+        domain.trim().unwrap();
+        domain.memory().unwrap().1
+    };
+    let mut first = None;
+    for round in 0..4 {
+        let child = stage.start("send", round);
+        (0..EACH).for_each(|n| assert_eq!(rx.recv().unwrap().number(), round * WHO + n));
+        assert_eq!([(); 3].map(|()| stage.report()[0]), [HERE, SENT, DROPPED]);
+        finish(child);
+        assert!(matches!(rx.recv(), Err(RecvError::Disconnected)));
+        let before = *first.get_or_insert_with(in_use);
+        until(|| in_use() <= before);
+    }
+}
+
 fn those_sent_arrive<M: Cargo>(stage: &Stage) {
     arrives::<M>(stage, "send hastily");
 }
