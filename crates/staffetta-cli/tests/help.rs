@@ -22,6 +22,7 @@ fn every_command_has_examples_and_exit_codes() {
             &["recv", "--help"],
             &["Examples:", "--consume", "--follow", "4 bytes, the least significant first", "130"],
         ),
+        (&["soak", "--help"], &["Examples:", "--flavor", "Exit codes:", "exactly once", "drop-oldest"]),
         (&["limits", "--help"], &["Examples:", "--json"]),
         (&["completions", "--help"], &["Example", "bash"]),
     ] {
