@@ -124,10 +124,10 @@ impl Drop for Member {
         let segment = self.segment();
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot, self.generation);
+        // What is free and kept for later is nobody's when we are gone: the budget has it back.
+        capability::trim(segment, self.refs.capabilities());
         // What others may ask for goes to others; and no mapping of ours outlives our links.
         self.leave_capabilities();
-        // What is free and kept for later is nobody's when we are gone, and the budget has it back.
-        capability::trim(segment, self.refs.capabilities());
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
         // does not take it for a death.
         let record = segment.process(self.slot.into());
