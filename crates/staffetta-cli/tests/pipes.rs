@@ -326,7 +326,7 @@ fn a_broadcast_is_listened_to_and_nothing_taken_away() {
     let output = run(&["recv", &channel, "--layout", "u8", "--consume"]);
     assert!(code(&output) == 2 && stderr(&output).contains("the messages differ"), "{}", stderr(&output));
     let output = run(&["send", &channel]);
-    assert!(code(&output) == 4 && stderr(&output).contains("typed ends only"), "{}", stderr(&output));
+    assert!(code(&output) == 4 && stderr(&output).contains("typed ends only send to"), "{}", stderr(&output));
 }
 
 #[test]

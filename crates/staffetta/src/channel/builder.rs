@@ -364,9 +364,12 @@ impl<'d> ChannelBuilder<'d> {
         };
         let kind = found.spec.kind;
         if !matches!(kind, Kind::Rendezvous | Kind::Basic | Kind::Buffered | Kind::Queue) {
-            let why = format!(
-                "it is a {kind}, which is received from by dyn_observer(), and sent to by typed ends only"
-            );
+            let why = match kind {
+                Kind::Broadcast | Kind::Latest => {
+                    format!("it is a {kind}, which dyn_observer() receives from, and typed ends only send to")
+                }
+                _ => format!("it is a {kind}, for which there are no ends typed at run time"),
+            };
             return Err(AttachError::Impossible { name: self.name.to_owned(), why });
         }
         End::attach(member, self.name, found, is_sender, self.wait)
