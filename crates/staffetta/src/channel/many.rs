@@ -9,7 +9,7 @@
 //! A lane is made by the first sender in its seat and stays with the channel: what waits in it outlives its sender, and the
 //! next one in the seat uses it again.
 //!
-//! The protocol is `queue.rs`; nothing here changes a cell or a slot's word.
+//! The protocol is `queue/`; nothing here changes a cell or a slot's word.
 
 #![allow(unsafe_code)] // From offsets to the crowds and cells; copies of messages.
 

@@ -134,7 +134,7 @@ impl Spec {
     pub(crate) fn plan(&self) -> Option<Plan> {
         let form = self.form;
         let align = if self.content == Content::Value { self.schema.align().max(8) } else { 8 };
-        // One more than may wait for the message that is built, and two for each receiver (queue.rs, Q7).
+        // One more than may wait for the message that is built, and two for each receiver (queue/mod.rs, Q7).
         let discards = self.content == Content::Parcel && form.overflow == Overflow::DropOldest;
         let drop = if discards { form.senders } else { 0 };
         let others = self.degree.checked_add(2 * u64::from(form.receivers) + u64::from(drop))?;
