@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Small blocks are not given back to the kernel but kept for the next message; how many there are is how many were in use
 /// or kept by a process at once, which is not the same in each round. Bytes for each process.
 const KEPT_BYTES: u64 = 32 << 10;
+/// How long a process may run on when another one has ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// How long the memory of processes that have ended may take to come back.
 const SWEPT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -167,8 +169,9 @@ fn start(order: &Order) -> Result<Side, Failure> {
         .ok_or_else(|| Failure::Environment("cannot hear a process that was started".into()))
 }
 
-/// Waits until all `sides` have ended; one of `others` that ends badly meanwhile ends the wait.
+/// Waits until all `sides` have ended; not much longer than one of the `others`, without whom they may wait for ever.
 fn await_all(sides: &mut [Side], others: &mut [Side]) -> Result<(), Failure> {
+    let mut alone_since = None;
     loop {
         interrupt::check()?;
         let mut over = true;
@@ -179,8 +182,11 @@ fn await_all(sides: &mut [Side], others: &mut [Side]) -> Result<(), Failure> {
                 _ => over = false,
             }
         }
-        let others_ended = others.iter_mut().any(|side| matches!(side.child.try_wait(), Ok(Some(_))));
-        if over || others_ended {
+        // Who receives ends when the last sender has left, which need not have ended yet; but it soon will.
+        if others.iter_mut().any(|side| matches!(side.child.try_wait(), Ok(Some(_)))) {
+            alone_since.get_or_insert_with(Instant::now);
+        }
+        if over || alone_since.is_some_and(|since| since.elapsed() > ENDS_WITHIN) {
             return Ok(());
         }
         std::thread::sleep(LOOK_EVERY);
