@@ -39,6 +39,14 @@
 //! | `wait` without step 3, the recheck | those five, `loom_buffer_sender_gives_up`, and those above |
 //! | `wait` takes its ticket after it has announced | 27 of the 42 |
 //!
+//! And of request-reply (the first two are what was written first):
+//!
+//! | mutant | fails |
+//! |---|---|
+//! | one of several servers lets a request go whose client has just fallen asleep | `loom_reply_calls_in_turn`, `loom_reply_client_gives_up` |
+//! | after a server's death only those are woken whose word says that they sleep | `loom_reply_server_dies_before_its_wake_up` |
+//! | the next only server does not stamp what is asked | `loom_reply_a_request_between_two_sweepers` |
+//!
 //! And of the sender's guess:
 //!
 //! | mutant | fails |

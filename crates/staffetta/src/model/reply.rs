@@ -436,6 +436,39 @@ fn loom_reply_late_sweeper_and_successor() {
     });
 }
 
+/// A sweeper is stopped with the word of a request in its hand that another sweeper had come too early for: what the next only
+/// server has taken is not refused under its hands (V4).
+#[test]
+fn loom_reply_a_request_between_two_sweepers() {
+    explore_within(1, "request-reply, a sweeper that comes back to a successor's request", || {
+        let desk = Desk::new(1, 1, true, 1);
+        let client = Client::new(&desk, 0);
+        let held = desk.held(false, 0);
+        let asked = client.ask(1).unwrap(); // after the first sweeper had passed its slot
+        let sweeps = thread::spawn({
+            let desk = desk.clone();
+            move || desk.sweep(false, 0, held)
+        });
+        let calls = thread::spawn(move || {
+            let first = client.finish(asked, None);
+            // As soon as the slot is its own it writes there.
+            let _ = client.ask_within(2, Patience::Try);
+            first
+        });
+        desk.servers.seat(0).side.detach(held, DIED); // the rest of the first sweeper
+        desk.servers.departed();
+        desk.servers.attach(2, 1).unwrap();
+        let server = Server::new(&desk, 0);
+        if let Ok((hand, 1)) = server.take(Patience::Try) {
+            server.reply(hand);
+        }
+        desk.sweep(false, 0, desk.held(false, 0)); // whoever waits still is told
+        let first = calls.join().unwrap();
+        assert!(first.is_err() || first == Ok(101), "{first:?}");
+        sweeps.join().unwrap();
+    });
+}
+
 /// A client dies while the server has its request in hand; two sweep; the next client in the seat gets its own reply.
 #[test]
 fn loom_reply_client_dies() {
