@@ -5,9 +5,18 @@
 //!     rest on it.
 //! E2. `Memory` is made of cells and an `End` is not Sync: one operation at a time.
 //! E3. `record` lies in the window, which the `Member` keeps mapped.
+//!
+//! | file | one idea |
+//! |---|---|
+//! | here | how an end is taken and left, what it can be asked, why a call failed |
+//! | `calls` | one message out, one message in |
+//! | `in_place` | the slots of a buffered channel |
+//! | `operation` | an end as an operation of a select |
 
 #![allow(unsafe_code)] // Calls the protocols, whose contract is E1 and E2.
 
+mod calls;
+mod in_place;
 mod operation;
 
 use std::cell::Cell;
@@ -19,23 +28,21 @@ use std::time::Instant;
 
 use self::operation::Secured;
 use super::attach::Found;
-use super::buffer::{before_words, Buffer};
-use super::call::{Incoming, Memory, Outgoing, Patience, Stop};
+use super::buffer::Buffer;
+use super::call::{Memory, Patience, Stop};
 use super::ground::{EndGround, Lender};
 use super::line::Reference3;
 use super::many::Many;
-use super::quick::{deliver_now, read_words, want_now, write_words, Delivery, Wanted};
 use super::record::Record;
-use super::rendezvous::Party;
-use super::ring::{RingParty, Slots, READING};
+use super::ring::{Slots, READING};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::{SideCounters, Tally};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
-use crate::memory::platform::{Native, Platform};
+use crate::memory::platform::Native;
 use crate::memory::word::Word;
-use crate::process::wait::{Wait, Waited};
+use crate::process::wait::Wait;
 
 /// An end, without its message type.
 pub struct End {
@@ -253,113 +260,6 @@ impl End {
         self.handle.take().unwrap_or_else(|| self.member.clone())
     }
 
-    /// Do the fast paths apply?
-    #[inline(always)]
-    fn is_quick(&self) -> bool {
-        self.quick.get() && self.memory.is_known(self.peer())
-    }
-
-    /// Sends a value of at most `INLINE_BYTES`.
-    ///
-    /// # Safety
-    /// As `send`.
-    #[inline(always)]
-    pub(crate) unsafe fn send_cell(
-        &self,
-        bytes: *const u8,
-        length: usize,
-        patience: Patience,
-    ) -> Result<(), Stop> {
-        let mut delivery = None;
-        if self.is_quick() {
-            let (line, tally) = (&self.record().line, &self.record().sender_tally);
-            // SAFETY: E1, E2; the bytes are the caller's promise, and fit a cell.
-            let done =
-                unsafe { deliver_now(line, &self.memory, |cell| tally.copy(bytes, cell.cast(), length)) };
-            if done == Delivery::Done {
-                tally.message(length);
-                return Ok(());
-            }
-            delivery = Some(done);
-        }
-        // SAFETY: passed on.
-        unsafe { self.send_slowly(Outgoing::Cell { bytes, length }, patience, delivery) }
-    }
-
-    /// Sends a parcel's words.
-    #[inline(always)]
-    pub(crate) fn send_parcel(&self, words: Reference3, patience: Patience) -> Result<(), Stop> {
-        let mut delivery = None;
-        if let Some(buffer) = &self.buffer {
-            let done = self.put_now(buffer, size_of_val(&words), |to| {
-                before_words();
-                // SAFETY: the slot is ours to write, and holds that many words.
-                unsafe { write_words(to.cast(), words) };
-            });
-            if done {
-                self.record().sender_tally.message(words[1] as usize);
-                return Ok(());
-            }
-        } else if self.is_quick() {
-            let (line, tally) = (&self.record().line, &self.record().sender_tally);
-            // SAFETY: E1, E2.
-            let done = unsafe { deliver_now(line, &self.memory, |cell| write_words(cell, words)) };
-            if done == Delivery::Done {
-                tally.message(words[1] as usize);
-                return Ok(());
-            }
-            delivery = Some(done);
-        }
-        // SAFETY: there are no bytes.
-        unsafe { self.send_slowly(Outgoing::Parcel(words), patience, delivery) }
-    }
-
-    /// # Safety
-    /// `message` describes readable bytes, as `Party::send` asks.
-    pub(crate) unsafe fn send(&self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
-        // SAFETY: passed on.
-        unsafe { self.send_slowly(message, patience, None) }
-    }
-
-    /// `delivery`: how far the fast path came.
-    ///
-    /// # Safety
-    /// As `send`.
-    #[inline(never)]
-    unsafe fn send_slowly(
-        &self,
-        message: Outgoing,
-        patience: Patience,
-        delivery: Option<Delivery>,
-    ) -> Result<(), Stop> {
-        let ground = self.ground();
-        if let Some(giving) = self.reserved_by_select() {
-            // SAFETY: E1, E2; the bytes are the caller's promise.
-            let sent = unsafe { self.party(&ground).send_reserved(giving, message) };
-            return sent.inspect(|()| self.tally().message(message.length()));
-        }
-        self.check_over()?;
-        // SAFETY: E1, E2; the bytes are the caller's promise.
-        let sent = unsafe {
-            match (self.found.spec.kind, delivery) {
-                (Kind::Rendezvous, Some(delivery)) => {
-                    self.party(&ground).send_walk(message, patience, delivery)
-                }
-                (Kind::Rendezvous, None) => self.party(&ground).send(message, patience),
-                (Kind::Queue, _) => return self.send_to_queue(message, patience).map(drop),
-                (Kind::Service, _) => return Err(Stop::Corrupt), // its ends are others (reply.rs)
-                _ => self.send_to_ring(&ground, message, patience),
-            }
-        };
-        match sent {
-            Ok(()) => {
-                self.tally().message(message.length());
-                Ok(())
-            }
-            Err(stop) => Err(self.note_over(stop)),
-        }
-    }
-
     #[inline(always)]
     pub(super) fn ground(&self) -> EndGround<'_> {
         EndGround {
@@ -368,39 +268,6 @@ impl End {
             sender: &self.record().sender,
             lender: &self.lender,
         }
-    }
-
-    fn party<'e>(&'e self, ground: &'e EndGround<'e>) -> Party<'e, Native, EndGround<'e>> {
-        let record = self.record();
-        let (me, peer) = sides(record, self.is_sender);
-        let (line, tally, memory) = (&record.line, self.tally(), &self.memory);
-        Party { line, me, peer, ground, tally, memory }
-    }
-
-    /// # Safety
-    /// As `send`.
-    unsafe fn send_to_ring(
-        &self,
-        ground: &EndGround<'_>,
-        message: Outgoing,
-        patience: Patience,
-    ) -> Result<(), Stop> {
-        let mut party = self.ring_party(ground)?;
-        let words;
-        let (bytes, length, counts) = match message {
-            Outgoing::Parcel(parcel) => {
-                words = parcel;
-                (words.as_ptr().cast(), size_of_val(&words), false)
-            }
-            other => (other.bytes(), other.length(), true),
-        };
-        self.check_receiver()?;
-        let Some(buffer) = &self.buffer else {
-            // SAFETY: E1, E2; the bytes are the caller's promise.
-            return unsafe { party.send(bytes, length, patience, counts) };
-        };
-        // SAFETY: as above.
-        unsafe { party.send_into(buffer, bytes, length, patience, counts) }
     }
 
     /// Of a queue.
@@ -481,358 +348,6 @@ impl End {
             return Err(self.note_over(Stop::Gone(end)));
         }
         Ok(())
-    }
-
-    /// The word of the sender's next slot, if all is as usual and there is room now.
-    #[inline(always)]
-    fn room_now(&self, buffer: &Buffer<Native>) -> Option<Word> {
-        let usual = !buffer.is_held() && !self.slow.get();
-        if !usual || (self.unnamed && !self.memory.is_known(self.peer())) {
-            return None;
-        }
-        buffer.room_now()
-    }
-
-    /// The fast path of a send over a buffered channel: there is room. It only does what the full walk would do.
-    #[inline(always)]
-    fn put_now(&self, buffer: &Buffer<Native>, length: usize, fill: impl FnOnce(*mut u8)) -> bool {
-        let Some(empty) = self.room_now(buffer) else {
-            return false;
-        };
-        buffer.begin_writing();
-        fill(buffer.bytes());
-        match buffer.publish(&self.record().tail, empty, length as u64) {
-            Some(asleep) => {
-                if asleep {
-                    self.wake_peer();
-                }
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// The word of the receiver's next slot when a message is in it, now or soon. A try looks once.
-    #[inline(always)]
-    fn full_soon(&self, buffer: &Buffer<Native>, patience: Patience) -> Option<Word> {
-        if buffer.is_held() || self.slow.get() {
-            return None;
-        }
-        if let Some(full) = buffer.full_now() {
-            return Some(full);
-        }
-        if matches!(patience, Patience::Try) {
-            return None;
-        }
-        for step in 0..self.memory.eager_steps::<Native>() {
-            Native::relax_briefly(step);
-            if let Some(full) = buffer.full_now() {
-                self.record().receiver_tally.waited(&Waited { spins: step + 1, parks: 0 });
-                return Some(full);
-            }
-        }
-        None
-    }
-
-    /// The fast path of a receive from a buffered channel: a message is there, or comes soon, or it is a try in vain. None:
-    /// the full walk is needed.
-    #[inline(always)]
-    fn take_now<R>(
-        &self,
-        buffer: &Buffer<Native>,
-        length: usize,
-        patience: Patience,
-        read: impl FnOnce(*const u8) -> R,
-    ) -> Option<Result<R, Stop>> {
-        let Some(full) = self.full_soon(buffer, patience) else {
-            let in_vain = matches!(patience, Patience::Try)
-                && !buffer.is_held()
-                && !self.slow.get()
-                && self.memory.is_known(self.peer());
-            return in_vain.then_some(Err(Stop::WouldBlock));
-        };
-        if buffer.length() != length as u64 {
-            return None;
-        }
-        let message = read(buffer.bytes());
-        if buffer.give_back(&self.record().head, full, length as u64) {
-            self.wake_peer();
-        }
-        Some(Ok(message))
-    }
-
-    /// Sends a value over a buffered channel: one copy, into the slot.
-    ///
-    /// # Safety
-    /// As `send`; messages of this channel have `length` bytes.
-    #[inline(always)]
-    pub(crate) unsafe fn send_into(
-        &self,
-        buffer: &Buffer<Native>,
-        bytes: *const u8,
-        length: usize,
-        patience: Patience,
-    ) -> Result<(), Stop> {
-        let tally = &self.record().sender_tally;
-        // SAFETY: the slot is ours to write and has room (attach.rs); `bytes` is the caller's promise.
-        if self.put_now(buffer, length, |to| unsafe { tally.copy(bytes, to, length) }) {
-            tally.message(length);
-            return Ok(());
-        }
-        // SAFETY: passed on.
-        unsafe { self.send_slowly(Outgoing::Private { bytes, length, exact: true }, patience, None) }
-    }
-
-    /// Receives a value from a buffered channel: one copy, out of the slot.
-    ///
-    /// # Safety
-    /// As `receive`; messages of this channel have `length` bytes.
-    #[inline(always)]
-    pub(crate) unsafe fn receive_from(
-        &self,
-        buffer: &Buffer<Native>,
-        bytes: *mut u8,
-        length: usize,
-        patience: Patience,
-    ) -> Result<usize, Stop> {
-        let tally = &self.record().receiver_tally;
-        // SAFETY: the slot is ours to read, and holds `length` bytes; the target is the caller's promise.
-        match self.take_now(buffer, length, patience, |from| unsafe { tally.copy(from, bytes, length) }) {
-            Some(Ok(())) => {
-                tally.message(length);
-                Ok(length)
-            }
-            Some(Err(stop)) => Err(stop),
-            // SAFETY: passed on.
-            None => unsafe {
-                self.receive(Incoming::Private { bytes, capacity: length, exact: true }, patience)
-            },
-        }
-    }
-
-    /// Reserves the sender's next slot; gives its word.
-    #[inline(always)]
-    pub(crate) fn reserve(&self, buffer: &Buffer<Native>, patience: Patience) -> Result<Word, Stop> {
-        let empty = match self.room_now(buffer) {
-            Some(empty) => empty,
-            None => self.await_room(buffer, patience)?,
-        };
-        buffer.hold(true);
-        Ok(empty)
-    }
-
-    #[inline(never)]
-    fn await_room(&self, buffer: &Buffer<Native>, patience: Patience) -> Result<Word, Stop> {
-        self.check_over()?;
-        let ground = self.ground();
-        let room =
-            self.check_receiver().and_then(|()| self.ring_party(&ground)?.await_room(buffer, patience));
-        room.map_err(|stop| self.note_over(stop))
-    }
-
-    /// Sends what the reserved slot holds.
-    #[inline(always)]
-    pub(crate) fn send_reserved(
-        &self,
-        buffer: &Buffer<Native>,
-        empty: Word,
-        length: usize,
-    ) -> Result<(), Stop> {
-        let asleep = buffer.publish(&self.record().tail, empty, length as u64).ok_or(Stop::Corrupt)?;
-        self.record().sender_tally.message(length);
-        if asleep {
-            self.wake_peer();
-        }
-        Ok(())
-    }
-
-    /// Takes the next message in hand; gives its slot's word. Messages have `length` bytes.
-    #[inline(always)]
-    pub(crate) fn take_in_hand(
-        &self,
-        buffer: &Buffer<Native>,
-        length: usize,
-        patience: Patience,
-    ) -> Result<Word, Stop> {
-        let full = match self.full_soon(buffer, patience) {
-            Some(full) if buffer.length() == length as u64 => full,
-            _ => self.await_message(buffer, patience)?,
-        };
-        if buffer.length() != length as u64 {
-            return Err(Stop::Corrupt);
-        }
-        let (reading, asleep) = buffer.take(full).ok_or(Stop::Corrupt)?;
-        buffer.hold(true);
-        if asleep {
-            self.wake_peer();
-        }
-        Ok(reading)
-    }
-
-    #[inline(never)]
-    fn await_message(&self, buffer: &Buffer<Native>, patience: Patience) -> Result<Word, Stop> {
-        self.check_over()?;
-        let ground = self.ground();
-        let message = self.ring_party(&ground)?.await_message(buffer, patience);
-        message.map_err(|stop| self.note_over(stop))
-    }
-
-    /// Gives back the slot of the message in hand.
-    #[inline(always)]
-    pub(crate) fn give_back(&self, buffer: &Buffer<Native>, reading: Word, length: usize) {
-        let asleep = buffer.give_back(&self.record().head, reading, length as u64);
-        self.record().receiver_tally.message(length);
-        buffer.hold(false);
-        if asleep {
-            self.wake_peer();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wake_peer(&self) {
-        let record = self.record();
-        let (_, peer) = sides(record, self.is_sender);
-        self.tally().woke();
-        super::ground::wake(&self.member, self.found.spec.method, peer.pcb_ref());
-    }
-
-    fn ring_party<'e>(
-        &'e self,
-        ground: &'e EndGround<'e>,
-    ) -> Result<RingParty<'e, Native, EndGround<'e>>, Stop> {
-        let record = self.record();
-        let (me, peer) = sides(record, self.is_sender);
-        Ok(RingParty {
-            slots: slots(&self.member, record, &self.found.spec).ok_or(Stop::Corrupt)?,
-            place: if self.is_sender { &record.tail } else { &record.head },
-            me,
-            peer,
-            ground,
-            tally: self.tally(),
-            memory: &self.memory,
-        })
-    }
-
-    /// Receives a value of at most `INLINE_BYTES`.
-    ///
-    /// # Safety
-    /// As `receive`.
-    #[inline(always)]
-    pub(crate) unsafe fn receive_cell(
-        &self,
-        bytes: *mut u8,
-        length: usize,
-        patience: Patience,
-    ) -> Result<usize, Stop> {
-        let target = Incoming::Cell { bytes, length };
-        if let (true, Patience::Until(deadline)) = (self.is_quick(), patience) {
-            let (line, tally) = (&self.record().line, &self.record().receiver_tally);
-            match want_now(line, tally, &self.memory) {
-                Wanted::Given(s) => {
-                    // SAFETY: E1, E2; our WANT(s) was delivered; the target is the caller's promise, and fits a cell.
-                    unsafe { line.read_cell(s, |cell| tally.copy(cell.cast(), bytes, length)) };
-                    tally.message(length);
-                    return Ok(length);
-                }
-                // SAFETY: passed on.
-                Wanted::Waiting(s) => return unsafe { self.receive_wanted(s, target, deadline) },
-                Wanted::Not => {}
-            }
-        }
-        // SAFETY: passed on.
-        unsafe { self.receive(target, patience) }
-    }
-
-    /// Receives a parcel's words.
-    #[inline(always)]
-    pub(crate) fn receive_parcel(&self, patience: Patience) -> Result<Reference3, Stop> {
-        if let Some(buffer) = &self.buffer {
-            let length = size_of::<Reference3>();
-            // SAFETY: the slot is ours to read, and holds that many words.
-            let taken =
-                self.take_now(buffer, length, patience, |from| unsafe { read_words(from.cast_mut().cast()) });
-            if let Some(words) = taken {
-                return words;
-            }
-        }
-        if let (true, Patience::Until(deadline)) = (self.is_quick(), patience) {
-            let (line, tally) = (&self.record().line, &self.record().receiver_tally);
-            match want_now(line, tally, &self.memory) {
-                // SAFETY: E1, E2; our WANT(s) was delivered.
-                Wanted::Given(s) => return Ok(unsafe { line.read_cell(s, |cell| read_words(cell)) }),
-                Wanted::Waiting(s) => {
-                    let mut words = [0; 3];
-                    // SAFETY: the target lives until the call returns; WANT(s) stands.
-                    unsafe { self.receive_wanted(s, Incoming::Parcel(&mut words), deadline) }?;
-                    return Ok(words);
-                }
-                Wanted::Not => {}
-            }
-        }
-        let mut words = [0; 3];
-        // SAFETY: the target lives until the call returns.
-        unsafe { self.receive(Incoming::Parcel(&mut words), patience) }?;
-        Ok(words)
-    }
-
-    /// Of a parcel's length more is known later.
-    #[inline(always)]
-    pub(super) fn count_received(&self, target: Incoming, length: usize) {
-        if !matches!(target, Incoming::Parcel(_)) {
-            self.tally().message(length);
-        }
-    }
-
-    /// # Safety
-    /// As `receive`; WANT(s) stands.
-    #[inline(never)]
-    unsafe fn receive_wanted(
-        &self,
-        s: u64,
-        target: Incoming,
-        deadline: Option<Instant>,
-    ) -> Result<usize, Stop> {
-        let ground = self.ground();
-        // SAFETY: E1, E2; the target is the caller's promise.
-        let length = unsafe { self.party(&ground).receive_wanted(s, target, deadline) };
-        length.inspect(|&length| self.count_received(target, length)).map_err(|stop| self.note_over(stop))
-    }
-
-    /// # Safety
-    /// `target` describes writable bytes, as `Party::receive` asks.
-    #[inline(never)]
-    pub(crate) unsafe fn receive(&self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
-        let ground = self.ground();
-        if let Some(s) = self.given_to_select() {
-            // SAFETY: E1, E2: the rendezvous `s` is over, and was ours; the target is the caller's promise.
-            let length = unsafe { self.party(&ground).collect(s, target) };
-            return length.inspect(|&length| {
-                self.completed();
-                self.count_received(target, length);
-            });
-        }
-        self.check_over()?;
-        let received = if self.found.spec.kind == Kind::Rendezvous {
-            // SAFETY: E1, E2; the target is the caller's promise.
-            unsafe { self.party(&ground).receive(target, patience) }
-        } else if self.many.is_some() {
-            return self.receive_from_queue(target, patience);
-        } else {
-            let mut party = self.ring_party(&ground)?;
-            let (bytes, capacity, counts) = match target {
-                Incoming::Parcel(words) => (words.cast(), size_of_val(&[0_u64; 3]), false),
-                other => (other.bytes(), other.capacity(), true),
-            };
-            // SAFETY: as above.
-            unsafe {
-                match &self.buffer {
-                    Some(buffer) => party.receive_from(buffer, bytes, capacity, patience, counts),
-                    None => party.receive(bytes, capacity, patience, counts),
-                }
-            }
-        };
-        received.inspect(|&length| self.count_received(target, length)).map_err(|stop| self.note_over(stop))
     }
 
     /// `try_*` did nothing; is it because nobody is there? One that left just now, of which nothing was said yet, is for
