@@ -161,7 +161,7 @@ impl<P: Platform> Slots<P> {
     #[inline(always)]
     pub(super) unsafe fn slot_at(&self, at: u64) -> (&Slot<P>, *mut u8) {
         // SAFETY: the ring has `degree + 1` slots of `stride` bytes (checked when it was attached).
-        unsafe { self.words_and_bytes(at) }
+        unsafe { Self::words_and_bytes(self.ring, self.shape.offset, at) }
     }
 
     /// As `slot_at`, for as long as the ring lives.
@@ -169,11 +169,15 @@ impl<P: Platform> Slots<P> {
     /// # Safety
     /// As `slot_at`; the ring lives as long as `'a`.
     #[inline(always)]
-    pub(super) unsafe fn words_and_bytes<'a>(self, at: u64) -> (&'a Slot<P>, *mut u8) {
+    pub(super) unsafe fn words_and_bytes<'a>(
+        ring: NonNull<u8>,
+        offset: u64,
+        at: u64,
+    ) -> (&'a Slot<P>, *mut u8) {
         // SAFETY: passed on.
         unsafe {
-            let slot = self.ring.as_ptr().add(at as usize);
-            (&*slot.cast::<Slot<P>>(), slot.add(self.shape.offset as usize))
+            let slot = ring.as_ptr().add(at as usize);
+            (&*slot.cast::<Slot<P>>(), slot.add(offset as usize))
         }
     }
 

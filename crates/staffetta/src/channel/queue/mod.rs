@@ -62,7 +62,6 @@ mod sending;
 mod waiting;
 
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -347,10 +346,10 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
     #[inline(always)]
     fn slot(&self, lane: usize, slot: u64) -> Option<(&Slot<P>, *mut u8)> {
         let ring = self.lanes.lane(lane)?;
-        let shape = self.plan.lane;
-        let slots = Slots { ring, shape, platform: PhantomData };
+        let shape = &self.plan.lane;
         // SAFETY: a multiple of the stride, below the lane's bytes (`Lanes::lane`). The words live as long as the lane.
-        (slot <= shape.degree).then(|| unsafe { slots.words_and_bytes(slot * shape.stride) })
+        (slot <= shape.degree)
+            .then(|| unsafe { Slots::words_and_bytes(ring, shape.offset, slot * shape.stride) })
     }
 
     /// The word of the message of `position`, if it waits there still; `cell` is what the cell says.
