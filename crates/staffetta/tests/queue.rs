@@ -664,3 +664,28 @@ fn a_message_that_receivers_die_of_is_dropped() {
     tx.send([7, 7]).unwrap();
     assert_eq!(rx.recv().unwrap(), [7, 7]);
 }
+
+#[test]
+fn a_slot_that_finds_no_room_comes_back() {
+    let domain = Domain::create().unwrap();
+    let (tx, rx) = pair(&domain, 2);
+    let other = tx.try_clone().unwrap();
+    let mut slot = tx.reserve().unwrap().zeroed();
+    *slot = 5;
+    (0..2).for_each(|n| other.send(n).unwrap());
+    let (slot, why) = slot.try_send().unwrap_err();
+    assert!(matches!(why, SendFailure::WouldBlock));
+    let (mut slot, why) = slot.send_timeout(Duration::from_millis(1)).unwrap_err();
+    assert!(matches!((*slot, why), (5, SendFailure::TimedOut)));
+    *slot += 1;
+    assert_eq!(rx.recv().unwrap(), 0);
+    slot.try_send().unwrap();
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1, 6]);
+    // Given up, it is as if it had not been.
+    let slot = tx.reserve().unwrap().zeroed();
+    (0..2).for_each(|n| other.send(n).unwrap());
+    drop(slot.try_send().unwrap_err());
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), [0, 1]);
+    tx.send(9).unwrap();
+    assert_eq!(rx.recv().unwrap(), 9);
+}

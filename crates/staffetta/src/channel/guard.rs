@@ -13,10 +13,11 @@
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use super::buffer::Buffer;
 use super::call::Patience;
-use super::end::End;
+use super::end::{deadline_after, End};
 use super::many::Many;
 use super::queue::Held;
 use crate::error::{RecvError, SendFailure};
@@ -179,21 +180,51 @@ impl<T: Message> Slot<'_, T> {
     /// wait, and the last receiver went. Then nothing was sent.
     #[inline]
     pub fn send(self) -> Result<(), SendFailure> {
+        // The place moves on; then the drop says that nothing is reserved any more.
+        self.send_within(Patience::Until(None))
+    }
+
+    /// As [`send`](Self::send), without waiting for room that other senders may have filled: the slot comes back.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let (tx, rx) = domain.channel("").bounded(1).unnamed::<u64>()?;
+    /// let slot = tx.reserve()?.zeroed();
+    /// tx.try_clone()?.send(7)?; // quicker
+    /// let slot = match slot.try_send() {
+    ///     Err((slot, staffetta::SendFailure::WouldBlock)) => slot,
+    ///     other => panic!("{other:?}"),
+    /// };
+    /// assert_eq!(rx.recv()?, 7);
+    /// slot.send()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `send`; `WouldBlock` if there is no room.
+    pub fn try_send(self) -> Result<(), (Self, SendFailure)> {
+        self.send_within(Patience::Try).map_err(|why| (self, why))
+    }
+
+    /// As [`try_send`](Self::try_send), waiting for room for at most `timeout`.
+    ///
+    /// # Errors
+    /// As `send`; `TimedOut` if there was no room in time.
+    pub fn send_timeout(self, timeout: Duration) -> Result<(), (Self, SendFailure)> {
+        self.send_within(Patience::Until(deadline_after(timeout))).map_err(|why| (self, why))
+    }
+
+    #[inline]
+    fn send_within(&self, patience: Patience) -> Result<(), SendFailure> {
         if !self.end.member.here() {
             return Err(SendFailure::Forked);
         }
-        // The place moves on; then the drop says that nothing is reserved any more.
         let (end, length) = (self.end, size_of::<T>());
-        match self.place {
-            Place::Ring(buffer, empty) => {
-                end.send_reserved(buffer, empty, length).map_err(|stop| end.send_failure(stop, Patience::Try))
-            }
-            Place::Lane(many, held) => {
-                let forever = Patience::Until(None);
-                end.publish_in_queue(many, held, length, forever)
-                    .map_err(|stop| end.send_failure(stop, forever))
-            }
-        }
+        let sent = match self.place {
+            Place::Ring(buffer, empty) => end.send_reserved(buffer, empty, length),
+            Place::Lane(many, held) => end.publish_in_queue(many, held, length, patience),
+        };
+        sent.map_err(|stop| end.send_failure(stop, patience))
     }
 }
 
