@@ -98,6 +98,15 @@ proptest! {
     }
 }
 
+/// Found by the property above.
+#[test]
+fn elements_without_size_are_read_and_written_back() {
+    let schema = Schema::parse("0/1 [0/1 option by \"rustc 1\" 0/1 {}; 1]").unwrap();
+    assert_eq!(schema.validate(&[]), Ok(()));
+    let value = schema.read(&[]).unwrap();
+    assert_eq!(schema.write(&value), Ok(Vec::new()));
+}
+
 #[test]
 fn each_wrong_leaf_is_named() {
     let schema = Schema::parse(
