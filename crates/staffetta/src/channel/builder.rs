@@ -223,8 +223,8 @@ impl<'d> ChannelBuilder<'d> {
         self
     }
 
-    /// Most receivers, from 1 to 64, of a channel that has many. Each sender sets memory aside for one message more for each of
-    /// them, which it may have in hand.
+    /// Most receivers, from 1 to 64, of a channel that has many. Each sender sets memory aside for two messages more for each of
+    /// them: one that it has in hand, and one that came back when it died.
     pub fn receivers(mut self, most: u8) -> Self {
         self.receivers = Some(most);
         self
