@@ -299,6 +299,12 @@ pub enum AttachError {
         /// What cannot be.
         why: String,
     },
+    /// All entries are in use.
+    #[error("all {entries} entries of the domain are in use, for channels without a name and for ends and parcels that lie in parcels; drop or receive some")]
+    TooManyEntries {
+        /// How many there are.
+        entries: usize,
+    },
     /// No channel record, or no schema space, is left.
     #[error("the domain has no room for another channel ({channels} fit)")]
     TooManyChannels {
@@ -390,6 +396,12 @@ pub enum SendFailure {
     /// The select of which it is an operation.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// An end or a parcel could not be put into a parcel to be sent.
+    #[error(transparent)]
+    Enclose(#[from] EncloseFailure),
+    /// Nobody could ever receive it.
+    #[error("the message holds the last receiver of the very channel that it is sent through: nobody could ever receive it; send the receiver through another channel, or keep a clone of it")]
+    ThroughItself,
     /// Of a reply: nobody waits for it.
     #[error("the client has given the call up, or is gone; nobody waits for this reply")]
     Unwanted,
@@ -416,6 +428,73 @@ impl<T> std::fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()
     }
+}
+
+/// An end or a parcel was not put into a parcel; it comes back.
+#[derive(thiserror::Error)]
+#[error("{why}")]
+pub struct EncloseError<E> {
+    /// What was to be enclosed.
+    pub what: E,
+    /// Why it was not.
+    #[source]
+    pub why: EncloseFailure,
+}
+
+impl<E> std::fmt::Debug for EncloseError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncloseError").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+/// Why an end or a parcel was not put into a parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncloseFailure {
+    /// It belongs to another domain.
+    #[error("it belongs to another domain than the parcel; what lies in a parcel is of the parcel's domain")]
+    WrongDomain,
+    /// One of the two lies in a memory file of its own.
+    #[error("a parcel that lies in a memory file of its own cannot hold ends or parcels, nor lie in one; allocate it with Parcel::new, in the domain's window")]
+    Capability,
+    /// A capability is owed to the end.
+    #[error("a capability that came over this end has still to be acquired; receive it first")]
+    Owed,
+    /// All entries are in use.
+    #[error("all {entries} entries of the domain are in use, for ends and parcels that lie in parcels and for channels without a name; receive or drop some")]
+    TooMany {
+        /// How many there are.
+        entries: usize,
+    },
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
+}
+
+/// What lies in a parcel could not be taken out. It stays there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeOutError {
+    /// An `Enclosed` that stands for nothing.
+    #[error("nothing was enclosed here: the field still has its default")]
+    Nothing,
+    /// It is not in this parcel.
+    #[error("it does not lie in this parcel: it was taken out before, or the message was copied out of the parcel that it came in")]
+    NotHere,
+    /// The end cannot be used here: its channel carries something else, or needs addresses that this process does not have.
+    #[error("the end cannot be taken out here, and stays in the parcel: {0}")]
+    Attach(#[from] AttachError),
+    /// The parcel holds another type.
+    #[error(
+        "the enclosed parcel holds a message of another type than {here}; enclose and take out the same type"
+    )]
+    Type {
+        /// The type that was asked for.
+        here: String,
+    },
+    /// This process was forked from the one that joined the domain.
+    #[error("{FORKED}")]
+    Forked,
 }
 
 /// Why a select chose nothing, or an operation cannot be part of it.
@@ -559,6 +638,9 @@ pub enum RecvError {
         /// Messages that it missed.
         missed: u64,
     },
+    /// The end that came cannot be used here. It was given back: its partner sees that it has left.
+    #[error(transparent)]
+    TakeOut(#[from] TakeOutError),
     /// The variable belongs to another domain.
     #[error(
         "the variable belongs to another domain than the channel; allocate it from the channel's domain"

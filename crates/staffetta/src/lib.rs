@@ -39,6 +39,7 @@ extern crate self as staffetta;
 mod channel;
 mod custody;
 mod domain;
+mod enclosure;
 mod error;
 pub mod inspect;
 pub mod launch;
@@ -74,10 +75,12 @@ pub use channel::tally::SideCounters;
 pub use channel::transfer::{Target, Transfer};
 pub use channel::view::{DescriptorState, DescriptorView};
 pub use domain::{Addresses, Domain, DomainOptions};
+pub use enclosure::face::{Enclose, Enclosed};
 pub use error::{
     AcquireError, AllocateError, AttachError, CallError, CallFailure, DomainError, RecvError, SelectError,
     SendError, SendFailure,
 };
+pub use error::{EncloseError, EncloseFailure, TakeOutError};
 pub use limits::{limits, Limit};
 pub use local::{bounded, rendezvous};
 pub use message::number::Number;

@@ -4,14 +4,17 @@
 //!     the window stays mapped for as long as anything points into it.
 //! A2. Every operation asks [`Member::here`] first: a forked child has the handles but not the window.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, Weak};
 
+use crate::channel::attach::Unnamed;
+use crate::enclosure::contents::{self, Loose};
 use crate::memory::blocks::{self, Blocks};
 use crate::memory::header::process::{DEAD, FREE, JOINING};
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::segment::Segment;
-use crate::memory::word::Word;
+use crate::memory::word::{Word, IN_MESSAGE};
 use crate::os::fork::ForkGuard;
 use crate::process::service::Service;
 use crate::reference::{capability, References};
@@ -28,6 +31,8 @@ pub struct Member {
     pub generation: u64,
     /// The domain's name, if it has one.
     pub name: Option<String>,
+    /// The channels without a name of which this process has ends, by their index.
+    pub unnamed: Mutex<HashMap<usize, Weak<Unnamed>>>,
     /// Our service thread.
     pub service: OnceLock<Service>,
     guard: ForkGuard,
@@ -48,6 +53,7 @@ impl Member {
             slot,
             generation,
             name,
+            unnamed: Mutex::default(),
             service: OnceLock::new(),
             guard,
         };
@@ -72,6 +78,9 @@ impl Member {
 
     /// Process id and program in a slot, for people.
     pub fn describe_process(&self, slot: u16) -> (u32, String) {
+        if slot == IN_MESSAGE {
+            return (0, "none: the end lies in a message".to_owned());
+        }
         if usize::from(slot) >= PROCESSES_MAX {
             return (0, "?".to_owned());
         }
@@ -101,12 +110,19 @@ impl Member {
         // read first, then the slot is seen to be still the dead one's, and then it is changed from what was read.
         // No word comes back (incarnations, generations), so nothing of the newcomer's is touched.
         let still = || Word(record.word.load(Acquire)) == dead;
-        let in_flight = crate::channel::sweep::settle_ends(self, slot, still);
+        let mut loose = Loose { died: true, ..Loose::default() };
+        let in_flight = crate::channel::sweep::settle_ends(self, slot, still, &mut loose);
+        // What it was putting into a parcel, or taking out of one; and its holds of channels without a name.
+        contents::sweep(self, slot, still, &mut loose);
         // Its blocks and capabilities, except those that are on their way to a survivor.
         // `spared` is asked between reading and changing.
-        blocks::release_dead(segment, slot, |offset, incarnation| {
+        let full = blocks::release_dead(segment, slot, self.slot, |offset, incarnation| {
             in_flight.blocks.contains(&(offset, incarnation)) || !still()
         });
+        loose.blocks.extend(full);
+        // Also channels that somebody who died meanwhile was about to take back.
+        loose.channels.extend(crate::enclosure::collect::without_holds(segment));
+        loose.give_back(self);
         capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index) || !still());
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot, generation);

@@ -14,9 +14,11 @@ use super::form::{Form, Overflow};
 use super::many;
 use super::record::{state, Record, NAME_BYTES_MAX};
 use super::spec::{Content, Kind, Spec, DEGREE_MAX};
+use crate::enclosure::contents::Loose;
+use crate::enclosure::table;
 use crate::error::{AllocateError, AttachError};
 use crate::member::{write_text, Member};
-use crate::memory::map::{BUCKETS, CHANNELS_MAX, SCHEMAS_BYTES};
+use crate::memory::map::{BUCKETS, CHANNELS_MAX, ENTRIES_MAX, SCHEMAS_BYTES};
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 use crate::message::Schema;
@@ -55,20 +57,88 @@ pub struct Found {
     pub unnamed: Option<Arc<Unnamed>>,
 }
 
-/// A channel without a name. All its ends are in the process that made it, and share this: when the last one has left, and has
-/// told whoever waited, nobody has anything to do with its memory any more. Its record cannot say so: an end that has left
-/// there still has to tell.
+/// This process's hold of a channel without a name. All its ends here share it: when the last one has left, and has told
+/// whoever waited, this process has nothing to do with the channel's memory any more. The end words cannot say so: an end that
+/// has left there still has to tell.
 pub struct Unnamed {
     member: Arc<Member>,
     index: usize,
+    /// The entry that says so to everybody (`enclosure`, N3).
+    hold: table::Hold,
 }
 
 impl Drop for Unnamed {
     fn drop(&mut self) {
-        if self.member.here() {
-            unmake(&self.member, self.index);
+        if !self.member.here() {
+            return;
+        }
+        {
+            let mut known = self.member.unnamed.lock().unwrap_or_else(|e| e.into_inner());
+            if known.get(&self.index).is_some_and(|other| other.strong_count() == 0) {
+                known.remove(&self.index);
+            }
+        }
+        self.hold.free(&self.member);
+        Loose { channels: vec![self.index], ..Loose::default() }.give_back(&self.member);
+    }
+}
+
+/// This process's hold of the channel without a name in record `index`, which somebody keeps in use meanwhile. None: it is no
+/// such channel, or no entry is free.
+pub fn hold(member: &Arc<Member>, index: usize) -> Option<Arc<Unnamed>> {
+    let known = |index| {
+        let known = member.unnamed.lock().unwrap_or_else(|e| e.into_inner());
+        known.get(&index).and_then(std::sync::Weak::upgrade)
+    };
+    if let Some(unnamed) = known(index) {
+        return Some(unnamed);
+    }
+    let hold = take_hold(member, index)?;
+    let unnamed = Arc::new(Unnamed { member: member.clone(), index, hold });
+    let mut known = member.unnamed.lock().unwrap_or_else(|e| e.into_inner());
+    known.insert(index, Arc::downgrade(&unnamed));
+    Some(unnamed)
+}
+
+/// The same, for who shares it with nobody.
+pub fn take_hold(member: &Member, index: usize) -> Option<table::Hold> {
+    let hold = table::Hold::make(member, index)?;
+    // After the hold, before an end is taken: who looked for entries before does not take the channel back.
+    let state = &member.segment().channel(index).state;
+    let mut now = Word(state.load(Acquire));
+    loop {
+        if now.state() != state::UNNAMED {
+            hold.free(member);
+            return None;
+        }
+        let next = Word::new(state::UNNAMED, now.slot(), now.sequence() + 1);
+        match state.compare_exchange(now.0, next.0, AcqRel, Acquire) {
+            Ok(_) => break,
+            Err(found) => now = Word(found),
         }
     }
+    Some(hold)
+}
+
+/// The channel in record `index`, of which an end lies in a message that this process holds, if it is of what `wish` says.
+pub fn find_enclosed(
+    member: &Arc<Member>,
+    index: usize,
+    wish: impl FnOnce(&Spec) -> Wish,
+) -> Result<Found, AttachError> {
+    let segment = member.segment();
+    let record = segment.channel(index);
+    let name = record.name();
+    let spec = read_spec(segment, index).ok_or_else(|| impossible(&name, "its record is corrupt"))?;
+    check_wish(&name, &spec, &wish(&spec))?;
+    check_method(member, &name, spec.method)?;
+    let unnamed = match Word(record.state.load(Acquire)).state() {
+        state::UNNAMED => {
+            Some(hold(member, index).ok_or(AttachError::TooManyEntries { entries: ENTRIES_MAX })?)
+        }
+        _ => None,
+    };
+    Ok(Found { index, spec, unnamed })
 }
 
 /// Finds the channel `name`, or makes it as `wish` says.
@@ -138,10 +208,19 @@ pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachEr
     check_degree("", wish)?;
     let index = make(member, "", wish)?;
     let segment = member.segment();
+    let Some(hold) = table::Hold::make(member, index) else {
+        unmake(member, index);
+        return Err(AttachError::TooManyEntries { entries: ENTRIES_MAX });
+    };
     let state = &segment.channel(index).state;
     state.store(Word(state.load(Relaxed)).with_state(state::UNNAMED).0, Release);
     // From here on whatever fails gives it back.
-    let unnamed = Some(Arc::new(Unnamed { member: member.clone(), index }));
+    let unnamed = Arc::new(Unnamed { member: member.clone(), index, hold });
+    {
+        let mut known = member.unnamed.lock().unwrap_or_else(|e| e.into_inner());
+        known.insert(index, Arc::downgrade(&unnamed));
+    }
+    let unnamed = Some(unnamed);
     let spec = read_spec(segment, index).ok_or_else(|| impossible("", "its record is corrupt"))?;
     Ok(Found { index, spec, unnamed })
 }
@@ -363,26 +442,45 @@ fn claim_record(member: &Member) -> Option<usize> {
     })
 }
 
-/// Takes back an unnamed channel that the dead process in `slot` made. Several may try at once: one does it. `still`: is the
-/// slot still the dead one's? A record's state word never comes back, so one that was read before is the dead one's.
-pub fn unmake_of_dead(member: &Member, index: usize, slot: u16, still: impl Fn() -> bool) {
+/// Whoever was about to take back a channel without a name died: it is done again. Several may try at once: one does it.
+pub fn unmake_of_dead(member: &Member, index: usize, slot: u16, still: impl Fn() -> bool, loose: &mut Loose) {
     let state = &member.segment().channel(index).state;
     let now = Word(state.load(Acquire));
-    if now.state() != state::UNNAMED || now.slot() != slot || !still() {
+    if now.state() != state::UNMAKING || now.slot() != slot || !still() {
         return;
     }
-    // It is ours, and if we die as well, whoever sweeps after us goes on.
-    let mine = Word::new(state::UNNAMED, member.slot, now.sequence());
-    if state.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
-        unmake(member, index);
+    if state.compare_exchange(now.0, now.with_slot(member.slot).0, AcqRel, Relaxed).is_ok() {
+        unmake_into(member, index, loose);
     }
 }
 
-/// Takes back a record that was never published, or an unnamed one that has no ends any more. The caller alone has it.
+/// UNNAMED => UNMAKING, and takes it back, if nobody came since its state word was `seen`: who looked after that, and found
+/// no entry of it, has it alone (`enclosure`, N3). The parcels that wait in it come loose.
+pub fn unmake_unnamed(member: &Member, index: usize, seen: Word, loose: &mut Loose) {
+    let state = &member.segment().channel(index).state;
+    let mine = Word::new(state::UNMAKING, member.slot, seen.sequence());
+    if seen.state() == state::UNNAMED && state.compare_exchange(seen.0, mine.0, AcqRel, Relaxed).is_ok() {
+        unmake_into(member, index, loose);
+    }
+}
+
+/// Takes back a record that was never published.
 fn unmake(member: &Member, index: usize) {
+    let mut loose = Loose::default();
+    unmake_into(member, index, &mut loose);
+    loose.give_back(member);
+}
+
+/// Takes back a record that was never published, or an unnamed one that nobody reaches any more. The caller alone has it.
+fn unmake_into(member: &Member, index: usize, loose: &mut Loose) {
+    super::sweep::discard_buffered(member, index, loose);
+    loose.unmaking.push(index);
+}
+
+/// The second half: the parcels that waited there are empty.
+pub fn finish_unmaking(member: &Member, index: usize) {
     let segment = member.segment();
     let record = segment.channel(index);
-    super::sweep::discard_buffered(member, index);
     many::unmake(member, record);
     for offset in [record.ring.swap(0, Relaxed), record.sender.staging(0), record.sender.staging(1)] {
         if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
@@ -400,14 +498,26 @@ fn unmake(member: &Member, index: usize) {
 pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
     let record = segment.channel(index);
     let spec = spec_of(record, read_schema(segment, record.schema.load(Relaxed))?)?;
-    let lies_well = match spec.kind {
+    lies_well(segment, record, &spec).then_some(spec)
+}
+
+/// Do its parts lie in blocks that hold them?
+fn lies_well(segment: &Segment, record: &Record, spec: &Spec) -> bool {
+    match spec.kind {
         Kind::Rendezvous => true,
-        Kind::Basic | Kind::Buffered => ring_lies_in_its_block(segment, record, &spec),
-        Kind::Queue => many::lies_in_its_block(segment, record, &spec),
-        Kind::Broadcast | Kind::Latest => place::lies_in_its_block(segment, record, &spec),
-        Kind::Service => desk::lies_in_its_block(segment, record, &spec),
-    };
-    lies_well.then_some(spec)
+        Kind::Basic | Kind::Buffered => ring_lies_in_its_block(segment, record, spec),
+        Kind::Queue => many::lies_in_its_block(segment, record, spec),
+        Kind::Broadcast | Kind::Latest => place::lies_in_its_block(segment, record, spec),
+        Kind::Service => desk::lies_in_its_block(segment, record, spec),
+    }
+}
+
+/// What the record of a channel of parcels says, but for its messages' layout: `discard_buffered` and the like need no more.
+/// None: it is none, or makes no sense.
+pub fn read_spec_of_parcels(segment: &Segment, index: usize) -> Option<Spec> {
+    let record = segment.channel(index);
+    let any = <u8 as crate::Message>::schema();
+    spec_of(record, any).filter(|spec| spec.content == Content::Parcel && lies_well(segment, record, spec))
 }
 
 /// What a record says of a channel of this schema; None if it makes no sense. Where its parts lie is not looked at.

@@ -276,7 +276,7 @@ pub struct Memory {
     /// sender: WANT of the rendezvous after the one that `deliver_now` ended, if nothing of its own came in between,
     /// else it looks: a wrong IDLE costs a look, but a WANT of the wrong parity would be a cell that is being read.
     pub expect: Cell<Word>,
-    /// The partner's end word, as last accounted for.
+    /// The partner's holding, as last accounted for. An end that is handed on in a message is the same holding.
     pub peer: Cell<Word>,
     /// Waiting policy.
     pub wait: Cell<Wait>,
@@ -300,7 +300,7 @@ impl Memory {
     pub fn of(expect: Word, peer: Word, wait: Wait) -> Memory {
         Memory {
             expect: Cell::new(expect.awake()),
-            peer: Cell::new(peer.awake()),
+            peer: Cell::new(peer.holding()),
             wait: Cell::new(wait),
             spinner: Cell::default(),
             lends: Cell::new(false),
@@ -327,19 +327,19 @@ impl Memory {
     /// Is the partner's end as it was last accounted for?
     #[inline(always)]
     pub fn is_known(&self, end: Word) -> bool {
-        end.awake() == self.peer.get()
+        end.holding() == self.peer.get()
     }
 
     /// Would `lost_partner` say so?
     pub fn would_lose(&self, now: Word) -> bool {
-        let (before, now) = (self.peer.get(), now.awake());
+        let (before, now) = (self.peer.get(), now.holding());
         now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
     }
 
     /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time
     /// that it is said. One that came and went between two looks counts: it may have sent something.
     pub fn lost_partner(&self, now: Word) -> bool {
-        let now = now.awake();
+        let now = now.holding();
         let before = self.peer.replace(now);
         now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
     }

@@ -203,7 +203,6 @@ impl<P: Platform> Crowd<P> {
     }
 
     /// How many ends are held.
-    #[allow(dead_code)] // for who tells people of a channel
     pub fn attached(&self) -> usize {
         self.seats.iter().filter(|seat| seat.side.end().state() == ATTACHED).count()
     }

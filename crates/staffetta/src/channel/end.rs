@@ -12,12 +12,14 @@
 //! | `calls` | one message out, one message in |
 //! | `in_place` | the slots of a buffered channel |
 //! | `operation` | an end as an operation of a select |
+//! | `travel` | an end that is handed on in a message |
 
 #![allow(unsafe_code)] // Calls the protocols, whose contract is E1 and E2.
 
 mod calls;
 mod in_place;
 mod operation;
+mod travel;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::operation::Secured;
+pub use self::travel::Travelling;
 use super::attach::Found;
 use super::buffer::Buffer;
 use super::call::{Memory, Patience, Stop};
@@ -34,7 +37,7 @@ use super::ground::{EndGround, Lender};
 use super::line::Reference3;
 use super::many::Many;
 use super::record::Record;
-use super::ring::{Slots, READING};
+use super::ring::Slots;
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::{SideCounters, Tally};
@@ -70,6 +73,8 @@ pub struct End {
     secured: Cell<Secured>,
     /// No fast path: one of the three above.
     slow: Cell<bool>,
+    /// It is in a message, and no longer ours.
+    departed: Cell<bool>,
     /// For the next parcel that comes (`stock_handle`).
     handle: Cell<Option<Arc<Member>>>,
     /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
@@ -101,9 +106,7 @@ impl End {
         let record = member.segment().channel(found.index);
         if found.spec.kind == Kind::Queue {
             let (many, held) = Many::attach(member, name, &found, is_sender)?;
-            let memory = many.memory(wait);
-            let many = Some(Box::new(many));
-            return Ok(End::of(member, found, is_sender, held, memory, None, many));
+            return Ok(End::of_many(member, found, is_sender, held, many, wait));
         }
         let (me, peer) = sides(record, is_sender);
         // Somebody dead, of whom we have not heard yet, is in nobody's way.
@@ -123,6 +126,27 @@ impl End {
                 program,
             }
         })?;
+        // A partner that waits for us to come sleeps on its own PCB.
+        super::ground::wake(member, found.spec.method, peer.pcb_ref());
+        Ok(End::of_side(member, found, is_sender, held, wait))
+    }
+
+    fn of_many(
+        member: &Arc<Member>,
+        found: Found,
+        is_sender: bool,
+        held: Word,
+        many: Many,
+        wait: Wait,
+    ) -> End {
+        let memory = many.memory(wait);
+        End::of(member, found, is_sender, held, memory, None, Some(Box::new(many)))
+    }
+
+    /// Of a channel of one sender and one receiver, whose side we have.
+    fn of_side(member: &Arc<Member>, found: Found, is_sender: bool, held: Word, wait: Wait) -> End {
+        let record = member.segment().channel(found.index);
+        let peer = sides(record, is_sender).1;
         let mut buffer = None;
         if let Some(slots) = slots(member, record, &found.spec) {
             let place = if is_sender {
@@ -137,9 +161,7 @@ impl End {
             }
         }
         let memory = Memory::new(&record.line, peer, wait);
-        // A partner that waits for us to come sleeps on its own PCB.
-        super::ground::wake(member, found.spec.method, peer.pcb_ref());
-        Ok(End::of(member, found, is_sender, held, memory, buffer, None))
+        End::of(member, found, is_sender, held, memory, buffer, None)
     }
 
     #[allow(clippy::too_many_arguments)] // private, and all of an end's parts
@@ -167,6 +189,7 @@ impl End {
             entry: Cell::new(0),
             secured: Cell::new(Secured::Nothing),
             slow: Cell::new(false),
+            departed: Cell::new(false),
             handle: Cell::new(None),
             owed: Cell::new(None),
             found,
@@ -239,11 +262,15 @@ impl End {
 
     pub(super) fn note_over(&self, stop: Stop) -> Stop {
         if matches!(stop, Stop::Gone(_)) && self.unnamed {
-            self.over.set(true);
-            self.quick.set(false);
-            self.slow.set(true);
+            self.set_over();
         }
         stop
+    }
+
+    fn set_over(&self) {
+        self.over.set(true);
+        self.quick.set(false);
+        self.slow.set(true);
     }
 
     /// Sees to it that a handle for the next parcel is there: to count one is a locked instruction, which is cheap
@@ -278,7 +305,7 @@ impl End {
 
     /// Nobody can come after one that has left.
     #[inline(always)]
-    pub(super) fn has_no_name(&self) -> bool {
+    pub(crate) fn has_no_name(&self) -> bool {
         self.unnamed
     }
 
@@ -424,12 +451,12 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        if !self.member.here() {
+        if !self.member.here() || self.departed.get() {
             return;
         }
-        self.give_up_secured();
+        // What is owed to an end of a queue is in hand, and goes back too.
+        self.put_back();
         if let Some(many) = &self.many {
-            // What is owed to it is in hand, and goes back to the queue.
             many.leave(&self.member, &self.found.spec, self.held);
             return;
         }
@@ -437,13 +464,6 @@ impl Drop for End {
             super::payload::give_up(self, words);
         }
         let record = self.record();
-        if let Some(buffer) = self.buffer.as_ref().filter(|buffer| buffer.is_held()) {
-            // A guard was forgotten; a message that was in hand is the next receiver's.
-            let word = buffer.word();
-            if word.state() == READING {
-                buffer.put_back(word);
-            }
-        }
         let (me, peer) = sides(record, self.is_sender);
         super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
     }

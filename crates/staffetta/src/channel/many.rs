@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::attach::Found;
 use super::call::{Memory, Patience, Stop};
 use super::crowd::{Crowd, Seat, SEATS_MAX};
+use super::end::Travelling;
 use super::form::Overflow;
 use super::ground::{wake, EndGround};
 use super::queue::{Held, Lanes, Plan, Queue, QueueParty, QueueSide};
@@ -207,18 +208,37 @@ impl Many {
             crowd.attach(member.slot, many.into())
         });
         let (seat, held) = taken.map_err(|_| AttachError::EndsTaken { name: name.to_owned(), side, many })?;
-        let side = QueueSide::new(seat);
         if is_sender {
             if let Err(why) = make_lane(member, crowd.seat(seat), &queue.plan(), spec.schema.align()) {
                 leave(member, spec, &queue, true, seat, held, LEFT);
                 return Err(why);
             }
+        }
+        Ok((Many::seated(queue, spec, is_sender, seat), held))
+    }
+
+    /// Takes over the seat of an end that lay in a message; gives the end word too. None: it is not as the message says.
+    pub fn arrive(member: &Arc<Member>, found: &Found, end: &Travelling) -> Option<(Many, Word)> {
+        let queue = queue(member.clone(), member.segment().channel(found.index), &found.spec)?;
+        let crowd = if end.is_sender { queue.senders() } else { queue.receivers() };
+        let held = crowd.seat(end.seat).side.hand_on(end.held, member.slot).ok()?;
+        Some((Many::seated(queue, &found.spec, end.is_sender, end.seat), held))
+    }
+
+    /// In a seat that this process holds.
+    fn seated(queue: DomainQueue<Arc<Member>>, spec: &Spec, is_sender: bool, seat: usize) -> Many {
+        let side = QueueSide::new(seat);
+        if is_sender {
             queue.recover_lane(seat);
             queue.resume(seat, &side);
         }
         let discards = spec.content == Content::Parcel;
-        let many = Many { queue, side, is_sender, overflow: spec.form.overflow, discards };
-        Ok((many, held))
+        Many { queue, side, is_sender, overflow: spec.form.overflow, discards }
+    }
+
+    /// The number of this end's seat.
+    pub fn number(&self) -> usize {
+        self.side.seat
     }
 
     /// What the end remembers.
@@ -507,11 +527,16 @@ impl Many {
         !self.queue.plan().exclusive
     }
 
-    /// Closes the end. A message in hand that was forgotten is the next receiver's.
-    pub fn leave(&self, member: &Arc<Member>, spec: &Spec, held: Word) {
+    /// A message in hand that was forgotten is the next receiver's.
+    pub fn put_back(&self, member: &Member, spec: &Spec) {
         if !self.is_sender && self.side.is_held() {
             self.queue.settle_receiver(self.side.seat, || true, |_| false, |_, _| ());
+            tell(member, spec, &self.queue, false);
         }
+    }
+
+    /// Closes the end.
+    pub fn leave(&self, member: &Arc<Member>, spec: &Spec, held: Word) {
         leave(member, spec, &self.queue, self.is_sender, self.side.seat, held, LEFT);
     }
 }
@@ -577,6 +602,18 @@ pub fn settle(
         tell(member, spec, &queue, true);
         tell(member, spec, &queue, false);
     }
+}
+
+/// Closes an end that lies in a message.
+pub fn release(member: &Member, record: &Record, spec: &Spec, end: &Travelling, into: u8) {
+    if let Some(queue) = queue(member, record, spec) {
+        leave(member, spec, &queue, end.is_sender, end.seat, end.held, into);
+    }
+}
+
+/// How many receivers the queue has, those in messages included.
+pub fn receivers(member: &Member, record: &Record, spec: &Spec) -> usize {
+    queue(member, record, spec).map_or(0, |queue| queue.receivers().attached())
 }
 
 /// Gives the lanes of a queue that is over back.

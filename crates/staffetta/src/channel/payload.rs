@@ -14,8 +14,11 @@ use super::quick::{read_words, write_words};
 use super::side::ATTACHED;
 use super::spec::{Kind, Payload};
 use crate::custody::Missing;
+use crate::enclosure::contents::is_full;
+use crate::enclosure::face::holds_last_receiver;
 use crate::error::{AcquireError, RecvError, SendError, SendFailure};
 use crate::memory::platform::prefetch_for_write;
+use crate::memory::word::IN_MESSAGE;
 use crate::message::parcel::{Parcel, Raw};
 use crate::reference::capability::CapabilityId;
 use crate::{Message, Method};
@@ -113,6 +116,9 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
             Ok(words) => words,
             Err(why) => return fail(parcel, why),
         };
+        if let Some(why) = check_inside(end, parcel.raw()) {
+            return fail(parcel, why);
+        }
         if let Some(id) = parcel.raw().capability() {
             // The descriptor is in the receiver's hands before the commit point.
             if let Err(why) = pass(end, id, patience) {
@@ -150,6 +156,9 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
             Ok(words) => words,
             Err(why) => return fail(parcel, why),
         };
+        if let Some(why) = check_inside(end, parcel.raw()) {
+            return fail(parcel, why);
+        }
         // SAFETY: the slot is ours to write, and holds that many words.
         let fill = |to: *mut u8| unsafe { write_words(to.cast(), words) };
         let displaced = |held: Held| {
@@ -195,6 +204,13 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
     }
 }
 
+/// What lies in the parcel must not be what it needs to be received.
+#[inline(always)]
+fn check_inside(end: &End, raw: &Raw) -> Option<SendFailure> {
+    let full = raw.block().filter(|id| is_full(end.member.segment(), *id))?;
+    holds_last_receiver(end, full).then_some(SendFailure::ThroughItself)
+}
+
 /// The next reference in the channel.
 #[inline(always)]
 fn take(end: &End, patience: Patience) -> Result<Reference3, RecvError> {
@@ -238,6 +254,11 @@ fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailu
             return Ok(());
         }
     };
+    if peer.state() == ATTACHED && peer.slot() == IN_MESSAGE {
+        // Whoever takes that end out asks the members for it.
+        end.member.keep_capability(id);
+        return Ok(());
+    }
     if peer.state() == ATTACHED && peer.slot() == end.member.slot {
         return Ok(()); // another thread of this process: one table
     }

@@ -41,7 +41,8 @@ pub struct Record {
     /// Channel with a buffer: the receiver's next slot.
     pub head: AtomicU64,
     head_pad: [u64; 7],
-    /// State word of the record: FREE, BUILDING, NAMED, UNNAMED; its sequence counts how often it came free.
+    /// State word of the record: FREE, BUILDING, NAMED, UNNAMED, UNMAKING; its sequence counts how often it came free, or a
+    /// process took hold of it.
     pub state: AtomicU64,
     /// Next record of the same name bucket: index + 1.
     pub next: AtomicU64,
@@ -74,8 +75,10 @@ pub mod state {
     pub const BUILDING: u8 = 1;
     /// Published under its name.
     pub const NAMED: u8 = 2;
-    /// In use without a name: all its ends are in the process in the word's slot.
+    /// In use without a name, made by the process in the word's slot; entries say who has ends of it (`enclosure`).
     pub const UNNAMED: u8 = 3;
+    /// Being taken back by the process in the word's slot.
+    pub const UNMAKING: u8 = 4;
 }
 
 const _: () = assert!(size_of::<Record>() == crate::memory::map::CHANNEL_BYTES as usize);

@@ -702,7 +702,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             || ground.own_pcb(),
             || {
                 let now = line.word();
-                (now.awake() != seen.awake() || peer.end().awake() != known).then_some(now)
+                (now.awake() != seen.awake() || peer.end().holding() != known).then_some(now)
             },
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);
@@ -715,7 +715,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         match woken {
             Woken::Ready(now) => {
                 let end = self.peer.end();
-                if end.awake() != known && self.partner_changed(end) {
+                if end.holding() != known && self.partner_changed(end) {
                     return Err(Stop::Gone(end));
                 }
                 Ok(now)

@@ -113,6 +113,21 @@ impl<P: Platform> Side<P> {
         }
     }
 
+    /// The end is handed on, from where `held` says to process `slot` or into a message: the same holding, so the partner
+    /// notices nothing. `Err`: it is no longer as `held`.
+    pub fn hand_on(&self, held: Word, slot: u16) -> Result<Word, Word> {
+        let mut now = self.end();
+        loop {
+            if now.awake() != held.awake() {
+                return Err(now);
+            }
+            match self.change_end(now, now.with_slot(slot)) {
+                Ok(()) => return Ok(now.with_slot(slot).awake()),
+                Err(found) => now = found,
+            }
+        }
+    }
+
     fn change_end(&self, from: Word, to: Word) -> Result<(), Word> {
         self.end.compare_exchange(from.0, to.0, AcqRel, Acquire).map(drop).map_err(Word)
     }

@@ -5,13 +5,15 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Acquire;
 
-use super::attach::read_spec;
-use super::end::slots;
+use super::attach::{read_spec, read_spec_of_parcels, take_hold, unmake_of_dead};
+use super::end::{slots, Travelling};
 use super::ground::wake;
 use super::line::{brings, Reference3, ABANDONED};
 use super::record::{state, Record};
 use super::side::{Side, ATTACHED, DIED};
 use super::spec::{Content, Kind, Spec};
+use crate::enclosure::contents::{free_full, Loose};
+use crate::enclosure::table::holds_of;
 use crate::member::Member;
 use crate::memory::blocks::Blocks;
 use crate::memory::map::{BlockId, CHANNELS_MAX};
@@ -30,26 +32,39 @@ pub struct InFlight {
 /// Settles every end that the dead process in `slot` held, and wakes the partners. Idempotent.
 ///
 /// `still`: is the slot still the dead one's? Asked after a word was read and before it is changed, so a sweeper that was
-/// stopped for long does not take what a newcomer in the slot holds for the dead one's.
-pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFlight {
+/// stopped for long does not take what a newcomer in the slot holds for the dead one's. What comes loose is for the caller to
+/// give back.
+pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: &mut Loose) -> InFlight {
     let segment = member.segment();
     let mut in_flight = InFlight::default();
     let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
+    // Channels without a name of which the dead one may have ends; ours of them.
+    let held = holds_of(segment, slot);
+    let mut holds = Vec::new();
     for index in 0..used {
         let record = segment.channel(index);
         let now = Word(record.state.load(Acquire));
-        // All ends of a channel without a name are in the process that made it (attach.rs, `Unnamed`).
-        let unnamed = now.state() == state::UNNAMED && now.slot() == slot && still();
-        if now.state() != state::NAMED && !unnamed {
+        // Without a name: the dead one's hold keeps it, and then ours, until we have told whoever waits there. If the dead one
+        // has none, what it sent may still be there, and is looked at: whatever is read is checked.
+        let ours = match now.state() {
+            state::NAMED => None,
+            state::UNNAMED if held.contains(&index) && still() => take_hold(member, index),
+            state::UNNAMED => {
+                if let Some(spec) = read_spec_of_parcels(segment, index) {
+                    note_in_flight(member, record, &spec, &mut in_flight);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        if now.state() == state::UNNAMED && (ours.is_none() || !still()) {
             continue;
         }
+        holds.extend(ours.map(|hold| (index, hold)));
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
         if spec.kind == Kind::Queue {
-            if unnamed {
-                continue; // there is nobody to tell, and its memory may be given back meanwhile, and be another's
-            }
             let parcels = spec.content == Content::Parcel;
             let claimed = |bytes: *const u8| parcels && is_claimed(member, &spec, reference_at(bytes));
             let dropped = |bytes: *const u8, still: &dyn Fn() -> bool| {
@@ -106,8 +121,12 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool) -> InFl
             }
         }
     }
-    // Its unnamed channels: their rings, and what was in them. After all ends: nobody's was held.
-    (0..used).for_each(|index| super::attach::unmake_of_dead(member, index, slot, &still));
+    for (index, hold) in holds {
+        hold.free(member);
+        loose.channels.push(index);
+    }
+    // What it was about to take back.
+    (0..used).for_each(|index| unmake_of_dead(member, index, slot, &still, loose));
     in_flight
 }
 
@@ -129,10 +148,16 @@ fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn()
     if let Some(id) = block_of(member, spec, reference) {
         // It still has the incarnation that it was sent with (blocks.rs, B2).
         let still = || Blocks::incarnation(segment, id) == incarnation && held();
-        if let Some(adopted) = member.blocks.adopt(segment, id, still) {
-            Blocks::free_adopted(segment, id, adopted);
+        if member.blocks.adopt(segment, id, still).is_some() {
+            free_full(member, id);
         }
     }
+}
+
+/// The block of the parcel that these words refer to, if it is still as it was sent.
+pub fn parcel_of(member: &Member, spec: &Spec, [reference, _, incarnation]: Reference3) -> Option<BlockId> {
+    let id = block_of(member, spec, reference)?;
+    (Blocks::incarnation(member.segment(), id) == incarnation).then_some(id)
 }
 
 fn block_of(member: &Member, spec: &Spec, reference: u64) -> Option<BlockId> {
@@ -142,32 +167,45 @@ fn block_of(member: &Member, spec: &Spec, reference: u64) -> Option<BlockId> {
 }
 
 /// Gives back the parcels in the buffer of a channel that is over. The caller alone has its record.
-pub fn discard_buffered(member: &Member, index: usize) {
+pub fn discard_buffered(member: &Member, index: usize, loose: &mut Loose) {
     let segment = member.segment();
     let record = segment.channel(index);
-    let Some(spec) = read_spec(segment, index).filter(|spec| spec.content == Content::Parcel) else {
+    let Some(spec) = read_spec_of_parcels(segment, index) else {
         return;
     };
     if let Some(queue) = super::many::queue(member, record, &spec) {
-        queue.each(|bytes| discard(member, &spec, reference_at(bytes), || true));
+        queue.each(|bytes| discard_into(member, &spec, reference_at(bytes), || true, loose));
     }
     let Some(slots) = slots(member, record, &spec) else {
         return;
     };
     // SAFETY: a channel of parcels: its messages are references.
     for words in unsafe { slots.buffered() } {
-        discard(member, &spec, words, || true);
+        discard_into(member, &spec, words, || true, loose);
     }
 }
 
 /// Gives back a parcel that nobody will receive. `still`: is it so? Asked between reading and changing.
 pub fn discard(member: &Member, spec: &Spec, words: Reference3, still: impl Fn() -> bool) {
+    let mut loose = Loose::default();
+    discard_into(member, spec, words, still, &mut loose);
+    loose.give_back(member);
+}
+
+/// The same, for who has more to give back.
+fn discard_into(
+    member: &Member,
+    spec: &Spec,
+    words: Reference3,
+    still: impl Fn() -> bool,
+    loose: &mut Loose,
+) {
     let [reference, _, incarnation] = words;
     let segment = member.segment();
     if let Some(id) = block_of(member, spec, reference) {
         let still = || Blocks::incarnation(segment, id) == incarnation && still();
-        if let Some(adopted) = member.blocks.adopt(segment, id, still) {
-            Blocks::free_adopted(segment, id, adopted);
+        if member.blocks.adopt(segment, id, still).is_some() {
+            loose.blocks.push(id);
         }
     } else if let Some(index) = member.refs.capability_index(reference) {
         capability::discard(segment, CapabilityId { index, incarnation });
@@ -215,6 +253,37 @@ fn abandoned(member: &Member, record: &Record, spec: &Spec) -> Option<(Word, Blo
         _ => return None, // a staged message: its block is the channel's
     };
     Some((word, block_of(member, spec, reference)?))
+}
+
+/// Closes an end that lies in a message.
+pub fn release_end(member: &Member, end: &Travelling, into: u8) {
+    let record = member.segment().channel(end.index);
+    let Some(spec) = read_spec(member.segment(), end.index) else {
+        return;
+    };
+    if spec.kind == Kind::Queue {
+        return super::many::release(member, record, &spec, end, into);
+    }
+    let (side, partner) =
+        if end.is_sender { (&record.sender, &record.receiver) } else { (&record.receiver, &record.sender) };
+    detach(member, record, &spec, side, partner, end.held, into);
+}
+
+/// The parcels that wait in a channel that nobody uses: their blocks.
+pub fn parcels_in(member: &Member, index: usize) -> Vec<BlockId> {
+    let record = member.segment().channel(index);
+    let mut blocks = Vec::new();
+    let Some(spec) = read_spec_of_parcels(member.segment(), index) else {
+        return blocks;
+    };
+    if let Some(queue) = super::many::queue(member, record, &spec) {
+        queue.each(|bytes| blocks.extend(parcel_of(member, &spec, reference_at(bytes))));
+    } else if let Some(slots) = slots(member, record, &spec) {
+        // SAFETY: a channel of parcels: its messages are references.
+        let words = unsafe { slots.buffered() };
+        blocks.extend(words.into_iter().filter_map(|words| parcel_of(member, &spec, words)));
+    }
+    blocks
 }
 
 /// ATTACHED => `into`, and the partner is told (wait.rs, H2).

@@ -9,6 +9,7 @@
 //! | FREE | in a free list, or lost from one | who takes it: OWNED |
 //! | OWNED(slot) | in use by that process, kept by it for its next allocation, or being punched by it | its owner: FREE, CHANNEL; a receiver: OWNED(receiver) |
 //! | CHANNEL | a ring or a staging block | whoever ends the channel |
+//! | ENCLOSED | a parcel that lies in another one | who holds that one: OWNED (`enclosure`) |
 //!
 //! B1. The holder word is the authority; the free lists are hints. A block that is found in a list but is
 //!     not FREE is skipped; one that is FREE but in no list is lost until the lists are rebuilt.
@@ -317,9 +318,15 @@ fn push(segment: &Segment, id: BlockId) {
 }
 
 /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
-/// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it.
-pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bool) -> u64 {
-    let mut blocks = 0;
+/// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it. Those in which something lies
+/// become this process's, and are for the caller to empty and to free.
+pub fn release_dead(
+    segment: &Segment,
+    slot: u16,
+    by: u16,
+    spared: impl Fn(u64, u64) -> bool,
+) -> Vec<BlockId> {
+    let mut full = Vec::new();
     for class in segment.map().classes() {
         let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
         for index in 0..used {
@@ -330,13 +337,22 @@ pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> b
             if !dead || spared(segment.map().block(id), now.sequence()) {
                 continue;
             }
-            let free = Word::new(FREE, 0, now.sequence() + 1);
-            if record.holder.compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
+            let is_full = record.inside.load(Relaxed) != 0;
+            let next = Word::new(
+                if is_full { OWNED } else { FREE },
+                if is_full { by } else { 0 },
+                now.sequence() + 1,
+            );
+            if record.holder.compare_exchange(now.0, next.0, AcqRel, Relaxed).is_err() {
+                continue;
+            }
+            if is_full {
+                full.push(id);
+            } else {
                 segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
                 push(segment, id);
-                blocks += 1;
             }
         }
     }
-    blocks
+    full
 }

@@ -11,7 +11,7 @@ use super::map::CLASSES;
 /// "staffet" and the layout's generation.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"staffeta");
 /// Version of everything shared: changes whenever a layout or a protocol changes.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 /// Reads 0x01020304 only in the byte order in which it was written.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 
@@ -59,6 +59,8 @@ pub struct Header {
     pub used: [AtomicU64; CLASSES],
     /// The domain's name, UTF-8, zero padded; written with its identity. None: all zero.
     pub name: [AtomicU64; NAME_WORDS],
+    /// Entries ever used (high-water mark).
+    pub entries: AtomicU64,
 }
 
 /// Words of a domain's name.
@@ -120,6 +122,8 @@ pub mod block {
     pub const OWNED: u8 = 2;
     /// Part of a channel: its ring or its staging.
     pub const CHANNEL: u8 = 3;
+    /// In a parcel: an entry says in which (`enclosure`).
+    pub const ENCLOSED: u8 = 4;
 }
 
 /// One block: who holds it, and what its memory costs.
@@ -131,7 +135,8 @@ pub struct BlockRecord {
     pub next: AtomicU64,
     /// Bytes charged for it.
     pub charged: AtomicU64,
-    reserved: u64,
+    /// What lies in it, if it is a parcel that holds ends or parcels: the first entry, index + 1 (`enclosure`).
+    pub inside: AtomicU64,
 }
 
 const _: () = assert!(size_of::<BlockRecord>() == super::map::BLOCK_RECORD_BYTES as usize);
@@ -160,7 +165,8 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             selects,
             free,
             used,
-            name
+            name,
+            entries
         }),
         crate::memory::layout::layout!(ProcessSlot {
             word,
@@ -173,6 +179,6 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             address,
             pad
         }),
-        crate::memory::layout::layout!(BlockRecord { holder, next, charged, reserved }),
+        crate::memory::layout::layout!(BlockRecord { holder, next, charged, inside }),
     ]
 }

@@ -36,6 +36,7 @@ fn all() -> Vec<Layout> {
         crate::memory::header::layouts(),
         crate::process::pcb::layouts(),
         crate::process::ready_set::layouts(),
+        crate::enclosure::table::layouts(),
         crate::channel::line::layouts(),
         crate::channel::side::layouts(),
         crate::channel::tally::layouts(),
@@ -81,6 +82,9 @@ fn constants() -> Vec<(String, u64)> {
         map::SELECTS,
         map::SELECTS_MAX,
         map::SELECT_BYTES,
+        map::ENTRIES,
+        map::ENTRIES_MAX,
+        map::ENTRY_BYTES,
         map::BLOCK_RECORD_BYTES,
         map::CLASS_MIN,
         map::CLASS_LARGE,
@@ -95,10 +99,12 @@ fn constants() -> Vec<(String, u64)> {
         header::block::FREE,
         header::block::OWNED,
         header::block::CHANNEL,
+        header::block::ENCLOSED,
         record::state::FREE,
         record::state::BUILDING,
         record::state::NAMED,
         record::state::UNNAMED,
+        record::state::UNMAKING,
         side::ABSENT,
         side::ATTACHED,
         side::LEFT,
@@ -117,7 +123,7 @@ fn constants() -> Vec<(String, u64)> {
     ];
     let more = crate::reference::constants().into_iter().chain(crate::channel::ring::states());
     let more = more.chain(crate::channel::queue::states()).chain(crate::channel::broadcast::words());
-    let more = more.chain(crate::channel::service::states());
+    let more = more.chain(crate::channel::service::states()).chain(crate::enclosure::table::states());
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));
     all
 }

@@ -8,7 +8,8 @@
 //!  1 MiB    channel records        65,536 x 1 KiB
 //!  65 MiB   schemas                63 MiB of text
 //!  128 MiB  capability records  1,048,576 x 64 B
-//!  192 MiB  ready sets             4,096 x 4 KiB  (to 208 MiB)
+//!  192 MiB  ready sets             4,096 x 4 KiB
+//!  208 MiB  entries               65,536 x 64 B   (to 212 MiB)
 //!  W/64     block records, one for each block of 64 B and more (32 B)
 //!  20W/256  blocks of 8 B .. 2 KiB, one region of W/256 for each class
 //!  W/8      blocks of 4 KiB ..,     one region of W/32  for each class   (to 7W/8)
@@ -33,6 +34,9 @@ pub const CHANNELS_MAX: usize = 65_536;
 pub const BUCKETS: usize = 4096;
 /// Largest number of selects that sleep or have slept, and still live.
 pub const SELECTS_MAX: usize = 4096;
+/// Largest number of ends and parcels that lie in parcels, together with the holds that processes have of channels without a
+/// name.
+pub const ENTRIES_MAX: usize = 65_536;
 /// Largest number of capabilities.
 pub const CAPABILITIES_MAX: usize = 1 << 20;
 
@@ -46,6 +50,8 @@ pub const CHANNEL_BYTES: u64 = 1024;
 pub const CAPABILITY_BYTES: u64 = 64;
 /// Bytes from one ready set to the next: one for each operation that it can have.
 pub const SELECT_BYTES: u64 = 4096;
+/// Bytes of an entry.
+pub const ENTRY_BYTES: u64 = 64;
 /// Bytes of a block record.
 pub const BLOCK_RECORD_BYTES: u64 = 32;
 
@@ -65,7 +71,9 @@ pub const SCHEMAS_BYTES: u64 = CAPABILITIES - SCHEMAS;
 pub const CAPABILITIES: u64 = 128 << 20;
 /// Offset of the ready sets.
 pub const SELECTS: u64 = CAPABILITIES + CAPABILITIES_MAX as u64 * CAPABILITY_BYTES;
-const FIXED_END: u64 = SELECTS + SELECTS_MAX as u64 * SELECT_BYTES;
+/// Offset of the entries.
+pub const ENTRIES: u64 = SELECTS + SELECTS_MAX as u64 * SELECT_BYTES;
+const FIXED_END: u64 = ENTRIES + ENTRIES_MAX as u64 * ENTRY_BYTES;
 
 const _: () = assert!(BUCKET_HEADS + BUCKETS as u64 * 8 <= CHANNELS);
 const _: () = assert!(SCHEMAS < CAPABILITIES && FIXED_END <= WINDOW_MIN / 64);

@@ -15,6 +15,7 @@ use super::header::{BlockRecord, Header, ProcessSlot};
 use super::map::{self, BlockId, Map};
 use crate::channel::crowd::Crowd;
 use crate::channel::record::Record;
+use crate::enclosure::Entry;
 use crate::os;
 use crate::os::fork::NotInherited;
 use crate::os::mapping::Mapping;
@@ -40,6 +41,8 @@ unsafe impl Shared for ReadySet {}
 unsafe impl Shared for Record {}
 // SAFETY: atomics and reserved words only.
 unsafe impl Shared for Crowd {}
+// SAFETY: as above.
+unsafe impl Shared for Entry {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicU64 {}
 
@@ -147,6 +150,13 @@ impl Segment {
     pub fn channel(&self, i: usize) -> &Record {
         assert!(i < map::CHANNELS_MAX);
         self.at(map::CHANNELS + i as u64 * map::CHANNEL_BYTES)
+    }
+
+    /// Entry `i`.
+    #[inline]
+    pub fn entry(&self, i: usize) -> &Entry {
+        assert!(i < map::ENTRIES_MAX);
+        self.at(map::ENTRIES + i as u64 * map::ENTRY_BYTES)
     }
 
     /// The record of a block.

@@ -21,6 +21,8 @@
 
 /// Bits of the sequence.
 pub const SEQUENCE_BITS: u32 = 48;
+/// Stands where a process slot would, in the end word of an end that lies in a message: no process holds it.
+pub const IN_MESSAGE: u16 = SLOT_MASK as u16;
 const STATE_MASK: u64 = 0b0111;
 const PARKED: u64 = 0b1000;
 const SLOT_SHIFT: u32 = 4;
@@ -56,6 +58,16 @@ impl Word {
     #[inline(always)]
     pub const fn sequence(self) -> u64 {
         self.0 >> SEQUENCE_SHIFT
+    }
+    /// The same word, of another process.
+    #[inline(always)]
+    pub const fn with_slot(self, slot: u16) -> Word {
+        Word((self.0 & !(SLOT_MASK << SLOT_SHIFT)) | (slot as u64 & SLOT_MASK) << SLOT_SHIFT)
+    }
+    /// Of an end word: which holding it tells of, whoever it was handed to meanwhile and whether or not somebody sleeps.
+    #[inline(always)]
+    pub const fn holding(self) -> Word {
+        Word(self.0 & !(SLOT_MASK << SLOT_SHIFT | PARKED))
     }
     /// Does the waiting side sleep?
     #[inline(always)]

@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::channel::line::Reference3;
+use crate::enclosure::contents;
 use crate::error::{AcquireError, AllocateError, SendFailure};
 use crate::member::Member;
 use crate::memory::map::BlockId;
@@ -43,8 +44,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     /// `bytes` of fresh memory for `method`, not initialised.
-    fn allocate(domain: &Domain, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
-        let member = domain.member();
+    fn allocate(member: &Arc<Member>, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
         if !member.here() {
             return Err(AllocateError::Forked);
         }
@@ -156,6 +156,7 @@ impl Drop for Raw {
         }
         let segment = self.member.segment();
         match self.memory {
+            Memory::Block(id, _) if contents::is_full(segment, id) => contents::free_full(&self.member, id),
             Memory::Block(id, _) => self.member.blocks.free(segment, id),
             Memory::Capability(id) => {
                 let table = self.member.refs.capabilities();
@@ -219,7 +220,8 @@ impl Parcels<'_> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn uninit<T: Message>(&self) -> Result<Parcel<MaybeUninit<T>>, AllocateError> {
-        let raw = Raw::allocate(self.domain, self.method, size_of::<T>() as u64, align_of::<T>() as u64)?;
+        let raw =
+            Raw::allocate(self.domain.member(), self.method, size_of::<T>() as u64, align_of::<T>() as u64)?;
         Ok(Parcel { raw, tail: 0, _owns: PhantomData })
     }
 
@@ -229,7 +231,7 @@ impl Parcels<'_> {
     /// As [`new`](Self::new).
     pub fn uninit_slice<T: Message>(&self, n: usize) -> Result<Parcel<[MaybeUninit<T>]>, AllocateError> {
         let bytes = <[T] as Message>::length(n).ok_or(AllocateError::Length { tail: n })?;
-        let raw = Raw::allocate(self.domain, self.method, bytes as u64, align_of::<T>() as u64)?;
+        let raw = Raw::allocate(self.domain.member(), self.method, bytes as u64, align_of::<T>() as u64)?;
         Ok(Parcel { raw, tail: n, _owns: PhantomData })
     }
 
@@ -239,7 +241,7 @@ impl Parcels<'_> {
         bytes: usize,
         align: usize,
     ) -> Result<Parcel<[MaybeUninit<u8>]>, AllocateError> {
-        let raw = Raw::allocate(self.domain, self.method, bytes as u64, align as u64)?;
+        let raw = Raw::allocate(self.domain.member(), self.method, bytes as u64, align as u64)?;
         Ok(Parcel { raw, tail: bytes, _owns: PhantomData })
     }
 
@@ -250,7 +252,7 @@ impl Parcels<'_> {
         align: u64,
         fill: impl FnOnce(*mut u8),
     ) -> Result<Parcel<[u8]>, AllocateError> {
-        let raw = Raw::allocate(self.domain, self.method, length as u64, align)?;
+        let raw = Raw::allocate(self.domain.member(), self.method, length as u64, align)?;
         // The kernel, or an earlier message, has initialised it: bytes that are not written are some bytes.
         fill(raw.data.as_ptr());
         Ok(Parcel { raw, tail: length, _owns: PhantomData })
@@ -265,7 +267,7 @@ impl Parcels<'_> {
         const { assert!(T::ZERO_VALID, "all zeroes is not a value of this type: use Parcel::new or uninit") };
         let length = T::length(tail).ok_or(AllocateError::Length { tail })?;
         let bytes = length.next_multiple_of(T::ALIGN);
-        let raw = Raw::allocate(self.domain, self.method, bytes as u64, T::ALIGN as u64)?;
+        let raw = Raw::allocate(self.domain.member(), self.method, bytes as u64, T::ALIGN as u64)?;
         // SAFETY: Q1, Q2: fresh memory of at least `bytes`.
         unsafe { raw.data.as_ptr().write_bytes(0, bytes) };
         Ok(Parcel { raw, tail, _owns: PhantomData })
@@ -273,6 +275,15 @@ impl Parcels<'_> {
 }
 
 impl<T: Message> Parcel<T> {
+    /// A parcel of the domain's memory that holds `value`.
+    pub(crate) fn of_member(member: &Arc<Member>, value: T) -> Result<Parcel<T>, AllocateError> {
+        let raw = Raw::allocate(member, Method::default(), size_of::<T>() as u64, align_of::<T>() as u64)?;
+        let mut parcel = Parcel::<MaybeUninit<T>> { raw, tail: 0, _owns: PhantomData };
+        parcel.write(value);
+        // SAFETY: written above.
+        Ok(unsafe { parcel.assume_init() })
+    }
+
     /// A parcel that holds `value`, for channels of the domain's own memory.
     ///
     /// # Errors
@@ -329,12 +340,7 @@ impl<T: Message + ?Sized> Parcel<T> {
         let segment = member.segment();
         let id = segment.map().locate(offset)?;
         let data = segment.pointer(offset, length)?;
-        let tail = usize::try_from(length).ok().and_then(T::tail)?;
-        let whole = (length as usize).checked_next_multiple_of(T::ALIGN)?;
-        let aligned = data.as_ptr() as usize & (T::ALIGN - 1) == 0;
-        if segment.map().block(id) != offset || whole as u64 > id.bytes() || !aligned {
-            return None;
-        }
+        let tail = Self::tail_in(id, data, length).filter(|_| segment.map().block(id) == offset)?;
         let memory = Memory::Block(id, incarnation + 1);
         let parcel = Parcel { raw: Raw { member: handle(), memory, data }, tail, _owns: PhantomData };
         // Last: it waits for the line of the holder word, which the sender had, and what is written after it waits too.
@@ -348,6 +354,35 @@ impl<T: Message + ?Sized> Parcel<T> {
         (length as usize).checked_next_multiple_of(T::ALIGN)?;
         // A whole number of pages, checked when it was acquired.
         Some(Parcel { raw, tail, _owns: PhantomData })
+    }
+
+    /// The parcel of `length` bytes at an offset, of which this process has become the holder in this incarnation. None: no
+    /// message of `T` lies there.
+    pub(crate) fn of_block(
+        member: &Arc<Member>,
+        id: BlockId,
+        incarnation: u64,
+        length: u64,
+    ) -> Option<Parcel<T>> {
+        let data = member.segment().pointer(member.segment().map().block(id), length)?;
+        let tail = Self::tail_in(id, data, length)?;
+        let raw = Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data };
+        Some(Parcel { raw, tail, _owns: PhantomData })
+    }
+
+    /// Can a message of `length` bytes, one of `T`, lie in the block?
+    pub(crate) fn can_lie_in(member: &Member, id: BlockId, length: u64) -> bool {
+        let data = member.segment().pointer(member.segment().map().block(id), length);
+        data.is_some_and(|data| Self::tail_in(id, data, length).is_some())
+    }
+
+    /// The tail of a message of `length` bytes at `data`, the start of a block, if one of `T` can lie there (Q2).
+    #[inline(always)]
+    fn tail_in(id: BlockId, data: NonNull<u8>, length: u64) -> Option<usize> {
+        let tail = usize::try_from(length).ok().and_then(T::tail)?;
+        let whole = (length as usize).checked_next_multiple_of(T::ALIGN)?;
+        let aligned = data.as_ptr() as usize & (T::ALIGN - 1) == 0;
+        (whole as u64 <= id.bytes() && aligned).then_some(tail)
     }
 
     fn pointer(&self) -> *mut T {
@@ -389,6 +424,14 @@ impl<T: ?Sized> Parcel<T> {
 
     pub(crate) fn into_raw(self) -> Raw {
         self.raw
+    }
+
+    /// The block and its incarnation; None: a memory file of its own.
+    pub(crate) fn lies_in(&self) -> Option<(BlockId, u64)> {
+        match self.raw.memory {
+            Memory::Block(id, incarnation) => Some((id, incarnation)),
+            Memory::Capability(_) => None,
+        }
     }
 }
 

@@ -1,0 +1,288 @@
+//! What lies in a block: put in, taken out, given back.
+//!
+//! Giving back is a loop over a list of what came loose, not a recursion: a parcel may hold an end of a channel
+//! in which parcels wait that hold ends, and so on.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use super::collect;
+use super::table::{all, claim, linked, of_channel, state, what, Entry};
+use crate::channel::attach::finish_unmaking;
+use crate::channel::end::Travelling;
+use crate::channel::side::{DIED, LEFT};
+use crate::channel::sweep::release_end;
+use crate::member::Member;
+use crate::memory::header::block::{ENCLOSED, OWNED};
+use crate::memory::map::{BlockId, CHANNELS_MAX};
+use crate::memory::segment::Segment;
+use crate::memory::word::Word;
+
+/// What came loose: blocks that this process holds and that nobody needs, and channels that may be over.
+#[derive(Default)]
+pub struct Loose {
+    /// Blocks that are to be emptied and freed.
+    pub blocks: Vec<BlockId>,
+    /// Channels without a name of which an end or a hold was given up.
+    pub channels: Vec<usize>,
+    /// Channels that this process takes back, and whose parcels are in `blocks`: their records come free after those are empty,
+    /// since ends of these very channels may lie in them.
+    pub unmaking: Vec<usize>,
+    /// It was lost with a process that died.
+    pub died: bool,
+}
+
+impl Loose {
+    /// Gives back all of it, and what comes loose with it.
+    pub fn give_back(mut self, member: &Member) {
+        loop {
+            while let Some(id) = self.blocks.pop() {
+                empty(member, id, &mut self);
+                member.blocks.free(member.segment(), id);
+            }
+            self.unmaking.drain(..).for_each(|index| finish_unmaking(member, index));
+            if self.channels.is_empty() {
+                return;
+            }
+            let suspects = std::mem::take(&mut self.channels);
+            collect::collect(member, suspects, &mut self);
+        }
+    }
+}
+
+/// Frees a block of a parcel that this process holds, and gives back what lies in it.
+#[cold]
+pub fn free_full(member: &Member, id: BlockId) {
+    Loose { blocks: vec![id], ..Loose::default() }.give_back(member);
+}
+
+/// Does anything lie in it? Of a block that the caller holds.
+#[inline(always)]
+pub fn is_full(segment: &Segment, id: BlockId) -> bool {
+    segment.block_record(id).inside.load(Relaxed) != 0
+}
+
+/// Takes what lies in a block that this process holds out of it.
+fn empty(member: &Member, id: BlockId, loose: &mut Loose) {
+    let segment = member.segment();
+    let (inside, offset) = (&segment.block_record(id).inside, segment.map().block(id));
+    loop {
+        let head = inside.load(Acquire);
+        let found = linked(segment, head).filter(|(_, entry)| entry.block.load(Relaxed) == offset);
+        let Some((index, entry)) = found else {
+            inside.store(0, Relaxed); // the end; or a wreck: what is not linked is found in the table
+            return;
+        };
+        let now = entry.word();
+        match now.state() {
+            state::FREE | state::HOLD => {
+                inside.store(0, Relaxed); // as above
+                return;
+            }
+            // A sweeper has it from whoever died with it, and gives it back (N2: not before it is out of the list).
+            state::RELEASING => unlink(segment, index, entry),
+            _ => {
+                let mine = Word::new(state::RELEASING, member.slot, now.sequence());
+                if entry.change(now, mine) {
+                    release(member, index, entry, mine, loose);
+                }
+            }
+        }
+    }
+}
+
+/// Takes an entry that is the head of its block's list out of it.
+fn unlink(segment: &Segment, index: usize, entry: &Entry) {
+    if let Some(id) = segment.map().locate(entry.block.load(Relaxed)) {
+        let (head, next) = (index as u64 + 1, entry.next.load(Relaxed));
+        // It fails if it is not the head.
+        let _ = segment.block_record(id).inside.compare_exchange(head, next, AcqRel, Relaxed);
+    }
+}
+
+/// RELEASING(this process) => FREE: what it stands for is given back, if it is the entry's (N1).
+fn release(member: &Member, index: usize, entry: &Entry, mine: Word, loose: &mut Loose) {
+    let segment = member.segment();
+    unlink(segment, index, entry);
+    match entry.kind() {
+        what::PARCEL => {
+            if let Some(id) = segment.map().locate(entry.of.load(Relaxed)) {
+                let now = Word::new(ENCLOSED, 0, entry.held.load(Relaxed));
+                let owned = Word::new(OWNED, member.slot, now.sequence() + 1);
+                let holder = &segment.block_record(id).holder;
+                if holder.compare_exchange(now.0, owned.0, AcqRel, Relaxed).is_ok() {
+                    loose.blocks.push(id);
+                }
+            }
+            entry.free(mine);
+        }
+        what::SENDER | what::RECEIVER if entry.channel(mine).is_some() => {
+            let end = travelling(entry);
+            release_end(member, &end, if loose.died { DIED } else { LEFT });
+            entry.free(mine);
+            // After the entry: it keeps the channel in use (N3).
+            loose.channels.push(end.index);
+        }
+        _ => {
+            entry.free(mine);
+        }
+    }
+}
+
+/// The end that an entry stands for.
+pub fn travelling(entry: &Entry) -> Travelling {
+    let what = entry.what.load(Relaxed);
+    Travelling {
+        index: (entry.of.load(Relaxed) & u64::from(u32::MAX)) as usize % CHANNELS_MAX,
+        is_sender: what & 0xff == what::SENDER,
+        seat: (what >> 8 & 0xff) as usize,
+        is_over: what >> 16 & 1 == 1,
+        held: Word(entry.held.load(Relaxed)),
+        known: Word(entry.note.load(Relaxed)),
+    }
+}
+
+/// Puts an end into the block, which this process holds. `depart`: the end is the entry's from then on. None: no entry is free.
+pub fn put_end(
+    member: &Member,
+    id: BlockId,
+    end: &Travelling,
+    depart: impl FnOnce() -> bool,
+) -> Option<(usize, u64)> {
+    let kind = if end.is_sender { what::SENDER } else { what::RECEIVER };
+    let what = kind | (end.seat as u64) << 8 | u64::from(end.is_over) << 16;
+    put(member, id, |mine| [what, of_channel(mine, end.index), end.held.0, end.known.0, 0], depart)
+}
+
+/// Puts the parcel in block `parcel`, of that incarnation, into block `id`; this process holds both.
+pub fn put_parcel(
+    member: &Member,
+    id: BlockId,
+    parcel: BlockId,
+    incarnation: u64,
+    [length, fingerprint]: [u64; 2],
+) -> Option<(usize, u64)> {
+    let segment = member.segment();
+    let owned = Word::new(OWNED, member.slot, incarnation);
+    let enclosed = Word::new(ENCLOSED, 0, incarnation + 1);
+    let offset = segment.map().block(parcel);
+    put(
+        member,
+        id,
+        |_| [what::PARCEL, offset, incarnation + 1, length, fingerprint],
+        || {
+            let holder = &segment.block_record(parcel).holder;
+            holder.compare_exchange(owned.0, enclosed.0, AcqRel, Relaxed).is_ok()
+        },
+    )
+}
+
+fn put(
+    member: &Member,
+    id: BlockId,
+    words: impl FnOnce(Word) -> [u64; 5],
+    hand_over: impl FnOnce() -> bool,
+) -> Option<(usize, u64)> {
+    let segment = member.segment();
+    let (index, mine) = claim(member)?;
+    let [what, of, held, note, fingerprint] = words(mine);
+    let (entry, inside) = (segment.entry(index), &segment.block_record(id).inside);
+    entry.block.store(segment.map().block(id), Relaxed);
+    entry.next.store(inside.load(Relaxed), Relaxed);
+    entry.what.store(what, Relaxed);
+    entry.of.store(of, Relaxed);
+    entry.held.store(held, Relaxed);
+    entry.note.store(note, Relaxed);
+    entry.fingerprint.store(fingerprint, Relaxed);
+    if !hand_over() {
+        entry.free(mine);
+        return None;
+    }
+    inside.store(index as u64 + 1, Release);
+    entry.change(mine, mine.with_state(state::ENCLOSED));
+    Some((index, mine.sequence()))
+}
+
+/// The entry `index`, in its life `sequence`, if it lies in the block, and is of this kind.
+pub fn find(segment: &Segment, id: BlockId, index: u64, sequence: u64, kind: u64) -> Option<&Entry> {
+    let (_, entry) = linked(segment, index.checked_add(1)?)?;
+    let now = entry.word();
+    let here = entry.block.load(Relaxed) == segment.map().block(id) && entry.kind() == kind;
+    (here && now.state() == state::ENCLOSED && now.sequence() == sequence).then_some(entry)
+}
+
+/// Takes what an entry stands for out of a block that this process holds. `receive` takes it over; None: it cannot, and it stays.
+pub fn take_out<R>(member: &Member, entry: &Entry, receive: impl FnOnce() -> Option<R>) -> Option<R> {
+    let now = entry.word();
+    let mine = Word::new(state::MAKING, member.slot, now.sequence());
+    if !entry.change(now, mine) {
+        return None;
+    }
+    let received = receive();
+    // It stays in the list until it is the head (N2), and stands for nothing: an end may be in a message again, and its end
+    // word the same.
+    let then = if received.is_some() {
+        entry.what.store(what::NOTHING, Relaxed);
+        state::TAKEN
+    } else {
+        state::ENCLOSED
+    };
+    entry.change(mine, mine.with_state(then).with_slot(0));
+    received
+}
+
+/// Frees the entries at the head of the block's list that were taken out.
+pub fn tidy(member: &Member, id: BlockId) {
+    let segment = member.segment();
+    let inside = &segment.block_record(id).inside;
+    while let Some((index, entry)) = linked(segment, inside.load(Relaxed)) {
+        let now = entry.word();
+        let mine = Word::new(state::RELEASING, member.slot, now.sequence());
+        if now.state() != state::TAKEN || !entry.change(now, mine) {
+            return;
+        }
+        unlink(segment, index, entry);
+        entry.free(mine);
+    }
+}
+
+/// Each end in the block, and in the parcels in it: what it is.
+pub fn each_end(segment: &Segment, id: BlockId, mut f: impl FnMut(&Travelling)) {
+    let mut blocks = vec![id];
+    // No more than there can be: a wreck may be a circle.
+    let mut left = crate::memory::map::ENTRIES_MAX;
+    while let Some(id) = blocks.pop() {
+        let mut link = segment.block_record(id).inside.load(Acquire);
+        while let Some((_, entry)) = linked(segment, link).filter(|_| left > 0) {
+            left -= 1;
+            link = entry.next.load(Relaxed);
+            match (entry.word().state(), entry.kind()) {
+                (state::ENCLOSED, what::PARCEL) => {
+                    blocks.extend(segment.map().locate(entry.of.load(Relaxed)));
+                }
+                (state::ENCLOSED, what::SENDER | what::RECEIVER) => f(&travelling(entry)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What the dead process in `slot` was enclosing, taking out or giving back; then its holds. `still`: as in `channel::sweep`.
+pub fn sweep(member: &Member, slot: u16, still: impl Fn() -> bool, loose: &mut Loose) {
+    for (index, entry) in all(member.segment()) {
+        let now = entry.word();
+        let its = matches!(now.state(), state::MAKING | state::RELEASING | state::HOLD) && now.slot() == slot;
+        if !its || !still() {
+            continue;
+        }
+        if now.state() == state::HOLD {
+            if entry.free(now) {
+                loose.channels.extend(entry.channel(now));
+            }
+            continue;
+        }
+        let mine = Word::new(state::RELEASING, member.slot, now.sequence());
+        if entry.change(now, mine) {
+            release(member, index, entry, mine, loose);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The table of entries: claimed, changed, found.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use crate::member::Member;
+use crate::memory::map::{CHANNELS_MAX, ENTRIES_MAX};
+use crate::memory::segment::Segment;
+use crate::memory::word::Word;
+
+/// An entry's states.
+pub mod state {
+    /// Not in use.
+    pub const FREE: u8 = 0;
+    /// Being enclosed or taken out by the process in the word's slot.
+    pub const MAKING: u8 = 1;
+    /// In the parcel.
+    pub const ENCLOSED: u8 = 2;
+    /// Was taken out.
+    pub const TAKEN: u8 = 3;
+    /// What it stands for is being given back by the process in the word's slot.
+    pub const RELEASING: u8 = 4;
+    /// The process in the word's slot may have ends of a channel without a name.
+    pub const HOLD: u8 = 5;
+}
+
+/// What an entry stands for.
+pub mod what {
+    /// A process's hold of a channel without a name.
+    pub const HOLD: u64 = 0;
+    /// The sending end of a channel.
+    pub const SENDER: u64 = 1;
+    /// The receiving end.
+    pub const RECEIVER: u64 = 2;
+    /// A parcel.
+    pub const PARCEL: u64 = 3;
+    /// Nothing any more: it was taken out.
+    pub const NOTHING: u64 = 4;
+}
+
+/// An entry.
+#[repr(C, align(64))]
+pub struct Entry {
+    /// State word; its sequence counts how often the entry came free.
+    pub word: AtomicU64,
+    /// Offset of the block of the parcel in which it lies.
+    pub block: AtomicU64,
+    /// The next entry of that block: index + 1.
+    pub next: AtomicU64,
+    /// What it stands for (`what`) | seat of the end << 8 | 1 << 16 if the end has said that its channel is over.
+    pub what: AtomicU64,
+    /// Of an end or hold: the channel's index | the lower half of the entry's sequence << 32, so that what an earlier life left is
+    /// told. Of a parcel: the offset of its block.
+    pub of: AtomicU64,
+    /// Of an end: its end word while it lies here. Of a parcel: the incarnation of its block.
+    pub held: AtomicU64,
+    /// Of an end: its partner's end word, as last accounted for. Of a parcel: its message's length.
+    pub note: AtomicU64,
+    /// Of a parcel: the fingerprint of its message's schema.
+    pub fingerprint: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Entry>() == crate::memory::map::ENTRY_BYTES as usize);
+
+impl Entry {
+    pub fn word(&self) -> Word {
+        // Acquire: with it what was written before the state was reached.
+        Word(self.word.load(Acquire))
+    }
+
+    /// `from => to`. False: it was not `from`.
+    pub fn change(&self, from: Word, to: Word) -> bool {
+        self.word.compare_exchange(from.0, to.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// The caller has it: it may be claimed again.
+    pub fn free(&self, mine: Word) -> bool {
+        self.change(mine, Word::new(state::FREE, 0, mine.sequence() + 1))
+    }
+
+    pub fn kind(&self) -> u64 {
+        self.what.load(Relaxed) & 0xff
+    }
+
+    /// The channel that it keeps in use in this state, if any (N3).
+    pub fn channel(&self, now: Word) -> Option<usize> {
+        let of = self.of.load(Relaxed);
+        let is_one =
+            matches!(self.kind(), what::HOLD | what::SENDER | what::RECEIVER) && now.state() != state::FREE;
+        (is_one && of >> 32 == now.sequence() & LOWER_HALF)
+            .then_some((of & LOWER_HALF) as usize % CHANNELS_MAX)
+    }
+}
+
+const LOWER_HALF: u64 = u32::MAX as u64;
+
+/// How an entry in its life `mine` says of which channel it is.
+pub fn of_channel(mine: Word, index: usize) -> u64 {
+    index as u64 | (mine.sequence() & LOWER_HALF) << 32
+}
+
+/// All entries that were ever used: by index.
+pub fn all(segment: &Segment) -> impl Iterator<Item = (usize, &Entry)> {
+    let used = segment.header().entries.load(Acquire).min(ENTRIES_MAX as u64) as usize;
+    (0..used).map(|index| (index, segment.entry(index)))
+}
+
+/// The channels without a name of which the process in `slot` may have ends.
+pub fn holds_of(segment: &Segment, slot: u16) -> HashSet<usize> {
+    let its = |(_, entry): (usize, &Entry)| {
+        let now = entry.word();
+        (now.state() == state::HOLD && now.slot() == slot).then(|| entry.channel(now)).flatten()
+    };
+    all(segment).filter_map(its).collect()
+}
+
+/// The entry of a link (index + 1), if it is one.
+pub fn linked(segment: &Segment, link: u64) -> Option<(usize, &Entry)> {
+    let index = usize::try_from(link.checked_sub(1)?).ok().filter(|index| *index < ENTRIES_MAX)?;
+    Some((index, segment.entry(index)))
+}
+
+/// FREE => MAKING(this process). None: all are in use.
+pub fn claim(member: &Member) -> Option<(usize, Word)> {
+    // Where the last search of this program ended: a hint, so that entries in use are not looked at again and again.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let segment = member.segment();
+    let used = segment.header().entries.load(Relaxed).min(ENTRIES_MAX as u64) as usize;
+    let begin = NEXT.load(Relaxed).min(used);
+    let try_one = |index: usize| {
+        let entry = segment.entry(index);
+        let now = entry.word();
+        let mine = Word::new(state::MAKING, member.slot, now.sequence());
+        (now.state() == state::FREE && entry.change(now, mine)).then_some((index, mine))
+    };
+    let found = (begin..used).chain(0..begin).chain(used..ENTRIES_MAX).find_map(try_one)?;
+    // Release: whoever finds it by the mark sees that it is claimed.
+    segment.header().entries.fetch_max(found.0 as u64 + 1, Release);
+    NEXT.store(found.0 + 1, Relaxed);
+    Some(found)
+}
+
+/// This process's hold of a channel without a name: an entry.
+pub struct Hold {
+    index: usize,
+    word: Word,
+}
+
+impl Hold {
+    /// None: all entries are in use.
+    pub fn make(member: &Member, channel: usize) -> Option<Hold> {
+        let (index, mine) = claim(member)?;
+        let entry = member.segment().entry(index);
+        entry.what.store(what::HOLD, Relaxed);
+        entry.of.store(of_channel(mine, channel), Relaxed);
+        let word = mine.with_state(state::HOLD);
+        entry.change(mine, word);
+        Some(Hold { index, word })
+    }
+
+    pub fn free(&self, member: &Member) {
+        member.segment().entry(self.index).free(self.word);
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
+    vec![crate::memory::layout::layout!(Entry { word, block, next, what, of, held, note, fingerprint })]
+}
+
+#[cfg(test)]
+pub(crate) fn states() -> Vec<(&'static str, u64)> {
+    [
+        ("entry::FREE", state::FREE),
+        ("entry::MAKING", state::MAKING),
+        ("entry::ENCLOSED", state::ENCLOSED),
+        ("entry::TAKEN", state::TAKEN),
+        ("entry::RELEASING", state::RELEASING),
+        ("entry::HOLD", state::HOLD),
+    ]
+    .map(|(name, value)| (name, value.into()))
+    .to_vec()
+}
