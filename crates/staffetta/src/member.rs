@@ -5,6 +5,7 @@
 //! A2. Every operation asks [`Member::here`] first: a forked child has the handles but not the window.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::{Mutex, OnceLock, Weak};
 
@@ -33,6 +34,8 @@ pub struct Member {
     pub name: Option<String>,
     /// The channels without a name of which this process has ends, by their index.
     pub unnamed: Mutex<HashMap<usize, Weak<Unnamed>>>,
+    /// May ends that come in messages lend private memory? Not if any handle of the domain here says no.
+    lends: AtomicBool,
     /// Our service thread.
     pub service: OnceLock<Service>,
     guard: ForkGuard,
@@ -54,6 +57,7 @@ impl Member {
             generation,
             name,
             unnamed: Mutex::default(),
+            lends: AtomicBool::new(true),
             service: OnceLock::new(),
             guard,
         };
@@ -74,6 +78,16 @@ impl Member {
     #[inline(always)]
     pub fn here(&self) -> bool {
         self.guard.alive()
+    }
+
+    /// A handle that says whether private memory may be lent.
+    pub fn allow_lending(&self, allowed: bool) {
+        self.lends.fetch_and(allowed, Relaxed);
+    }
+
+    /// May ends that come in messages lend private memory?
+    pub fn lends(&self) -> bool {
+        self.lends.load(Relaxed)
     }
 
     /// Process id and program in a slot, for people.

@@ -416,6 +416,23 @@ fn a_send_to_an_end_in_a_message_waits_to_its_deadline() {
 }
 
 #[test]
+fn private_memory_is_lent_over_an_end_that_came_in_a_message() {
+    let domain = options().create().unwrap();
+    let (ends, got) = domain.channel("").buffered(1).unnamed::<Receiver<[u8]>>().unwrap();
+    let (tx, rx) = domain.channel("").rendezvous().unnamed::<[u8]>().unwrap();
+    ends.send(rx).unwrap();
+    let rx = got.recv().unwrap();
+    let receiver = std::thread::spawn(move || {
+        let mut bytes = vec![0; 100_000];
+        rx.recv_into(&mut bytes).map(|transfer| (bytes, transfer.copies))
+    });
+    tx.send_from(&vec![7; 100_000]).unwrap();
+    let (bytes, copies) = receiver.join().unwrap().unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 7));
+    assert_eq!(copies, 1);
+}
+
+#[test]
 fn a_process_that_cannot_map_what_an_end_needs_says_so_and_can_send_it_on() {
     let _dog = watchdog("elsewhere", 60);
     let name = name("elsewhere");

@@ -94,6 +94,13 @@ fn request_reply() {
 }
 
 #[test]
+fn ends_as_messages() {
+    let text = run("ends_as_messages");
+    assert_eq!(text.matches("has said 1000 numbers").count(), 6, "{text}");
+    assert_eq!(text.matches("has heard 1000 numbers").count(), 6, "{text}");
+}
+
+#[test]
 fn references() {
     let text = run("references");
     let part = |from: &str, to: &str| {

@@ -474,8 +474,9 @@ impl<'d> ChannelBuilder<'d> {
         self.dynamic_end(Some(carries), false).map(DynReceiver::new)
     }
 
-    /// Both ends of a channel without a name, for the threads of this process. When one has left the other says
-    /// `Disconnected` for ever.
+    /// Both ends of a channel without a name, for the threads of this process, or for whoever an end is sent to
+    /// ([`Enclosed`](crate::Enclosed)). When the last one of a side has left the other side says `Disconnected` for ever; when no process
+    /// can reach the channel any more its memory is free again.
     ///
     /// # Errors
     /// [`AttachError`]: no room for another channel.

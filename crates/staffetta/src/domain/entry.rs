@@ -67,6 +67,7 @@ impl DomainOptions {
             };
             let member = opened.iter().find(same).and_then(|known| known.member.upgrade());
             if let Some(member) = member.filter(|member| member.here()) {
+                member.allow_lending(self.cross_memory);
                 return Ok(Domain { member, wait: self.wait, cross_memory: self.cross_memory });
             }
         }
@@ -139,6 +140,7 @@ impl DomainOptions {
         let member = Arc::new(member);
         let service = Service::start(entrance, Arc::new(roster::Table::new(&member, file)))?;
         let _ = member.service.set(service);
+        member.allow_lending(self.cross_memory);
         let domain = Domain { member, wait: self.wait, cross_memory: self.cross_memory };
         if self.prefault_bytes != 0 {
             domain.prefault(self.prefault_bytes)?;

@@ -68,6 +68,7 @@ impl End {
             End::of_side(member, found, end.is_sender, held, wait)
         };
         arrived.knew_peer(end.known);
+        arrived.set_lends(member.lends());
         if end.is_over {
             arrived.set_over();
         }
