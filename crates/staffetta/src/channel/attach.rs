@@ -12,7 +12,7 @@ use super::broadcast::place;
 use super::desk;
 use super::form::{Form, Overflow};
 use super::many;
-use super::record::{state, Record, NAME_BYTES_MAX};
+use super::record::{self, state, Record, NAME_BYTES_MAX};
 use super::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::enclosure::contents::Loose;
 use crate::enclosure::table;
@@ -104,18 +104,9 @@ pub fn hold(member: &Arc<Member>, index: usize) -> Option<Arc<Unnamed>> {
 pub fn take_hold(member: &Member, index: usize) -> Option<table::Hold> {
     let hold = table::Hold::make(member, index)?;
     // After the hold, before an end is taken: who looked for entries before does not take the channel back.
-    let state = &member.segment().channel(index).state;
-    let mut now = Word(state.load(Acquire));
-    loop {
-        if now.state() != state::UNNAMED {
-            hold.free(member);
-            return None;
-        }
-        let next = Word::new(state::UNNAMED, now.slot(), now.sequence() + 1);
-        match state.compare_exchange(now.0, next.0, AcqRel, Acquire) {
-            Ok(_) => break,
-            Err(found) => now = Word(found),
-        }
+    if !record::came(&member.segment().channel(index).state) {
+        hold.free(member);
+        return None;
     }
     Some(hold)
 }
@@ -457,9 +448,7 @@ pub fn unmake_of_dead(member: &Member, index: usize, slot: u16, still: impl Fn()
 /// UNNAMED => UNMAKING, and takes it back, if nobody came since its state word was `seen`: who looked after that, and found
 /// no entry of it, has it alone (`enclosure`, N3). The parcels that wait in it come loose.
 pub fn unmake_unnamed(member: &Member, index: usize, seen: Word, loose: &mut Loose) {
-    let state = &member.segment().channel(index).state;
-    let mine = Word::new(state::UNMAKING, member.slot, seen.sequence());
-    if seen.state() == state::UNNAMED && state.compare_exchange(seen.0, mine.0, AcqRel, Relaxed).is_ok() {
+    if record::begin_unmaking(&member.segment().channel(index).state, seen, member.slot) {
         unmake_into(member, index, loose);
     }
 }

@@ -12,11 +12,13 @@
 //! C2. `line` and the ring words follow line.rs and ring.rs; each `Side` and tally its own file.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::line::Line;
 use super::side::Side;
 use super::tally::Tally;
+use crate::memory::platform::Word64;
+use crate::memory::word::Word;
 
 /// Longest channel name, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -79,6 +81,27 @@ pub mod state {
     pub const UNNAMED: u8 = 3;
     /// Being taken back by the process in the word's slot.
     pub const UNMAKING: u8 = 4;
+}
+
+/// UNNAMED => UNNAMED, with the next sequence: a process has made a hold. False: it is no such channel any more.
+pub fn came<W: Word64>(state: &W) -> bool {
+    let mut now = Word(state.load(Acquire));
+    loop {
+        if now.state() != state::UNNAMED {
+            return false;
+        }
+        let next = Word::new(state::UNNAMED, now.slot(), now.sequence() + 1);
+        match state.compare_exchange(now.0, next.0, AcqRel, Acquire) {
+            Ok(_) => return true,
+            Err(found) => now = Word(found),
+        }
+    }
+}
+
+/// UNNAMED => UNMAKING(process `slot`), if nobody came since the word was `seen`.
+pub fn begin_unmaking<W: Word64>(state: &W, seen: Word, slot: u16) -> bool {
+    let mine = Word::new(state::UNMAKING, slot, seen.sequence());
+    seen.state() == state::UNNAMED && state.compare_exchange(seen.0, mine.0, AcqRel, Relaxed).is_ok()
 }
 
 const _: () = assert!(size_of::<Record>() == crate::memory::map::CHANNEL_BYTES as usize);

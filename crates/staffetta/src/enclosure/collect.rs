@@ -10,24 +10,25 @@
 //!     state word is the same as before all that. Whoever makes a hold changes that word before it takes an end (N3), so
 //!     none was made meanwhile; without one nobody could receive what waits there.
 //! T3. Whoever gives up a hold, or an end in a parcel, comes here afterwards. Of two that do so at once the later sees what the earlier
-//!     did: between what it did and its looking is a fence.
+//!     did: what it did is a read-modify-write, and between that and its looking is a fence.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::contents::{travelling, Loose};
-use super::table::{all, state, what};
+use super::table::{all, state, usage, what, Usage};
 use crate::channel::attach::unmake_unnamed;
 use crate::channel::record;
 use crate::channel::sweep::parcels_in;
 use crate::member::Member;
 use crate::memory::map::CHANNELS_MAX;
+use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 
 /// Takes back those of the `suspects` that are over, and circles of channels if there are any.
 pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
-    std::sync::atomic::fence(SeqCst); // T3
+    Native::fence_after_rmw(); // T3
     let segment = member.segment();
     suspects.sort_unstable();
     suspects.dedup();
@@ -37,12 +38,10 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
         if seen.state() != record::state::UNNAMED {
             continue;
         }
-        let mut entries = all(segment).map(|(_, entry)| (entry, entry.word()));
-        let of_it = entries.find(|(entry, now)| entry.channel(*now) == Some(index));
-        match of_it {
-            None => unmake_unnamed(member, index, seen, loose),
-            Some((_, now)) if now.state() == state::HOLD => {}
-            Some(_) => circles = true,
+        match usage(all(segment).map(|(_, entry)| entry), index) {
+            Usage::Nobody => unmake_unnamed(member, index, seen, loose),
+            Usage::Process => {}
+            Usage::Parcels => circles = true,
         }
     }
     if circles {

@@ -210,26 +210,6 @@ pub fn find(segment: &Segment, id: BlockId, index: u64, sequence: u64, kind: u64
     (here && now.state() == state::ENCLOSED && now.sequence() == sequence).then_some(entry)
 }
 
-/// Takes what an entry stands for out of a block that this process holds. `receive` takes it over; None: it cannot, and it stays.
-pub fn take_out<R>(member: &Member, entry: &Entry, receive: impl FnOnce() -> Option<R>) -> Option<R> {
-    let now = entry.word();
-    let mine = Word::new(state::MAKING, member.slot, now.sequence());
-    if !entry.change(now, mine) {
-        return None;
-    }
-    let received = receive();
-    // It stays in the list until it is the head (N2), and stands for nothing: an end may be in a message again, and its end
-    // word the same.
-    let then = if received.is_some() {
-        entry.what.store(what::NOTHING, Relaxed);
-        state::TAKEN
-    } else {
-        state::ENCLOSED
-    };
-    entry.change(mine, mine.with_state(then).with_slot(0));
-    received
-}
-
 /// Frees the entries at the head of the block's list that were taken out.
 pub fn tidy(member: &Member, id: BlockId) {
     let segment = member.segment();

@@ -173,7 +173,7 @@ macro_rules! ends {
                     schema: if there.content == T::CONTENT { T::Message::schema() } else { there.schema.clone() },
                 })?;
                 let arrive = || End::arrive(member, found, &end, Wait::default());
-                contents::take_out(member, entry, arrive).map($end::new).ok_or(TakeOutError::NotHere)
+                entry.take_out(member.slot, arrive).map($end::new).ok_or(TakeOutError::NotHere)
             }
         }
 
@@ -277,7 +277,7 @@ impl<M: Message + ?Sized> Enclose for Parcel<M> {
         if !same || !Parcel::<M>::can_lie_in(member, inner, length) {
             return Err(TakeOutError::Type { here: M::schema().to_string() });
         }
-        contents::take_out(member, entry, receive).ok_or(TakeOutError::NotHere)?;
+        entry.take_out(member.slot, receive).ok_or(TakeOutError::NotHere)?;
         Parcel::of_block(member, inner, incarnation + 1, length).ok_or(TakeOutError::NotHere)
     }
 }

@@ -1,11 +1,12 @@
 //! The table of entries: claimed, changed, found.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use crate::member::Member;
 use crate::memory::map::{CHANNELS_MAX, ENTRIES_MAX};
+use crate::memory::platform::{Native, Platform, Word64};
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 
@@ -41,29 +42,45 @@ pub mod what {
 
 /// An entry.
 #[repr(C, align(64))]
-pub struct Entry {
+pub struct Entry<P: Platform = Native> {
     /// State word; its sequence counts how often the entry came free.
-    pub word: AtomicU64,
+    pub word: P::U64,
     /// Offset of the block of the parcel in which it lies.
-    pub block: AtomicU64,
+    pub block: P::U64,
     /// The next entry of that block: index + 1.
-    pub next: AtomicU64,
+    pub next: P::U64,
     /// What it stands for (`what`) | seat of the end << 8 | 1 << 16 if the end has said that its channel is over.
-    pub what: AtomicU64,
+    pub what: P::U64,
     /// Of an end or hold: the channel's index | the lower half of the entry's sequence << 32, so that what an earlier life left is
     /// told. Of a parcel: the offset of its block.
-    pub of: AtomicU64,
+    pub of: P::U64,
     /// Of an end: its end word while it lies here. Of a parcel: the incarnation of its block.
-    pub held: AtomicU64,
+    pub held: P::U64,
     /// Of an end: its partner's end word, as last accounted for. Of a parcel: its message's length.
-    pub note: AtomicU64,
+    pub note: P::U64,
     /// Of a parcel: the fingerprint of its message's schema.
-    pub fingerprint: AtomicU64,
+    pub fingerprint: P::U64,
 }
 
 const _: () = assert!(size_of::<Entry>() == crate::memory::map::ENTRY_BYTES as usize);
 
-impl Entry {
+impl<P: Platform> Entry<P> {
+    /// Never used.
+    #[cfg(test)]
+    pub fn new() -> Self {
+        let zero = || P::U64::new(0);
+        Entry {
+            word: zero(),
+            block: zero(),
+            next: zero(),
+            what: zero(),
+            of: zero(),
+            held: zero(),
+            note: zero(),
+            fingerprint: zero(),
+        }
+    }
+
     pub fn word(&self) -> Word {
         // Acquire: with it what was written before the state was reached.
         Word(self.word.load(Acquire))
@@ -83,6 +100,42 @@ impl Entry {
         self.what.load(Relaxed) & 0xff
     }
 
+    /// FREE => MAKING(process `slot`).
+    pub fn claim(&self, slot: u16) -> Option<Word> {
+        let now = self.word();
+        let mine = Word::new(state::MAKING, slot, now.sequence());
+        (now.state() == state::FREE && self.change(now, mine)).then_some(mine)
+    }
+
+    /// MAKING => HOLD of a channel; gives the word.
+    pub fn hold(&self, mine: Word, channel: usize) -> Word {
+        self.what.store(what::HOLD, Relaxed);
+        self.of.store(of_channel(mine, channel), Relaxed);
+        let word = mine.with_state(state::HOLD);
+        self.change(mine, word);
+        word
+    }
+
+    /// ENCLOSED => MAKING => TAKEN, if `receive` takes over what it stands for; else it stays.
+    pub fn take_out<R>(&self, slot: u16, receive: impl FnOnce() -> Option<R>) -> Option<R> {
+        let now = self.word();
+        let mine = Word::new(state::MAKING, slot, now.sequence());
+        if now.state() != state::ENCLOSED || !self.change(now, mine) {
+            return None;
+        }
+        let received = receive();
+        // It stays in the list until it is the head (N2), and stands for nothing: an end may be in a message again, and its
+        // end word the same.
+        let then = if received.is_some() {
+            self.what.store(what::NOTHING, Relaxed);
+            state::TAKEN
+        } else {
+            state::ENCLOSED
+        };
+        self.change(mine, mine.with_state(then).with_slot(0));
+        received
+    }
+
     /// The channel that it keeps in use in this state, if any (N3).
     pub fn channel(&self, now: Word) -> Option<usize> {
         let of = self.of.load(Relaxed);
@@ -91,6 +144,32 @@ impl Entry {
         (is_one && of >> 32 == now.sequence() & LOWER_HALF)
             .then_some((of & LOWER_HALF) as usize % CHANNELS_MAX)
     }
+}
+
+/// Who uses a channel without a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Nobody, if its state word has not changed since before this was asked.
+    Nobody,
+    /// A process.
+    Process,
+    /// Ends of it lie in parcels.
+    Parcels,
+}
+
+/// Who uses the channel, as the entries say (N3).
+pub fn usage<'e, P: Platform>(entries: impl Iterator<Item = &'e Entry<P>>, channel: usize) -> Usage {
+    let mut usage = Usage::Nobody;
+    for entry in entries {
+        let now = entry.word();
+        if entry.channel(now) == Some(channel) {
+            if now.state() == state::HOLD {
+                return Usage::Process;
+            }
+            usage = Usage::Parcels;
+        }
+    }
+    usage
 }
 
 const LOWER_HALF: u64 = u32::MAX as u64;
@@ -128,12 +207,7 @@ pub fn claim(member: &Member) -> Option<(usize, Word)> {
     let segment = member.segment();
     let used = segment.header().entries.load(Relaxed).min(ENTRIES_MAX as u64) as usize;
     let begin = NEXT.load(Relaxed).min(used);
-    let try_one = |index: usize| {
-        let entry = segment.entry(index);
-        let now = entry.word();
-        let mine = Word::new(state::MAKING, member.slot, now.sequence());
-        (now.state() == state::FREE && entry.change(now, mine)).then_some((index, mine))
-    };
+    let try_one = |index: usize| Some((index, segment.entry(index).claim(member.slot)?));
     let found = (begin..used).chain(0..begin).chain(used..ENTRIES_MAX).find_map(try_one)?;
     // Release: whoever finds it by the mark sees that it is claimed.
     segment.header().entries.fetch_max(found.0 as u64 + 1, Release);
@@ -151,11 +225,7 @@ impl Hold {
     /// None: all entries are in use.
     pub fn make(member: &Member, channel: usize) -> Option<Hold> {
         let (index, mine) = claim(member)?;
-        let entry = member.segment().entry(index);
-        entry.what.store(what::HOLD, Relaxed);
-        entry.of.store(of_channel(mine, channel), Relaxed);
-        let word = mine.with_state(state::HOLD);
-        entry.change(mine, word);
+        let word = member.segment().entry(index).hold(mine, channel);
         Some(Hold { index, word })
     }
 

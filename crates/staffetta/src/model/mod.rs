@@ -58,6 +58,7 @@
 
 mod broadcast;
 mod buffer;
+mod enclosure;
 mod lent;
 mod local;
 mod machine;
