@@ -6,8 +6,8 @@
 //! |---|---|
 //! | `record::came` leaves the sequence as it was | `loom_enclosure_taken_out_while_the_last_hold_goes` |
 //! | the end is taken out before the hold is made | `loom_enclosure_taken_out_while_the_last_hold_goes` |
-//! | no fence between giving up and looking | `loom_enclosure_two_holds_go` |
-//! | `begin_unmaking` from the word as it is now | `loom_enclosure_taken_out_while_the_last_hold_goes` |
+//! | no fence between giving up and looking | both |
+//! | `begin_unmaking` from the word as it is now | both |
 
 use loom::sync::Arc;
 use loom::thread;
