@@ -8,7 +8,8 @@ use loom::thread;
 use super::machine::{explore, explore_within, Actor, Channel, RECEIVER, SENDER};
 use crate::channel::call::{Patience, Stop};
 use crate::channel::line::{brings, OFFER};
-use crate::channel::side::DIED;
+use crate::channel::side::{DIED, LEFT};
+use crate::memory::word::IN_MESSAGE;
 use crate::process::wait::Wait;
 
 const FOREVER: Patience = Patience::Until(None);
@@ -381,4 +382,46 @@ fn loom_late_sweeper() {
         late.join().unwrap();
         assert_eq!(succeeds.join().unwrap(), Ok(7));
     });
+}
+
+/// The end is handed on in a message between two messages: the sender, which may sleep, notices nothing.
+fn handed_on(wait: Wait, gives_up: bool) {
+    let channel = Channel::new();
+    let mut sender = Actor::new(&channel, SENDER, wait);
+    let mut receiver = Actor::new(&channel, RECEIVER, wait);
+    let thread = thread::spawn(move || {
+        assert_eq!(sender.send(1, FOREVER), Ok(()));
+        sender.send(2, FOREVER)
+    });
+    assert_eq!(receiver.receive(FOREVER), Ok(1));
+    let side = &channel.sides[RECEIVER];
+    let known = receiver.memory.peer.get();
+    drop(receiver);
+    let travelling = side.hand_on(side.end().awake(), IN_MESSAGE).unwrap();
+    if gives_up {
+        // The message was dropped, with the end in it.
+        channel.detach(RECEIVER, travelling, LEFT);
+        assert!(matches!(thread.join().unwrap(), Err(Stop::Gone(_))));
+        return;
+    }
+    side.hand_on(travelling, 2).unwrap();
+    let mut receiver = Actor::new(&channel, RECEIVER, wait);
+    receiver.memory.peer.set(known);
+    assert_eq!(receiver.receive(FOREVER), Ok(2));
+    assert_eq!(thread.join().unwrap(), Ok(()));
+}
+
+#[test]
+fn loom_end_handed_on() {
+    explore("an end is handed on, parking", || handed_on(Wait::Park, false));
+}
+
+#[test]
+fn loom_end_handed_on_spinning() {
+    explore("an end is handed on, spinning", || handed_on(Wait::Spin, false));
+}
+
+#[test]
+fn loom_end_dropped_in_a_message() {
+    explore("an end is dropped in a message", || handed_on(Wait::Park, true));
 }
