@@ -77,13 +77,14 @@ pub fn want_now<P: Platform>(line: &Line<P>, tally: &Tally<P>, memory: &Memory) 
     if expect.state() != IDLE || line.want(expect, brings::CELL).is_err() {
         return Wanted::Not;
     }
-    for step in 0..memory.eager_steps::<P>() {
+    let mut spins = 0;
+    for look in 0..memory.eager_steps::<P>() {
         if line.word().sequence() == s + 1 {
             memory.expect.set(Word::new(IDLE, 0, s + 1));
-            tally.waited(&Waited { spins: step, parks: 0 });
+            tally.waited(&Waited { spins, parks: 0 });
             return Wanted::Given(s);
         }
-        P::relax_briefly(step);
+        spins += P::stand_back(look);
     }
     Wanted::Waiting(s)
 }

@@ -68,22 +68,6 @@ impl std::ops::Add for SideCounters {
     }
 }
 
-/// What a step of a busy wait costs, picoseconds; measured once.
-fn step_ps() -> u64 {
-    use std::sync::OnceLock;
-    static STEP: OnceLock<u64> = OnceLock::new();
-    const STEPS: u64 = 1000;
-    *STEP.get_or_init(|| {
-        // The fastest of a few: an interrupt only adds.
-        let once = || {
-            let start = std::time::Instant::now();
-            (0..STEPS).for_each(|_| std::hint::spin_loop());
-            start.elapsed().as_nanos() as u64 * 1000 / STEPS
-        };
-        (0..5).map(|_| once()).min().unwrap_or(0)
-    })
-}
-
 impl<P: Platform> Tally<P> {
     /// All zero.
     pub fn new() -> Self {
@@ -168,7 +152,7 @@ impl<P: Platform> Tally<P> {
         let spins = self.spins.load(Relaxed);
         SideCounters {
             spins,
-            spin_ns: (u128::from(spins) * u128::from(step_ps()) / 1000) as u64,
+            spin_ns: (u128::from(spins) * u128::from(crate::os::pause::step_ps()) / 1000) as u64,
             messages: self.messages.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             bytes_copied: self.bytes_copied.load(Relaxed),

@@ -47,6 +47,11 @@ impl Platform for InProcess {
         Native::relax_briefly(steps);
     }
 
+    #[inline(always)]
+    fn stand_back(look: u64) -> u64 {
+        Native::stand_back(look)
+    }
+
     fn sleep(word: &Self::U32, expected: u32, deadline: Option<Instant>) {
         os::futex::wait_private(word, expected, deadline.and_then(os::futex::Deadline::at));
     }

@@ -80,13 +80,16 @@ pub trait Platform: Sized + 'static {
     /// A few bytes guarded by a protocol.
     type Hold: Hold;
 
-    /// How many steps a busy wait takes before it looks at anything but the word that it waits for: about a
-    /// microsecond; 0 where the partner may need this very core.
+    /// How many steps a busy wait takes before it looks at anything but the word that it waits for: a
+    /// microsecond or two; 0 where the partner may need this very core.
     fn eager_steps() -> u64;
     /// One step of a busy wait. `steps` counts them from the beginning of this wait.
     fn relax(steps: u64);
     /// The same for the first steps of a wait, when the partner is likely to be on another core.
     fn relax_briefly(steps: u64);
+    /// Leaves the line to the partner after look number `look` (from 0) in vain; gives the steps that it took. Long enough for an
+    /// answer after the first look, shorter afterwards.
+    fn stand_back(look: u64) -> u64;
     /// Sleeps while `word` holds `expected`; may return early for no reason.
     fn sleep(word: &Self::U32, expected: u32, deadline: Option<Instant>);
     /// Wakes whoever sleeps on `word`.
@@ -205,6 +208,11 @@ impl Platform for Native {
     #[inline(always)]
     fn relax_briefly(_steps: u64) {
         std::hint::spin_loop();
+    }
+
+    #[inline(always)]
+    fn stand_back(look: u64) -> u64 {
+        os::pause::stand_back(look)
     }
 
     fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Instant>) {

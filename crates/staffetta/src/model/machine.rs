@@ -143,6 +143,11 @@ impl Platform for Loom {
         Self::relax(steps);
     }
 
+    fn stand_back(look: u64) -> u64 {
+        Self::relax(look);
+        1
+    }
+
     // As the kernel's: the word is compared under the lock of its hash bucket, which a waker takes too.
     fn sleep(word: &LoomU32, expected: u32, deadline: Option<Instant>) {
         let bucket = word.bucket.lock().unwrap();

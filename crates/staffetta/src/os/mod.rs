@@ -16,6 +16,7 @@
 //! | `socket` | Unix sockets that keep message boundaries and carry descriptors |
 //! | `signal` | which signals a thread lets through |
 //! | `clock` | the monotonic clock |
+//! | `pause` | what a step of a busy wait costs; no system call at all |
 //! | `affinity` | which cores a thread may run on |
 //! | `machine` | memory, limits, kernel, counters of this process |
 //! | `fork` | what a forked child must not use, and must not keep open |
@@ -40,6 +41,7 @@ mod limits_test;
 pub(crate) mod machine;
 pub(crate) mod mapping;
 pub(crate) mod memfd;
+pub(crate) mod pause;
 pub(crate) mod pidfd;
 pub(crate) mod proc;
 pub(crate) mod signal;

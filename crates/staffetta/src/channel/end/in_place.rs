@@ -53,10 +53,11 @@ impl End {
         if matches!(patience, Patience::Try) {
             return None;
         }
-        for step in 0..self.memory.eager_steps::<Native>() {
-            Native::relax_briefly(step);
+        let mut spins = 0;
+        for look in 0..self.memory.eager_steps::<Native>() {
+            spins += Native::stand_back(look);
             if let Some(full) = buffer.full_now() {
-                self.record().receiver_tally.waited(&Waited { spins: step + 1, parks: 0 });
+                self.record().receiver_tally.waited(&Waited { spins, parks: 0 });
                 return Some(full);
             }
         }

@@ -171,13 +171,14 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
             return Ended::GivenUp { stop: Stop::Corrupt, request: None };
         };
         // Where the server is quick, nothing but the word is looked at.
-        for step in 0..self.memory.eager_steps::<P>() {
+        let mut spins = 0;
+        for look in 0..self.memory.eager_steps::<P>() {
             let now = Word(place.word.load(Acquire));
             if !is_under_way(now, asked) {
-                self.tally.waited(&Waited { spins: step, parks: 0 });
+                self.tally.waited(&Waited { spins, parks: 0 });
                 return self.ended(asked, &place, now);
             }
-            P::relax_briefly(step);
+            spins += P::stand_back(look);
         }
         let poll = || {
             // Acquire: the reply.

@@ -33,10 +33,11 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
             return Ok(hand);
         }
         if matches!(patience, Patience::Until(_)) {
-            for step in 0..self.memory.eager_steps::<P>() {
-                P::relax_briefly(step);
+            let mut spins = 0;
+            for look in 0..self.memory.eager_steps::<P>() {
+                spins += P::stand_back(look);
                 if let Some(hand) = self.find() {
-                    self.tally.waited(&Waited { spins: step, parks: 0 });
+                    self.tally.waited(&Waited { spins, parks: 0 });
                     return Ok(hand);
                 }
             }
