@@ -558,6 +558,15 @@ pub enum CallFailure {
     /// The deadline passed first; a reply that comes later is discarded.
     #[error("no reply came in time")]
     TimedOut,
+    /// The reply was taken already, by a select.
+    #[error("the reply to this call was taken already; a call is an operation once: remove it from its select then, or guard it")]
+    Taken,
+    /// Completed by a select that chose it, and is under way after all.
+    #[error("no reply has come yet")]
+    NotYet,
+    /// The select of which it is an operation.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// So many calls of this client are under way.
     #[error("{calls} calls of this client are under way, which is all that the service allows; wait for one, or make the service for more with service(calls)")]
     TooMany {

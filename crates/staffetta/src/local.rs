@@ -23,14 +23,21 @@
 //! | `ring` | `bounded(k)` |
 //! | `sleepers` | any number of threads that sleep |
 //! | `ground` | the threads' PCBs, and references that are addresses |
+//! | `operation` | the ends as operations of a select |
+//! | `gate`, `watchers` | where a select is told; who is to be told of a rendezvous |
+//! | `hands` | values that a select has taken; select against select |
 //!
 //! Nothing here survives a process, and nothing is counted; there is no `PeerDied`.
 
+pub(crate) mod gate;
 mod ground;
+pub(crate) mod hands;
 pub(crate) mod meet;
+mod operation;
 pub(crate) mod ring;
 pub(crate) mod sleepers;
 pub(crate) mod turn;
+pub(crate) mod watchers;
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -42,7 +49,7 @@ use std::time::{Duration, Instant};
 use crate::channel::call::{Patience, Stop};
 use crate::channel::end::deadline_after;
 use crate::channel::tally::Tally;
-use crate::error::{RecvError, SendError, SendFailure};
+use crate::error::{RecvError, SendError};
 use crate::memory::platform::Platform;
 use crate::process::wait::Wait;
 use ground::{InProcess, Threads};
@@ -285,14 +292,7 @@ impl<T> Sender<T> {
             Flavor::Ring(ring) => ring.send(&self.me, &Threads, message, patience),
             Flavor::Meet(meet) => meet.send(&self.me, &Threads, message, patience),
         };
-        sent.map_err(|(message, stop)| SendError {
-            message,
-            why: match stop {
-                Stop::TimedOut => SendFailure::TimedOut,
-                Stop::WouldBlock => SendFailure::WouldBlock,
-                _ => SendFailure::Disconnected,
-            },
-        })
+        operation::sent(sent)
     }
 }
 

@@ -25,6 +25,10 @@ pub trait Ground<P: Platform> {
     fn select_at(&self, _pcb_ref: u64) -> Option<bool> {
         None
     }
+    /// The caller has just come first, by an offer or a want that its partner is to find: for selects of the other side that do not
+    /// stand in its `Side`.
+    #[inline(always)]
+    fn came_first(&self) {}
     /// A pointer to `length` bytes behind a reference that a peer wrote; None if it lies outside of
     /// what this process may reach.
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8>;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   block of the channel: clients' crowd | servers' crowd
-//!   block of a lane:      slots, found by word 0 of its client's seat; a slot: word, request, reply; `stride` bytes
+//!   block of a lane:      slots, found by word 0 of its client's seat; a slot: word, waiter, request, reply; `stride` bytes
 //! ```
 //!
 //! A lane is made by the first client in its seat and stays with the channel. The protocol is `service.rs`; nothing here
@@ -37,6 +37,8 @@ pub const CALLS_DEFAULT: u64 = 8;
 /// Word of a client's seat: offset of its lane.
 const LANE: usize = 0;
 const CROWD_BYTES: u64 = size_of::<Crowd>() as u64;
+/// Before request and reply: the word, and who waits.
+pub const HEAD_BYTES: u64 = 16;
 /// Processors fetch lines in pairs.
 const PAIR: u64 = 128;
 
@@ -56,7 +58,7 @@ fn terms(spec: &Spec) -> Option<(Terms, Layout)> {
     }
     // As many again for what was given up, or as there may be servers that are stopped with one in hand.
     let slots = (calls + calls.max(servers)).min(SLOTS_MAX);
-    let body = spec.schema.align().max(8);
+    let body = spec.schema.align().max(HEAD_BYTES);
     let stride = body.checked_add(spec.message_bytes_max)?.checked_next_multiple_of(body.max(PAIR))?;
     stride.checked_mul(slots)?;
     let terms = Terms { calls: calls as u32, slots: slots as usize, exclusive: servers == 1 };
@@ -86,11 +88,12 @@ impl<M: Deref<Target = Member>> Places<Native> for DomainPlaces<M> {
         if slot as u64 >= self.layout.slots {
             return None;
         }
-        // SAFETY: inside the lane, whose length was checked; the member keeps it mapped; a slot begins with its word.
+        // SAFETY: inside the lane, whose length was checked; the member keeps it mapped; a slot begins with its two words.
         unsafe {
             let at = first.add(slot * self.layout.stride as usize);
             let body = at.add(self.layout.body as usize).as_ptr();
-            Some(Place { word: at.cast::<AtomicU64>().as_ref(), body })
+            let words = at.cast::<AtomicU64>();
+            Some(Place { word: words.as_ref(), waiter: words.add(1).as_ref(), body })
         }
     }
 }
@@ -173,7 +176,7 @@ fn make_lane(member: &Member, seat: &Seat, layout: &Layout) -> Result<(), Attach
     let offset = segment.map().block(id);
     // The words, not the messages: memory that is never used is never touched.
     for slot in 0..layout.slots {
-        crate::message::bytes::zero(segment, offset + slot * layout.stride, 8);
+        crate::message::bytes::zero(segment, offset + slot * layout.stride, HEAD_BYTES);
     }
     member.blocks.give_to_channel(segment, id);
     seat.words[LANE].store(offset, Release);
@@ -236,7 +239,7 @@ impl Desk {
                 return Err(why);
             }
         }
-        let wake = |side: &Side| wake(member, spec.method, side.pcb_ref());
+        let wake = |waiter: u64| wake(member, spec.method, waiter);
         let side = if is_client {
             DeskSide::Client(service.enter_client(seat))
         } else {
@@ -294,7 +297,7 @@ fn leave(
     held: Word,
     into: u8,
 ) {
-    let wake = |side: &Side| wake(member, spec.method, side.pcb_ref());
+    let wake = |waiter: u64| wake(member, spec.method, waiter);
     let crowd = if is_client { service.clients() } else { service.servers() };
     let side = &crowd.seat(seat).side;
     let still = || side.end().awake() == held.awake();
@@ -308,11 +311,11 @@ fn leave(
     }
 }
 
-fn tell(service: &DomainService<impl Deref<Target = Member>>, is_client: bool, wake: impl Fn(&Side)) {
+fn tell(service: &DomainService<impl Deref<Target = Member>>, is_client: bool, wake: impl Fn(u64)) {
     if is_client {
         service.clients().departed();
         let servers = service.servers();
-        servers.wake(servers.sleepers_after_rmw(), wake);
+        servers.wake(servers.sleepers_after_rmw(), |side: &Side| wake(side.pcb_ref()));
     } else {
         service.servers().departed();
         service.tell_clients(wake);
@@ -336,7 +339,7 @@ pub fn settle(member: &Member, record: &Record, spec: &Spec, slot: u16, still: i
     }
     if !any {
         // It may have died after it closed its end and before it said so (crowd.rs, D4).
-        let wake = |side: &Side| wake(member, spec.method, side.pcb_ref());
+        let wake = |waiter: u64| wake(member, spec.method, waiter);
         tell(&service, true, wake);
         tell(&service, false, wake);
     }

@@ -38,6 +38,7 @@ use super::line::Reference3;
 use super::many::Many;
 use super::record::Record;
 use super::ring::Slots;
+use super::select::interest::Interest;
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::tally::{SideCounters, Tally};
@@ -67,8 +68,8 @@ pub struct End {
     unnamed: bool,
     /// An unnamed channel is over when one end has left.
     over: Cell<bool>,
-    /// An operation of a select: its entry, or 0.
-    entry: Cell<u64>,
+    /// An operation of a select?
+    interest: Interest,
     /// What a select has got hold of, and nobody has completed yet.
     secured: Cell<Secured>,
     /// No fast path: one of the three above.
@@ -186,7 +187,7 @@ impl End {
             lender: Cell::new(None),
             unnamed: found.unnamed.is_some(),
             over: Cell::new(false),
-            entry: Cell::new(0),
+            interest: Interest::default(),
             secured: Cell::new(Secured::Nothing),
             slow: Cell::new(false),
             departed: Cell::new(false),

@@ -122,6 +122,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     match self.line.offer(now, what) {
                         Ok(_) => {
                             self.wake_if(now.is_parked());
+                            self.ground.came_first();
                             match self.await_taker(s, patience, message.length(), what)? {
                                 Outcome::Happened => return Ok(()),
                                 Outcome::LookAgain => now = self.line.word(),
@@ -365,8 +366,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             match want_now(self.line, self.tally, self.memory) {
                 // SAFETY: our WANT(s) was delivered.
                 Wanted::Given(s) => return Ok(unsafe { collect_small(self.line, self.tally, s, target) }),
-                // SAFETY: passed on.
-                Wanted::Waiting(s) => return unsafe { self.receive_wanted(s, target, deadline) },
+                Wanted::Waiting(s) => {
+                    self.ground.came_first();
+                    // SAFETY: passed on.
+                    return unsafe { self.receive_wanted(s, target, deadline) };
+                }
                 Wanted::Not => {}
             }
         }
@@ -418,6 +422,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     match self.line.want(now, what) {
                         Ok(_) => {
                             self.wake_if(now.is_parked());
+                            self.ground.came_first();
                             let Patience::Until(deadline) = patience else { unreachable!() };
                             match self.await_end(s, deadline, target.capacity(), false, what)? {
                                 Outcome::Happened => {}

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)] // Messages are written to and read from slots.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::{offset_of, ManuallyDrop};
 use std::ops::Deref;
@@ -16,6 +17,7 @@ use super::call::{Memory, Patience, Stop};
 use super::crowd::Crowd;
 use super::desk::{Desk, DeskSide, DomainPlaces};
 use super::ground::EndGround;
+use super::select::interest::Interest;
 use super::service::{why, Asked, ClientParty, ClientSide, Ended, Hand, ServerParty, ServerSide};
 use super::side::{ATTACHED, DIED};
 use super::tally::SideCounters;
@@ -25,6 +27,11 @@ use crate::memory::platform::Native;
 use crate::memory::word::Word;
 use crate::message::Message;
 use crate::process::wait::Wait;
+
+mod operation;
+mod pending;
+
+pub use pending::Pending;
 
 type Places = DomainPlaces<Arc<Member>>;
 
@@ -113,7 +120,7 @@ macro_rules! both_ends {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Client<Req: Message, Rep: Message> {
-    desk: Desk,
+    pub(super) desk: Desk,
     memory: Memory,
     types: PhantomData<(Req, Rep)>,
 }
@@ -133,7 +140,7 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
     }
 
     #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce(ClientParty<'_, Native, Places, EndGround<'_>>) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(ClientParty<'_, Native, Places, EndGround<'_>>) -> R) -> R {
         let side: &ClientSide = match &self.desk.side {
             DeskSide::Client(side) => side,
             DeskSide::Server(_) => unreachable!("attached as a client"),
@@ -152,7 +159,7 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
     /// nobody knows what became of it.
     #[inline]
     pub fn call(&self, request: Req) -> Result<Rep, CallError<Req>> {
-        self.begin_until(request, None)?.wait_until(None)
+        self.call_until(request, None)
     }
 
     /// The same, with at most `time` for the whole round trip. A reply that comes later is discarded.
@@ -187,7 +194,8 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
 
     #[inline]
     fn call_until(&self, request: Req, deadline: Option<Instant>) -> Result<Rep, CallError<Req>> {
-        self.begin_until(request, deadline)?.wait_until(deadline)
+        let asked = self.ask(request, deadline)?;
+        self.outcome(self.with(|party| party.finish(asked, deadline)))
     }
 
     /// Sends a request, and does not wait for the reply: so several calls of this client are under way, at most as many
@@ -200,15 +208,12 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
     /// [`CallFailure::TooMany`], or as [`call`](Self::call).
     #[inline]
     pub fn begin(&self, request: Req) -> Result<Pending<'_, Req, Rep>, CallError<Req>> {
-        self.begin_until(request, None)
+        let asked = self.ask(request, None)?;
+        Ok(Pending::new(self, asked))
     }
 
     #[inline(always)]
-    fn begin_until(
-        &self,
-        request: Req,
-        deadline: Option<Instant>,
-    ) -> Result<Pending<'_, Req, Rep>, CallError<Req>> {
+    fn ask(&self, request: Req, deadline: Option<Instant>) -> Result<Asked, CallError<Req>> {
         if !self.desk.member.here() {
             return Err(CallError { request: Some(request), why: CallFailure::Forked });
         }
@@ -224,10 +229,7 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
             }
             asked
         });
-        match asked {
-            Ok(asked) => Ok(Pending { client: self, asked }),
-            Err(stop) => Err(CallError { request: Some(request), why: self.failure(stop) }),
-        }
+        asked.map_err(|stop| CallError { request: Some(request), why: self.failure(stop) })
     }
 
     #[cold]
@@ -277,63 +279,6 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
     }
 }
 
-/// A call under way; made by [`Client::begin`]. Dropping it gives the call up: the server may answer or not, nobody will
-/// see it.
-#[must_use = "dropping it gives the call up: wait() for the reply"]
-pub struct Pending<'c, Req: Message, Rep: Message> {
-    client: &'c Client<Req, Rep>,
-    asked: Asked,
-}
-
-impl<Req: Message, Rep: Message> Pending<'_, Req, Rep> {
-    /// Has the call ended? Then [`wait`](Self::wait) does not wait.
-    pub fn is_ended(&self) -> bool {
-        self.client.desk.member.here() && self.client.with(|party| party.is_ended(self.asked))
-    }
-
-    /// Waits for the reply.
-    ///
-    /// # Errors
-    /// As [`Client::call`].
-    pub fn wait(self) -> Result<Rep, CallError<Req>> {
-        self.wait_until(None)
-    }
-
-    /// Waits for the reply at most for `time`, and gives the call up after that.
-    ///
-    /// # Errors
-    /// As [`Client::call_timeout`].
-    pub fn wait_timeout(self, time: Duration) -> Result<Rep, CallError<Req>> {
-        self.wait_until(deadline_in(time))
-    }
-
-    /// The same, until `deadline`.
-    ///
-    /// # Errors
-    /// As [`Client::call_timeout`].
-    pub fn wait_deadline(self, deadline: Instant) -> Result<Rep, CallError<Req>> {
-        self.wait_until(Some(deadline))
-    }
-
-    #[inline(always)]
-    fn wait_until(self, deadline: Option<Instant>) -> Result<Rep, CallError<Req>> {
-        let this = ManuallyDrop::new(self); // it ends here, one way or the other
-        if !this.client.desk.member.here() {
-            return Err(CallError { request: None, why: CallFailure::Forked });
-        }
-        let ended = this.client.with(|party| party.finish(this.asked, deadline));
-        this.client.outcome(ended)
-    }
-}
-
-impl<Req: Message, Rep: Message> Drop for Pending<'_, Req, Rep> {
-    fn drop(&mut self) {
-        if self.client.desk.member.here() {
-            self.client.with(|party| party.give_up(self.asked, Stop::TimedOut));
-        }
-    }
-}
-
 /// The answering end of a service.
 ///
 /// Made by [`ChannelBuilder::server`](crate::ChannelBuilder::server). Clients are looked at in turn; the requests of one client
@@ -351,8 +296,11 @@ impl<Req: Message, Rep: Message> Drop for Pending<'_, Req, Rep> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Server<Req: Message, Rep: Message> {
-    desk: Desk,
+    pub(super) desk: Desk,
     memory: Memory,
+    pub(super) interest: Interest,
+    /// What a select has taken in hand, or why it could not, and nobody has completed yet.
+    pub(super) secured: Cell<Option<Result<Hand, Stop>>>,
     types: PhantomData<(Req, Rep)>,
 }
 
@@ -367,11 +315,12 @@ impl<Req: Message, Rep: Message> Server<Req, Rep> {
     ) -> Result<Self, AttachError> {
         let desk = Desk::attach(member, name, found, false)?;
         let memory = Memory::of(Word(0), desk.others().end(), wait);
-        Ok(Server { desk, memory, types: PhantomData })
+        let (interest, secured) = (Interest::default(), Cell::new(None));
+        Ok(Server { desk, memory, interest, secured, types: PhantomData })
     }
 
     #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce(ServerParty<'_, Native, Places, EndGround<'_>>) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(ServerParty<'_, Native, Places, EndGround<'_>>) -> R) -> R {
         let side: &ServerSide = match &self.desk.side {
             DeskSide::Server(side) => side,
             DeskSide::Client(_) => unreachable!("attached as a server"),
@@ -386,8 +335,14 @@ impl<Req: Message, Rep: Message> Server<Req, Rep> {
         if !self.desk.member.here() {
             return Err(RecvError::Forked);
         }
+        if matches!(patience, Patience::Until(_)) {
+            self.interest.used(&self.desk.member); // X1: it says that it waits, and then that it does not
+        }
         let taken = self.with(|party| {
-            let hand = party.take(patience)?;
+            let hand = match self.secured.take() {
+                None => party.take(patience)?,
+                Some(secured) => secured?,
+            };
             party.tally.message(size_of::<Req>());
             Ok(hand)
         });

@@ -12,6 +12,7 @@ use std::ptr::with_exposed_provenance_mut;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use super::gate;
 use crate::channel::call::Ground;
 use crate::memory::platform::{Native, Platform};
 use crate::os;
@@ -105,11 +106,18 @@ impl Ground<InProcess> for Threads {
     }
 
     fn wake(&self, pcb_ref: u64) {
+        if gate::is_select(pcb_ref) {
+            return gate::deliver(pcb_ref);
+        }
         let pcb = with_exposed_provenance::<Pcb<InProcess>>(pcb_ref as usize);
-        // SAFETY: the words of a channel on the heap are written by this crate alone; this one is 0, or by `own_pcb` (G1).
+        // SAFETY: the words of a channel on the heap are written by this crate alone; this one is 0, or by `own_pcb` (G1), since it is no gate.
         if let Some(pcb) = unsafe { pcb.as_ref() } {
             pcb.wake_up(wait::now_ns());
         }
+    }
+
+    fn select_at(&self, pcb_ref: u64) -> Option<bool> {
+        gate::is_select(pcb_ref).then_some(true)
     }
 
     fn resolve(&self, reference: u64, _length: u64) -> Option<*mut u8> {

@@ -34,6 +34,7 @@
 //!     the head is past it (stored after the value was moved out, Release). The tail is at most a lap before the head.
 //! K4. Who is taken off a list of sleepers owes a look: it takes what there is, or, if it leaves for another reason and there is
 //!     something, wakes the next one. So one change wakes one sleeper, and none is left asleep.
+//!     An operation of a select owes nothing, since nobody knows when its select looks again: it is told, and so is the next one.
 //! K5. With CLOSED on the senders' side no value is put any more.
 
 #![allow(unsafe_code)] // Cells are raw memory: K3 says whose they are.
@@ -43,8 +44,11 @@ use std::collections::VecDeque;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::hands::Hands;
 use super::sleepers::{pause, Left, Me, CALM_MAX};
 use crate::channel::call::{Ground, Patience, Stop};
+use crate::channel::select::look::Look;
+use crate::channel::select::turn::At;
 use crate::channel::side::LEFT;
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
@@ -73,6 +77,8 @@ pub struct Ring<P: Platform, T> {
     cells: Box<[UnsafeCell<MaybeUninit<T>>]>,
     /// Positions of a lap: a power of two, not less than the cells.
     lap: u64,
+    /// What selects have taken.
+    pub hands: Hands<P, T>,
 }
 
 // SAFETY: values are moved from thread to thread (K3); K1 for the rest.
@@ -201,14 +207,26 @@ impl<P: Platform> Locked<'_, P> {
     #[inline(never)]
     fn unlock_and_wake<G: Ground<P>>(mut self, ground: &G) {
         let sleepers = self.sleepers();
-        let first = sleepers.pop_front();
+        // K4: up to the first one that is no select.
+        let thread = sleepers.iter().position(|&pcb_ref| ground.select_at(pcb_ref).is_none());
+        let told = thread.map_or(sleepers.len(), |at| at + 1);
+        if told == 1 {
+            let first = sleepers.pop_front();
+            if sleepers.is_empty() {
+                self.bits &= !ASLEEP;
+            }
+            self.unlock();
+            if let Some(pcb_ref) = first {
+                ground.wake(pcb_ref);
+            }
+            return;
+        }
+        let told: Vec<u64> = sleepers.drain(..told).collect();
         if sleepers.is_empty() {
             self.bits &= !ASLEEP;
         }
         self.unlock();
-        if let Some(pcb_ref) = first {
-            ground.wake(pcb_ref);
-        }
+        told.into_iter().for_each(|pcb_ref| ground.wake(pcb_ref));
     }
 }
 
@@ -219,7 +237,8 @@ impl<P: Platform, T> Ring<P, T> {
         // SAFETY: there is room for so many, and a cell may hold anything.
         unsafe { cells.set_len(degree) };
         let lap = (degree as u64).next_power_of_two();
-        Ring { senders: End::new(), receivers: End::new(), cells: cells.into_boxed_slice(), lap }
+        let cells = cells.into_boxed_slice();
+        Ring { senders: End::new(), receivers: End::new(), cells, lap, hands: Hands::new() }
     }
 
     /// How many it holds.
@@ -363,6 +382,9 @@ impl<P: Platform, T> Ring<P, T> {
     /// Receives the oldest value.
     #[inline(always)]
     pub fn receive<G: Ground<P>>(&self, me: &Me, ground: &G, patience: Patience) -> Result<T, Stop> {
+        if let Some(value) = self.hands.take_left() {
+            return Ok(value);
+        }
         match self.get(ground) {
             Ok(value) => Ok(value),
             Err(Not::Yet) => self.receive_waiting(me, ground, patience),
@@ -373,8 +395,9 @@ impl<P: Platform, T> Ring<P, T> {
     #[cold]
     #[inline(never)]
     fn receive_waiting<G: Ground<P>>(&self, me: &Me, ground: &G, patience: Patience) -> Result<T, Stop> {
-        let hopeless = || self.len() == 0 && !self.receivers.is_closed();
-        self.wait(me, ground, &self.senders, patience, hopeless, || self.get(ground))
+        let hopeless = || !self.is_possible(false);
+        let act = || self.hands.take_left().map_or_else(|| self.get(ground), Ok);
+        self.wait(me, ground, &self.senders, patience, hopeless, act)
     }
 
     /// Waits for `other` to move, until `act` does its work. `hopeless`: it would find nothing to do, as far as can be told without
@@ -415,6 +438,59 @@ impl<P: Platform, T> Ring<P, T> {
         }
     }
 
+    /// Would a send, or a receive, find something to do, or an end?
+    fn is_possible(&self, is_sender: bool) -> bool {
+        if is_sender {
+            self.len() < self.degree() || self.senders.is_closed()
+        } else {
+            self.len() > 0 || self.receivers.is_closed() || self.hands.has_left()
+        }
+    }
+
+    /// Is the operation of a select possible? Who announces itself does so under the lock of the other side (K2).
+    pub fn look(&self, is_sender: bool, at: At) -> Look {
+        let possible = || !is_sender && self.hands.has(at.local) || self.is_possible(is_sender);
+        if possible() {
+            return Look::Ready;
+        }
+        if at.entry.is_none() {
+            return Look::Not;
+        }
+        if is_sender { &self.receivers } else { &self.senders }.announce(at.local);
+        if possible() {
+            Look::Ready
+        } else {
+            Look::Not
+        }
+    }
+
+    /// It is not to be told any more.
+    pub fn retire(&self, is_sender: bool, who: u64) {
+        if is_sender { &self.receivers } else { &self.senders }.retire(who);
+    }
+
+    /// What a select has taken and does not want is the next value that is received.
+    pub fn release<G: Ground<P>>(&self, ground: &G, who: u64) {
+        if self.hands.leave(who) {
+            self.senders.wake_one(ground);
+        }
+    }
+
+    /// Takes the oldest value for the select behind `who`. False: there is none.
+    pub fn secure<G: Ground<P>>(&self, ground: &G, who: u64) -> bool {
+        if self.hands.has(who) || self.hands.has_left() {
+            return true;
+        }
+        match self.get(ground) {
+            Ok(value) => {
+                self.hands.put(who, value);
+                true
+            }
+            Err(Not::Yet) => false,
+            Err(Not::Ever) => true, // an error, to be told
+        }
+    }
+
     /// Nobody sends any more (`sender`), or nobody receives.
     pub fn close<G: Ground<P>>(&self, sender: bool, ground: &G) {
         // Those who wait for a side to move are told by that side's lock; that it is over is said in their own.
@@ -443,80 +519,4 @@ impl<P: Platform, T> Ring<P, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-    use crate::local::ground::{InProcess, Threads};
-    use crate::process::pcb::Pcb;
-    use crate::process::wait::Wait;
-
-    const ANOTHER_RECEIVER: u64 = 1 << 6;
-    const A_SENDER: u64 = 2 << 6;
-    const FOREVER: Patience = Patience::Until(None);
-
-    /// A receiver's ground; what others do when it is about to announce itself, and when it wakes a sender.
-    struct Stage<'r> {
-        ring: &'r Ring<InProcess, u64>,
-        pcb: Pcb<InProcess>,
-        woken: RefCell<Vec<u64>>,
-    }
-
-    impl Ground<InProcess> for Stage<'_> {
-        fn own_pcb(&self) -> Option<(&Pcb<InProcess>, u64)> {
-            put(self.ring, self, 1);
-            self.ring.receivers.announce(A_SENDER);
-            Some((&self.pcb, 3 << 6))
-        }
-        fn wake(&self, pcb_ref: u64) {
-            if pcb_ref == A_SENDER {
-                // Between the receiver's taking 1 and its leaving the list: another one sleeps, and a message comes.
-                self.ring.senders.announce(ANOTHER_RECEIVER);
-                put(self.ring, self, 2);
-            }
-            self.woken.borrow_mut().push(pcb_ref);
-        }
-        fn resolve(&self, _reference: u64, _length: u64) -> Option<*mut u8> {
-            None
-        }
-        fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
-            None
-        }
-        fn adopt(&self, _storage: *const u8) {}
-        fn abandoned(&self, _storage: *const u8) {}
-    }
-
-    fn put(ring: &Ring<InProcess, u64>, ground: &impl Ground<InProcess>, value: u64) {
-        assert!(ring.send(&Me::new(Wait::Park), ground, value, Patience::Try).is_ok());
-    }
-
-    /// K4. A model checker needs more preemptions than it has time for.
-    #[test]
-    fn who_was_woken_for_a_message_and_took_another_wakes_the_next() {
-        let ring = Ring::new(2);
-        let stage = Stage { ring: &ring, pcb: Pcb::new(), woken: RefCell::default() };
-        assert_eq!(ring.receive(&Me::new(Wait::Park), &stage, FOREVER), Ok(1));
-        assert_eq!(stage.woken.take(), [3 << 6, A_SENDER, ANOTHER_RECEIVER]);
-        assert_eq!(ring.len(), 1);
-    }
-
-    #[test]
-    fn positions_of_a_ring_that_is_no_power_of_two() {
-        for degree in [1, 2, 3, 5, 8] {
-            let ring = Ring::<InProcess, u64>::new(degree);
-            let me = Me::new(Wait::Park);
-            for round in 0..4 * degree as u64 {
-                (0..degree as u64).for_each(|n| put(&ring, &Threads, round + n));
-                assert_eq!(ring.len(), degree);
-                assert!(matches!(ring.send(&me, &Threads, 0, Patience::Try), Err((0, Stop::WouldBlock))));
-                for n in 0..degree as u64 {
-                    assert_eq!(ring.receive(&me, &Threads, Patience::Try), Ok(round + n));
-                    assert_eq!(ring.len() as u64, degree as u64 - n - 1);
-                }
-                // One further each round.
-                put(&ring, &Threads, 9);
-                assert_eq!(ring.receive(&me, &Threads, Patience::Try), Ok(9));
-            }
-        }
-    }
-}
+mod tests;

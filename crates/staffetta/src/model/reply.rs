@@ -41,6 +41,7 @@ struct Desk {
     clients: Box<Crowd<Loom>>,
     servers: Box<Crowd<Loom>>,
     words: Vec<LoomU64>,
+    waiters: Vec<LoomU64>,
     bodies: Vec<Body>,
     pcbs: Vec<Pcb<Loom>>,
     terms: Terms,
@@ -66,7 +67,7 @@ impl Places<Loom> for HeapPlaces {
         }
         let at = lane * SLOTS + slot;
         let body = std::ptr::from_ref(desk.bodies.get(at)?).cast::<u8>().cast_mut();
-        Some(Place { word: desk.words.get(at)?, body })
+        Some(Place { word: desk.words.get(at)?, waiter: desk.waiters.get(at)?, body })
     }
 }
 
@@ -115,6 +116,7 @@ impl Desk {
             clients: Crowd::boxed(bits),
             servers: Crowd::boxed(seat),
             words: (0..clients * SLOTS).map(|_| LoomU64::new(0)).collect(),
+            waiters: (0..clients * SLOTS).map(|_| LoomU64::new(0)).collect(),
             bodies: (0..clients * SLOTS).map(|_| bodies()).collect(),
             pcbs: (0..2 * ENDS).map(|_| Pcb::new()).collect(),
             terms: Terms { calls: slots as u32, slots, exclusive },
@@ -149,7 +151,7 @@ impl Desk {
     fn sweep(&self, is_client: bool, seat: usize, held: Word) {
         let service = self.service();
         let side = &self.crowd(is_client).seat(seat).side;
-        let wake = |side: &Side<Loom>| (self, 0).wake(side.pcb_ref());
+        let wake = |waiter: u64| (self, 0).wake(waiter);
         let still = || side.end().awake() == held.awake();
         if is_client {
             service.settle_client(seat, still);
@@ -161,7 +163,7 @@ impl Desk {
         }
         if is_client {
             self.clients.departed();
-            self.servers.wake(self.servers.sleepers_after_rmw(), wake);
+            self.servers.wake(self.servers.sleepers_after_rmw(), |side| wake(side.pcb_ref()));
         } else {
             self.servers.departed();
             service.tell_clients(wake);
@@ -233,7 +235,7 @@ impl Server {
     fn new(desk: &Arc<Desk>, seat: usize) -> Server {
         let service = desk.service();
         let held = desk.held(false, seat).sequence();
-        let side = service.enter_server(seat, held, |side| (&**desk, 0).wake(side.pcb_ref()));
+        let side = service.enter_server(seat, held, |waiter| (&**desk, 0).wake(waiter));
         let memory = Memory::of(Word(0), desk.clients.end(), Wait::Park);
         Server { desk: desk.clone(), service, side, memory, tally: quiet(Tally::new), rings: true }
     }

@@ -14,7 +14,7 @@ use crate::channel::call::{Ground, Incoming, Memory, Outgoing, Patience, Stop};
 use crate::channel::line::Line;
 use crate::channel::rendezvous::Party;
 use crate::channel::select::look::Look;
-use crate::channel::select::turn::{Bed, Selectable, Turn};
+use crate::channel::select::turn::{At, Bed, Selectable, Turn};
 use crate::channel::side::{Side, DIED, LEFT};
 use crate::channel::tally::Tally;
 use crate::memory::word::Word;
@@ -94,6 +94,10 @@ impl Ground<Loom> for (&World, usize) {
     fn abandoned(&self, _storage: *const u8) {}
 }
 
+fn entry(entry: u64) -> At {
+    At { entry: Some(entry), local: 0 }
+}
+
 #[derive(Clone, Copy)]
 enum Secured {
     Nothing,
@@ -157,13 +161,14 @@ impl End {
     }
 
     fn leave(&self) {
-        self.release();
+        self.release(entry(0));
         self.world.detach(self.channel, self.who, self.world.sides[self.channel][self.who].end(), LEFT);
     }
 }
 
 impl Selectable for End {
-    fn look(&self, entry: Option<u64>) -> Look {
+    fn look(&self, at: At) -> Look {
+        let entry = at.entry;
         self.entry.set(entry.unwrap_or(0));
         match self.secured.get() {
             Secured::Nothing => self.party(|party| party.look(self.who == SENDER, entry)),
@@ -177,7 +182,7 @@ impl Selectable for End {
             _ => Look::Ready,
         }
     }
-    fn secure(&self) -> bool {
+    fn secure(&self, _at: At) -> bool {
         if !matches!(self.secured.get(), Secured::Nothing) {
             return true;
         }
@@ -192,11 +197,11 @@ impl Selectable for End {
         }
         true
     }
-    fn stand(&self) -> bool {
+    fn stand(&self, _at: At) -> bool {
         let standing = self.party(|party| party.stand(self.entry.get()));
         standing.inspect(|&s| self.secured.set(Secured::Standing(s))).is_some()
     }
-    fn withdraw(&self, steps: u64) -> bool {
+    fn withdraw(&self, _at: At, steps: u64) -> bool {
         let Secured::Standing(s) = self.secured.get() else {
             return !matches!(self.secured.get(), Secured::Nothing);
         };
@@ -204,7 +209,7 @@ impl Selectable for End {
         self.secured.set(if given { Secured::Given(s) } else { Secured::Nothing });
         given
     }
-    fn release(&self) {
+    fn release(&self, _at: At) {
         if let Secured::Reserved(giving) = self.secured.get() {
             self.secured.set(Secured::Nothing);
             self.party(|party| party.unreserve(giving));
@@ -324,8 +329,8 @@ fn sender_stops(step: usize, dies: bool) {
         thread::spawn(move || {
             let end = End::new(&world, 0, SENDER, 1);
             for _ in 0..step {
-                if end.look(Some(200)) == Look::Ready {
-                    end.secure();
+                if end.look(entry(200)) == Look::Ready {
+                    end.secure(entry(0));
                 }
             }
             if dies {
@@ -371,14 +376,14 @@ fn loom_select_receiver_stands_and_dies() {
             let other = world.clone();
             let stands = thread::spawn(move || {
                 let end = End::new(&other, 0, RECEIVER, 1);
-                if end.look(Some(200)) == Look::Against {
-                    end.stand();
+                if end.look(entry(200)) == Look::Against {
+                    end.stand(entry(0));
                 }
                 if dies {
                     other.dies(0, RECEIVER);
                     return None;
                 }
-                let given = end.withdraw(0);
+                let given = end.withdraw(entry(0), 0);
                 end.leave();
                 given.then(|| end.receive(Patience::Try).unwrap())
             });
@@ -407,16 +412,16 @@ fn withdraws_from_what_is_reserved(steps: u64) {
         let other = world.clone();
         let sends = thread::spawn(move || {
             let end = End::new(&other, 0, SENDER, 1);
-            if end.look(Some(200)) == Look::Ready && end.secure() {
+            if end.look(entry(200)) == Look::Ready && end.secure(entry(0)) {
                 return end.send(7, Patience::Try).is_ok();
             }
             false
         });
         let end = End::new(&world, 0, RECEIVER, 0);
         let mut given = false;
-        end.look(Some(100));
-        if end.stand() {
-            given = end.withdraw(steps);
+        end.look(entry(100));
+        if end.stand(entry(0)) {
+            given = end.withdraw(entry(0), steps);
         }
         let sent = sends.join().unwrap();
         assert_eq!(given, sent);

@@ -49,7 +49,6 @@ pub struct ReadySet<P: Platform = Native, const N: usize = WORDS> {
 
 impl<P: Platform, const N: usize> ReadySet<P, N> {
     /// Nothing ready.
-    #[cfg(test)]
     pub fn new() -> Self {
         let zero = || P::U64::new(0);
         ReadySet {

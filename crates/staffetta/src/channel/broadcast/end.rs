@@ -14,7 +14,8 @@ use crate::channel::attach::Found;
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::ground::wake;
 use crate::channel::record::Record;
-use crate::channel::side::{ATTACHED, DIED, LEFT};
+use crate::channel::select::interest::Interest;
+use crate::channel::side::{Side, ATTACHED, DIED, LEFT};
 use crate::channel::spec::Spec;
 use crate::channel::tally::{SideCounters, Tally};
 use crate::error::{AttachError, RecvError, SendFailure};
@@ -26,10 +27,10 @@ use crate::process::threads;
 use crate::process::wait::Wait;
 use crate::reference::Method;
 
-type Party<'e> = CastParty<'e, Native, CastGround<'e>>;
+pub(super) type Party<'e> = CastParty<'e, Native, CastGround<'e>>;
 
 /// The process around an end. It only has to sleep and to wake: the messages lie in the channel.
-struct CastGround<'c> {
+pub(super) struct CastGround<'c> {
     member: &'c Arc<Member>,
     method: Method,
 }
@@ -59,6 +60,8 @@ pub struct Common {
     cast: Cast<Native>,
     held: Word,
     memory: Memory,
+    /// An operation of a select?
+    pub(super) interest: Interest,
 }
 
 impl Common {
@@ -69,7 +72,16 @@ impl Common {
             why: "its record is corrupt".to_owned(),
         })?;
         let memory = Memory::of(Word(0), record.sender.end(), wait);
-        Ok(Common { member: member.clone(), found, cast, held: Word(0), memory })
+        let interest = Interest::default();
+        Ok(Common { member: member.clone(), found, cast, held: Word(0), memory, interest })
+    }
+
+    /// A call that may wait says that it does, and then that it does not: what was announced for a select is gone (X1).
+    #[inline(always)]
+    fn used(&self, patience: Patience) {
+        if matches!(patience, Patience::Until(_)) {
+            self.interest.used(&self.member);
+        }
     }
 
     #[inline(always)]
@@ -160,7 +172,7 @@ impl SendEnd {
     }
 
     #[inline(always)]
-    fn call<R>(&self, f: impl FnOnce(&Party<'_>, &mut CastSender) -> R) -> R {
+    pub(super) fn call<R>(&self, f: impl FnOnce(&Party<'_>, &mut CastSender) -> R) -> R {
         self.common.call(self.tally(), |party| f(party, &mut self.side.borrow_mut()))
     }
 
@@ -170,6 +182,7 @@ impl SendEnd {
         if !self.common.member.here() {
             return Err(SendFailure::Forked);
         }
+        self.common.used(patience);
         self.call(|party, me| party.reserve(me, patience)).map_err(|stop| match stop {
             Stop::WouldBlock => SendFailure::WouldBlock,
             Stop::TimedOut => SendFailure::TimedOut,
@@ -254,7 +267,7 @@ impl ReceiveEnd {
     }
 
     #[inline(always)]
-    fn call<R>(&self, f: impl FnOnce(&Party<'_>, &mut CastReceiver) -> R) -> R {
+    pub(super) fn call<R>(&self, f: impl FnOnce(&Party<'_>, &mut CastReceiver) -> R) -> R {
         self.common.call(self.tally(), |party| f(party, &mut self.side.borrow_mut()))
     }
 
@@ -269,6 +282,7 @@ impl ReceiveEnd {
         if !self.common.member.here() {
             return Err(RecvError::Forked);
         }
+        self.common.used(patience);
         let read = |taken: Taken| (taken.length == length as u64).then(|| read(taken));
         match self.call(|party, me| party.take_and(me, patience, read)) {
             Ok(Some(read)) => {
@@ -286,6 +300,7 @@ impl ReceiveEnd {
         if !self.common.member.here() {
             return Err(RecvError::Forked);
         }
+        self.common.used(patience);
         let taken = self.call(|party, me| party.take(me, patience)).map_err(|stop| self.failure(stop))?;
         if taken.length != length as u64 {
             self.give_back();
@@ -312,6 +327,15 @@ impl ReceiveEnd {
         self.side.borrow().missed()
     }
 
+    pub(super) fn seat_side(&self) -> &Side {
+        &self.common.cast.receivers().seat(self.seat).side
+    }
+
+    /// It waits for nothing.
+    pub(super) fn retire(&self) {
+        self.common.cast.receivers().retire(self.seat);
+    }
+
     #[cold]
     fn failure(&self, stop: Stop) -> RecvError {
         match stop {
@@ -331,8 +355,7 @@ impl Drop for ReceiveEnd {
     fn drop(&mut self) {
         let Common { member, found, cast, held, .. } = &self.common;
         if member.here() {
-            let side = &cast.receivers().seat(self.seat).side;
-            receiver_goes(member, self.common.record(), &found.spec, cast, (side, *held), LEFT);
+            receiver_goes(member, self.common.record(), &found.spec, cast, (self.seat_side(), *held), LEFT);
         }
     }
 }

@@ -67,6 +67,10 @@ impl<T: Message> BroadcastSender<T> {
         BroadcastSender { end, _messages: PhantomData }
     }
 
+    pub(super) fn end(&self) -> &SendEnd {
+        &self.end
+    }
+
     fn send_within(&self, message: T, patience: Patience) -> Result<(), SendError<T>> {
         // A message has no drop glue (message::Message, M2): nothing happens to it here once its bytes are away.
         SharedSlot::reserve(&self.end, patience)
@@ -171,6 +175,10 @@ pub struct BroadcastReceiver<T: Message> {
 impl<T: Message> BroadcastReceiver<T> {
     pub(crate) fn new(end: ReceiveEnd) -> Self {
         BroadcastReceiver { end, _messages: PhantomData }
+    }
+
+    pub(super) fn end(&self) -> &ReceiveEnd {
+        &self.end
     }
 
     /// Receives a copy of the next message; waits for one.

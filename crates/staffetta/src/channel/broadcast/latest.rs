@@ -38,6 +38,10 @@ impl<T: Message> LatestSender<T> {
         LatestSender { end, _values: PhantomData }
     }
 
+    pub(super) fn end(&self) -> &SendEnd {
+        &self.end
+    }
+
     /// Makes `value` the latest; one copy. Never waits.
     ///
     /// # Errors
@@ -65,6 +69,10 @@ impl<T: Message> LatestSender<T> {
 impl<T: Message> LatestReceiver<T> {
     pub(crate) fn new(end: ReceiveEnd) -> Self {
         LatestReceiver { end, _values: PhantomData }
+    }
+
+    pub(super) fn end(&self) -> &ReceiveEnd {
+        &self.end
     }
 
     /// A copy of the newest value, at once, whether or not this receiver has seen it.

@@ -59,6 +59,7 @@ pub(crate) mod ends;
 pub(crate) mod guard;
 pub(crate) mod latest;
 pub(crate) mod observer;
+mod operation;
 pub(crate) mod place;
 mod receiving;
 mod sending;

@@ -85,6 +85,11 @@ impl CastReceiver {
         self.missed
     }
 
+    /// Is the next message there, or one after it, or is this receiver disconnected?
+    pub(super) fn finds_any<P: Platform>(&self, cast: &Cast<P>) -> bool {
+        self.cut || cast.cell(self.at.index).load(Acquire) >> cast.slot_bits > self.at.round
+    }
+
     /// Takes the next message in hand, if it is there.
     #[inline(always)]
     fn take<P: Platform>(&mut self, cast: &Cast<P>) -> Result<Option<Taken>, Stop> {

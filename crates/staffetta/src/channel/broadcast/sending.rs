@@ -98,7 +98,7 @@ impl CastSender {
 
     /// A slot that may be written now, if the next message may be published.
     #[inline(always)]
-    fn room<P: Platform>(&mut self, cast: &Cast<P>) -> Result<Option<u64>, Stop> {
+    pub(super) fn room<P: Platform>(&mut self, cast: &Cast<P>) -> Result<Option<u64>, Stop> {
         if self.at.place >= self.clear || self.free.is_empty() {
             if self.slow.is_some_and(|slow| slow.is_there(cast)) {
                 return Ok(None);

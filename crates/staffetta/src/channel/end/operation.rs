@@ -1,17 +1,17 @@
 //! An end as an operation of a select (`channel::select`): looked at, secured, stood for.
 //!
-//! X1. While `entry` is not 0 the fast paths do not apply, and every other operation of the end marks it first: what was
-//!     announced does not hold for what comes after. So an operation is marked, or announced, or not enabled.
+//! X1. While it is an operation the fast paths do not apply, and every other operation of the end marks it first (interest.rs).
 //! X2. What is secured is completed by the next operation of the end, whoever calls it.
 
 use std::sync::Arc;
 
 use super::End;
 use crate::channel::call::{Patience, Stop};
-use crate::channel::ground::wake_at;
 use crate::channel::line::Reference3;
 use crate::channel::queue::Held;
+use crate::channel::select::interest::forget;
 use crate::channel::select::look::Look;
+use crate::channel::select::turn::At;
 use crate::channel::spec::{Content, Kind};
 use crate::member::Member;
 use crate::memory::blocks::Blocks;
@@ -37,7 +37,7 @@ pub(super) enum Secured {
 impl End {
     fn secure_as(&self, secured: Secured) {
         self.secured.set(secured);
-        let slow = self.over.get() || self.entry.get() != 0 || secured != Secured::Nothing;
+        let slow = self.over.get() || self.interest.entry() != 0 || secured != Secured::Nothing;
         self.slow.set(slow);
         self.quick.set(!slow && self.found.spec.kind == Kind::Rendezvous);
     }
@@ -45,14 +45,7 @@ impl End {
     /// X1.
     #[inline(always)]
     pub(super) fn used(&self) {
-        if self.entry.get() != 0 {
-            self.mark();
-        }
-    }
-
-    #[cold]
-    fn mark(&self) {
-        wake_at(&self.member, self.entry.get());
+        self.interest.used(&self.member);
     }
 
     /// The entry as it stands in a `Side`.
@@ -71,15 +64,14 @@ impl End {
 
     /// The operation's entry, if it has one.
     pub(crate) fn entry(&self) -> u64 {
-        self.entry.get()
+        self.interest.entry()
     }
 
     /// No operation of this select any more.
-    pub(crate) fn leave_select(&self, entry: u64) {
-        if entry == 0 || self.entry.get() != entry || !self.member.here() {
+    pub(crate) fn leave_select(&self, at: At) {
+        if !self.interest.leaves(&self.member, at) {
             return;
         }
-        self.entry.set(0);
         self.secure_as(self.secured.get());
         let me = match &self.many {
             Some(many) => {
@@ -88,20 +80,15 @@ impl End {
             }
             None => super::sides(self.record(), self.is_sender).0,
         };
-        if me.pcb_ref() == self.reference(entry) {
-            me.set_pcb_ref(0);
-        }
+        forget(me, at.entry.map(|entry| self.reference(entry)));
     }
 
     /// Is it possible? `entry`: a look in vain is announced.
-    pub(crate) fn look(&self, entry: Option<u64>) -> Look {
+    pub(crate) fn look(&self, at: At) -> Look {
         if !self.member.here() {
             return Look::Ready; // by an error
         }
-        if let Some(entry) = entry.filter(|&entry| entry != self.entry.get()) {
-            // Another select had it: that is to look again when its turn comes.
-            self.used();
-            self.entry.set(entry);
+        if self.interest.takes(&self.member, at) {
             self.secure_as(self.secured.get());
         }
         let ground = self.ground();
@@ -116,7 +103,7 @@ impl End {
         if self.over.get() || owed.is_some() || self.secured.get() != Secured::Nothing {
             return Look::Ready;
         }
-        let entry = entry.map(|entry| self.reference(entry));
+        let entry = at.entry.map(|entry| self.reference(entry));
         if let Some(many) = &self.many {
             return many.look(&ground, &self.memory, entry);
         }
@@ -198,7 +185,7 @@ impl End {
     /// The receiver of a rendezvous stands. False: look again.
     pub(crate) fn stand(&self) -> bool {
         let ground = self.ground();
-        let standing = self.party(&ground).stand(self.reference(self.entry.get()));
+        let standing = self.party(&ground).stand(self.reference(self.interest.entry()));
         if let Some(s) = standing {
             self.secure_as(Secured::Standing(s));
         }

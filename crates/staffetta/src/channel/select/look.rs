@@ -50,7 +50,7 @@ pub enum Look {
 
 /// Is there a loss of the partner that the next call will report? One whose successor is there already is no loss to
 /// a rendezvous.
-fn is_lost(memory: &Memory, end: Word, rendezvous: bool) -> bool {
+pub fn is_lost(memory: &Memory, end: Word, rendezvous: bool) -> bool {
     if memory.is_known(end) {
         return false;
     }

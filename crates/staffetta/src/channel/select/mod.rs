@@ -5,6 +5,7 @@
 //! | `mod` | the dynamic select and the operation that it chose |
 //! | `turn` | the loop: what is worth a look, what is taken, when to sleep |
 //! | `look` | an operation seen from its channel; select against select |
+//! | `interest` | what an end remembers of its select |
 //! | `timer` | `after`, `at`, `tick`, `never` |
 //! | `operands` | what can be received from and sent to |
 //! | `macros`, `arm` | `select!` and `select_biased!`, and what they ask of a select |
@@ -17,9 +18,10 @@
 //!     of another operation of an end while its select looks at it.
 
 mod arm;
+pub(crate) mod interest;
 pub(crate) mod look;
 mod macros;
-mod operands;
+pub(crate) mod operands;
 mod timer;
 pub(crate) mod turn;
 
@@ -28,7 +30,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::end::deadline_after;
-use crate::error::{RecvError, SelectError, SendError};
+use crate::error::{SelectError, SendError};
+use crate::local::gate::{self, Gate, GATES_MAX};
 use crate::member::Member;
 use crate::memory::map::SELECTS_MAX;
 use crate::memory::platform::{Native, Platform};
@@ -37,9 +40,10 @@ use crate::process::ready_set::OPERATIONS_MAX;
 use crate::process::threads;
 use crate::process::wait::Wait;
 
+use operands::Home;
 pub use operands::{Receives, Sends};
 pub use timer::{after, at, never, tick, Timer};
-use turn::{Bed, Selectable, Turn};
+use turn::{At, Bed, Selectable, Turn};
 
 /// How long a try waits for the other side to answer, if that is a select which sleeps: it is there, after all.
 pub(crate) const ANSWER: Duration = Duration::from_micros(200);
@@ -90,6 +94,12 @@ pub struct Select<'a> {
     turn: Turn<'a>,
     member: Option<Arc<Member>>,
     set: Option<usize>,
+    /// Where channels of this process tell it, if it has an end of one.
+    gate: Option<&'static Gate>,
+    /// The gate leads to the domain.
+    leads: bool,
+    /// It has slept, or was about to: what is not possible is announced.
+    announces: bool,
     wait: Wait,
     /// The first operation that cannot be one: for the macros.
     refused: Option<(usize, SelectError)>,
@@ -131,6 +141,9 @@ impl<'a> Select<'a> {
             turn: Turn::new(seed()),
             member: None,
             set: None,
+            gate: None,
+            leads: false,
+            announces: false,
             wait: Wait::default(),
             refused: None,
             chosen: None,
@@ -164,7 +177,7 @@ impl<'a> Select<'a> {
     }
 
     fn add(&mut self, operand: operands::Operand<'a>) -> Result<usize, SelectError> {
-        let operands::Operand { operation, domain, entry, refused } = operand;
+        let operands::Operand { operation, home, entry, refused } = operand;
         if let Some(why) = refused {
             return Err(why);
         }
@@ -183,11 +196,17 @@ impl<'a> Select<'a> {
         if let Some(operation) = known {
             return Err(SelectError::Twice { operation });
         }
-        if let Some(domain) = domain {
-            match &self.member {
-                Some(member) if !Arc::ptr_eq(member, domain) => return Err(SelectError::DifferentDomains),
-                _ => self.member = Some(domain.clone()),
+        match (home, &self.member) {
+            (Home::Domain(domain), Some(member)) if !Arc::ptr_eq(member, domain) => {
+                return Err(SelectError::DifferentDomains)
             }
+            (Home::Domain(domain), None) => self.member = Some(domain.clone()),
+            (Home::Process, _) if self.gate.is_none() => {
+                let gate = gate::take().ok_or(SelectError::TooManySelects { selects_max: GATES_MAX })?;
+                self.turn.set_local(gate.base());
+                self.gate = Some(gate);
+            }
+            _ => {}
         }
         Ok(self.turn.add(operation))
     }
@@ -196,7 +215,7 @@ impl<'a> Select<'a> {
     pub fn remove(&mut self, operation: usize) -> bool {
         let removed = self.turn.remove(operation);
         if let Some(removed) = removed {
-            removed.leave(self.entry(operation));
+            removed.leave(self.at(operation));
         }
         removed.is_some()
     }
@@ -221,8 +240,9 @@ impl<'a> Select<'a> {
         self.turn.enable(operation, enabled)
     }
 
-    fn entry(&self, operation: usize) -> u64 {
-        self.set.map_or(0, |set| Segment::entry_offset(set, operation))
+    /// The operation as those know it who make it possible.
+    fn at(&self, operation: usize) -> At {
+        self.turn.at(operation, self.set.map(|set| Segment::entry_offset(set, 0)))
     }
 
     /// The loop, for all of the calls below. `None` as deadline: for ever.
@@ -230,31 +250,50 @@ impl<'a> Select<'a> {
         if self.turn.is_empty() {
             return Err(SelectError::Empty);
         }
-        let Some(member) = self.member.clone() else {
+        if self.member.is_none() && self.gate.is_none() {
             return self.sleep(deadline);
-        };
-        if !member.here() {
+        }
+        let member = self.member.clone();
+        if member.as_ref().is_some_and(|member| !member.here()) {
             return Err(SelectError::Forked);
         }
-        if self.set.is_none() {
+        if !self.announces {
             // What is possible at once needs no place to be told.
             if let Some(i) = self.turn.look::<Native>(None, 0, take) {
                 return Ok(i);
             }
         }
-        let set = match self.set {
-            Some(set) => set,
-            None => threads::take_ready_set(&member)
-                .ok_or(SelectError::TooManySelects { selects_max: SELECTS_MAX })?,
+        if let (Some(member), None) = (&member, self.set) {
+            let set = threads::take_ready_set(member)
+                .ok_or(SelectError::TooManySelects { selects_max: SELECTS_MAX })?;
+            self.set = Some(set);
+        }
+        // The gate, or the domain, may have come after it has slept (gate.rs, G2).
+        if let (Some(gate), Some(member), Some(set), false) = (self.gate, &member, self.set, self.leads) {
+            gate.lead_to(member, set);
+            self.turn.mark_all();
+            self.leads = true;
+        }
+        self.announces = true;
+        let own = self.gate.map(|gate| (gate.set(), 0));
+        let domains = member.as_ref().zip(self.set);
+        let domains =
+            domains.map(|(member, set)| (member.segment().ready_set(set), Segment::entry_offset(set, 0)));
+        let Some((set, base)) = domains.or(own) else {
+            return Err(SelectError::Empty); // there is a domain or a gate
         };
-        self.set = Some(set);
         let bed = Bed {
-            set: member.segment().ready_set(set),
-            base: Segment::entry_offset(set, 0),
+            set,
+            base,
             wait: self.wait,
             grace_steps: if Native::eager_steps() == 0 { GRACE_STEPS / 100 } else { GRACE_STEPS },
         };
-        self.turn.choose(&bed, deadline, take, || threads::own_pcb(&member)).ok_or(SelectError::TimedOut)
+        let gate = self.gate;
+        let pcb = || match &member {
+            Some(member) => threads::own_pcb(member),
+            None => gate.map(Gate::pcb),
+        };
+        self.turn.choose(&bed, deadline, take, pcb).ok_or(SelectError::TimedOut)
     }
 
     /// Only timers.
@@ -282,7 +321,7 @@ impl<'a> Select<'a> {
         if self.member.as_ref().is_some_and(|member| !member.here()) {
             return Err(SelectError::Forked);
         }
-        if self.set.is_none() {
+        if !self.announces {
             if let Some(i) = self.turn.look::<Native>(None, 0, take) {
                 return Ok(i);
             }
@@ -387,19 +426,22 @@ fn tried(why: SelectError) -> SelectError {
 
 impl Drop for Select<'_> {
     fn drop(&mut self) {
-        if let Some(operation) = self.chosen.and_then(|i| self.turn.get(i)) {
-            operation.release();
+        if let Some((i, operation)) = self.chosen.and_then(|i| Some((i, self.turn.get(i)?))) {
+            operation.release(self.at(i));
         }
-        let Some((set, member)) = self.set.zip(self.member.as_ref()).filter(|(_, member)| member.here())
-        else {
-            return;
-        };
-        for i in 0..self.turn.len() {
-            if let Some(operation) = self.turn.get(i) {
-                operation.leave(Segment::entry_offset(set, i)); // V1
+        if self.announces {
+            for i in 0..self.turn.len() {
+                if let Some(operation) = self.turn.get(i) {
+                    operation.leave(self.at(i)); // V1
+                }
             }
         }
-        threads::release_ready_set(member, set);
+        if let Some(gate) = self.gate {
+            gate.give_back();
+        }
+        if let Some((set, member)) = self.set.zip(self.member.as_ref()).filter(|(_, member)| member.here()) {
+            threads::release_ready_set(member, set);
+        }
     }
 }
 
@@ -432,9 +474,9 @@ impl SelectedOperation<'_, '_> {
     ///
     /// # Errors
     /// As `try_recv` of the end; [`SelectError::OtherEnd`].
-    pub fn recv<R: Receives + ?Sized>(self, from: &R) -> Result<R::Message, RecvError> {
+    pub fn recv<'m, R: Receives + ?Sized>(self, from: &'m R) -> Result<R::Message<'m>, R::Error> {
         self.check(from.operation().operation)?;
-        from.complete()
+        from.complete(self.select.at(self.index))
     }
 
     /// Completes a send; does not wait.
@@ -444,7 +486,7 @@ impl SelectedOperation<'_, '_> {
     /// [`SelectError::OtherEnd`].
     pub fn send<S: Sends + ?Sized>(self, to: &S, message: S::Message) -> Result<(), SendError<S::Message>> {
         match self.check(to.operation().operation) {
-            Ok(()) => to.complete(message),
+            Ok(()) => to.complete(self.select.at(self.index), message),
             Err(why) => Err(SendError { message, why: why.into() }),
         }
     }
@@ -459,7 +501,7 @@ impl std::fmt::Debug for SelectedOperation<'_, '_> {
 impl Drop for SelectedOperation<'_, '_> {
     fn drop(&mut self) {
         if let Some(operation) = self.select.turn.get(self.index) {
-            operation.release();
+            operation.release(self.select.at(self.index));
         }
     }
 }

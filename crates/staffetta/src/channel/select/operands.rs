@@ -1,12 +1,13 @@
 //! What can be part of a select: the ends that there are, and timers.
 //!
-//! A new kind of end implements [`Selectable`] (look, secure, leave), and one of the two traits here in a few lines.
+//! A new kind of end implements [`Selectable`] (look, secure, leave) beside its own calls, and one of the two traits here in a few
+//! lines.
 
 use std::sync::Arc;
 
 use super::look::Look;
 use super::timer::Timer;
-use super::turn::Selectable;
+use super::turn::{At, Selectable};
 use crate::channel::end::End;
 use crate::channel::receiver::Receiver;
 use crate::channel::sender::Sender;
@@ -17,26 +18,56 @@ use crate::member::Member;
 /// An operation that is to be registered.
 pub struct Operand<'a> {
     pub(super) operation: &'a dyn Selectable,
-    /// Where it belongs; a timer belongs nowhere.
-    pub(super) domain: Option<&'a Arc<Member>>,
+    /// Where it belongs.
+    pub(super) home: Home<'a>,
     /// Its entry, if it has been an operation before.
     pub(super) entry: u64,
     /// Why it cannot be one.
     pub(super) refused: Option<SelectError>,
 }
 
-/// What a select can receive from: [`Receiver`] and [`Timer`], and references to them.
+/// Where an operation belongs.
+#[derive(Clone, Copy)]
+pub enum Home<'a> {
+    /// To this domain.
+    Domain(&'a Arc<Member>),
+    /// To a channel of this process.
+    Process,
+    /// A timer belongs nowhere.
+    Nowhere,
+}
+
+impl<'a> Operand<'a> {
+    /// An end of a domain; the entry that it has, or 0.
+    pub(crate) fn of_domain(operation: &'a dyn Selectable, domain: &'a Arc<Member>, entry: u64) -> Self {
+        Operand { operation, home: Home::Domain(domain), entry, refused: None }
+    }
+
+    /// An end of a channel of this process.
+    pub(crate) fn of_process(operation: &'a dyn Selectable) -> Self {
+        Operand { operation, home: Home::Process, entry: 0, refused: None }
+    }
+}
+
+/// What a select can receive from: [`Receiver`], [`BroadcastReceiver`](crate::BroadcastReceiver),
+/// [`LatestReceiver`](crate::LatestReceiver), [`Server`](crate::Server), [`Pending`](crate::Pending),
+/// [`local::Receiver`](crate::local::Receiver), [`Timer`], and references to them.
 #[allow(private_interfaces)]
 pub trait Receives {
     /// What is received.
-    type Message;
+    type Message<'m>
+    where
+        Self: 'm;
+    /// Why nothing is.
+    type Error: From<SelectError>;
     #[doc(hidden)]
     fn operation(&self) -> Operand<'_>;
     #[doc(hidden)]
-    fn complete(&self) -> Result<Self::Message, RecvError>;
+    fn complete(&self, at: At) -> Result<Self::Message<'_>, Self::Error>;
 }
 
-/// What a select can send to: [`Sender`], and references to it.
+/// What a select can send to: [`Sender`], [`BroadcastSender`](crate::BroadcastSender), [`LatestSender`](crate::LatestSender),
+/// [`local::Sender`](crate::local::Sender), and references to them.
 #[allow(private_interfaces)]
 pub trait Sends {
     /// What is sent.
@@ -44,49 +75,49 @@ pub trait Sends {
     #[doc(hidden)]
     fn operation(&self) -> Operand<'_>;
     #[doc(hidden)]
-    fn complete(&self, message: Self::Message) -> Result<(), SendError<Self::Message>>;
+    fn complete(&self, at: At, message: Self::Message) -> Result<(), SendError<Self::Message>>;
 }
 
 impl Selectable for End {
-    fn look(&self, entry: Option<u64>) -> Look {
-        End::look(self, entry)
+    fn look(&self, at: At) -> Look {
+        End::look(self, at)
     }
-    fn secure(&self) -> bool {
+    fn secure(&self, _at: At) -> bool {
         End::secure(self)
     }
-    fn stand(&self) -> bool {
+    fn stand(&self, _at: At) -> bool {
         End::stand(self)
     }
-    fn withdraw(&self, steps: u64) -> bool {
+    fn withdraw(&self, _at: At, steps: u64) -> bool {
         End::withdraw(self, steps)
     }
     fn faces_sleeper(&self) -> bool {
         End::faces_sleeper(self)
     }
-    fn release(&self) {
+    fn release(&self, _at: At) {
         self.unreserve();
     }
-    fn leave(&self, entry: u64) {
-        self.leave_select(entry);
+    fn leave(&self, at: At) {
+        self.leave_select(at);
     }
 }
 
 fn operand(end: &End) -> Operand<'_> {
-    Operand {
-        operation: end,
-        domain: Some(end.domain()),
-        entry: end.entry(),
-        refused: (!end.is_selectable()).then_some(SelectError::PutsFirst),
-    }
+    let operand = Operand::of_domain(end, end.domain(), end.entry());
+    Operand { refused: (!end.is_selectable()).then_some(SelectError::PutsFirst), ..operand }
 }
 
 #[allow(private_interfaces)]
 impl<T: Payload> Receives for Receiver<T> {
-    type Message = T;
+    type Message<'m>
+        = T
+    where
+        Self: 'm;
+    type Error = RecvError;
     fn operation(&self) -> Operand<'_> {
         operand(self.end())
     }
-    fn complete(&self) -> Result<T, RecvError> {
+    fn complete(&self, _at: At) -> Result<T, RecvError> {
         self.try_recv()
     }
 }
@@ -97,30 +128,35 @@ impl<T: Payload> Sends for Sender<T> {
     fn operation(&self) -> Operand<'_> {
         operand(self.end())
     }
-    fn complete(&self, message: T) -> Result<(), SendError<T>> {
+    fn complete(&self, _at: At, message: T) -> Result<(), SendError<T>> {
         self.try_send(message)
     }
 }
 
 #[allow(private_interfaces)]
 impl Receives for Timer {
-    type Message = std::time::Instant;
+    type Message<'m> = std::time::Instant;
+    type Error = RecvError;
     fn operation(&self) -> Operand<'_> {
-        Operand { operation: self, domain: None, entry: 0, refused: None }
+        Operand { operation: self, home: Home::Nowhere, entry: 0, refused: None }
     }
-    fn complete(&self) -> Result<Self::Message, RecvError> {
+    fn complete(&self, _at: At) -> Result<std::time::Instant, RecvError> {
         self.try_recv()
     }
 }
 
 #[allow(private_interfaces)]
 impl<R: Receives + ?Sized> Receives for &R {
-    type Message = R::Message;
+    type Message<'m>
+        = R::Message<'m>
+    where
+        Self: 'm;
+    type Error = R::Error;
     fn operation(&self) -> Operand<'_> {
         (**self).operation()
     }
-    fn complete(&self) -> Result<Self::Message, RecvError> {
-        (**self).complete()
+    fn complete(&self, at: At) -> Result<Self::Message<'_>, Self::Error> {
+        (**self).complete(at)
     }
 }
 
@@ -130,7 +166,7 @@ impl<S: Sends + ?Sized> Sends for &S {
     fn operation(&self) -> Operand<'_> {
         (**self).operation()
     }
-    fn complete(&self, message: Self::Message) -> Result<(), SendError<Self::Message>> {
-        (**self).complete(message)
+    fn complete(&self, at: At, message: Self::Message) -> Result<(), SendError<Self::Message>> {
+        (**self).complete(at, message)
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::look::Look;
-use super::turn::Selectable;
+use super::turn::{At, Selectable};
 use crate::error::RecvError;
 
 /// A moment, or one after another, or none: what [`after`], [`at`], [`tick`] and [`never()`] make. Received from like a
@@ -95,7 +95,7 @@ impl Timer {
 }
 
 impl Selectable for Timer {
-    fn look(&self, _entry: Option<u64>) -> Look {
+    fn look(&self, _at: At) -> Look {
         match self.next.get() {
             Some(next) if next <= Instant::now() => Look::Ready,
             _ => Look::Not,

@@ -19,26 +19,36 @@ use crate::process::pcb::Pcb;
 use crate::process::ready_set::ReadySet;
 use crate::process::wait::{wait, Spinner, Wait, Waited, Woken};
 
+/// An operation as those know it who make it possible.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// Where its readiness is to be delivered: an offset, for `channel::ground::wake_at`. None: a look in vain is not to be
+    /// announced, anywhere.
+    pub entry: Option<u64>,
+    /// The same among the channels of this process: a reference, for `local::gate`. 0: the select has no such channel.
+    pub local: u64,
+}
+
 /// What a select asks of an operation; what an end has to implement to be one.
-///
-/// `entry` is where the operation's readiness is to be delivered: an offset, for `channel::ground::wake_at`.
 pub trait Selectable {
-    /// Is it possible now? If not, and `entry` is given: whoever makes it possible delivers it there, from before
+    /// Is it possible now? If not, and `at` has an entry: whoever makes it possible delivers it there, from before
     /// this look on (announce, then look again: `process::wait`).
-    fn look(&self, entry: Option<u64>) -> Look;
+    fn look(&self, at: At) -> Look;
     /// It was found possible, and is chosen: sees to it that completing it will not fail because somebody else was quicker.
     /// False: somebody was.
-    fn secure(&self) -> bool {
+    fn secure(&self, at: At) -> bool {
+        let _ = at;
         true
     }
     /// After `Look::Against`: makes it possible for a partner that is a select. False: look again.
-    fn stand(&self) -> bool {
+    fn stand(&self, at: At) -> bool {
+        let _ = at;
         false
     }
     /// It stands no more, and waits so many steps for a partner that is in the middle. True: the partner came first, and it is
     /// secured.
-    fn withdraw(&self, steps: u64) -> bool {
-        let _ = steps;
+    fn withdraw(&self, at: At, steps: u64) -> bool {
+        let _ = (at, steps);
         false
     }
     /// After `Look::Against`: does that select sleep?
@@ -46,10 +56,12 @@ pub trait Selectable {
         false
     }
     /// Chosen, and not completed.
-    fn release(&self) {}
-    /// The select is over, or has removed it.
-    fn leave(&self, entry: u64) {
-        let _ = entry;
+    fn release(&self, at: At) {
+        let _ = at;
+    }
+    /// The select is over, or has removed it: `at` is nobody any more.
+    fn leave(&self, at: At) {
+        let _ = at;
     }
     /// Of a timer: when it will be possible. None: nobody knows, or never.
     fn due(&self) -> Option<Instant> {
@@ -95,7 +107,12 @@ pub struct Turn<'a> {
     random: u64,
     /// Its learning.
     spinner: Spinner,
+    /// Operation 0 among the channels of this process, and from each to the next. 0: none of them is one.
+    local: u64,
 }
+
+/// From the local reference of one operation to that of the next.
+pub const LOCAL_STEP: u64 = 1 << 8;
 
 fn bit(i: usize) -> (usize, u64) {
     (i / 64, 1 << (i % 64))
@@ -115,6 +132,23 @@ impl<'a> Turn<'a> {
     /// The operation.
     pub fn get(&self, i: usize) -> Option<&'a dyn Selectable> {
         self.operations.get(i).copied().flatten()
+    }
+
+    /// Its operations have local references from now on; the first one's.
+    pub fn set_local(&mut self, base: u64) {
+        self.local = base;
+    }
+
+    /// All are to be looked at again.
+    pub fn mark_all(&mut self) {
+        self.pending.copy_from_slice(&self.enabled);
+    }
+
+    /// Operation `i` as those know it who make it possible; `base` is the entry of operation 0.
+    pub fn at(&self, i: usize, base: Option<u64>) -> At {
+        let i = i as u64;
+        let local = if self.local == 0 { 0 } else { self.local + i * LOCAL_STEP };
+        At { entry: base.map(|base| base + i), local }
     }
 
     /// Always the first possible one.
@@ -228,12 +262,13 @@ impl<'a> Turn<'a> {
                 from = i + 1;
                 let Some(operation) = self.get(i) else { continue };
                 let (word, bit) = bit(i);
-                match operation.look(base.map(|base| base + i as u64)) {
+                let at = self.at(i, base);
+                match operation.look(at) {
                     Look::Ready => {
                         if let Some(standing) = self.make_way::<P>(i, grace_steps) {
                             return Some(standing);
                         }
-                        if !take || operation.secure() {
+                        if !take || operation.secure(at) {
                             self.start = i + 1;
                             return Some(i);
                         }
@@ -276,7 +311,7 @@ impl<'a> Turn<'a> {
         }
         self.standing = None;
         self.mark(standing);
-        if operation.withdraw(grace_steps) {
+        if operation.withdraw(self.at(standing, None), grace_steps) {
             self.start = standing + 1;
             return Some(standing);
         }
@@ -287,7 +322,7 @@ impl<'a> Turn<'a> {
     fn withdraw(&mut self, grace_steps: u64) -> Option<usize> {
         let standing = self.standing.take()?;
         self.mark(standing);
-        self.get(standing)?.withdraw(grace_steps).then(|| {
+        self.get(standing)?.withdraw(self.at(standing, None), grace_steps).then(|| {
             self.start = standing + 1;
             standing
         })
@@ -298,7 +333,7 @@ impl<'a> Turn<'a> {
     fn pass_on(&mut self, base: u64, grace_steps: u64) -> Option<usize> {
         let standing = self.standing?;
         let happened = self.withdraw(grace_steps);
-        if happened.is_none() && self.get(standing)?.look(Some(base + standing as u64)) != Look::Ready {
+        if happened.is_none() && self.get(standing)?.look(self.at(standing, Some(base))) != Look::Ready {
             let (word, bit) = bit(standing);
             self.pending[word] &= !bit;
         }
@@ -311,7 +346,7 @@ impl<'a> Turn<'a> {
             match self.get(i) {
                 Some(operation) if self.is_enabled(i) => {
                     self.mark(i); // once more before we sleep: it may be over already
-                    if operation.stand() {
+                    if operation.stand(self.at(i, None)) {
                         self.standing = Some(i);
                         return;
                     }

@@ -28,13 +28,13 @@ pub struct ClientParty<'c, P: Platform, L: Places<P>, G: Ground<P>> {
 }
 
 impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
-    fn place(&self, slot: usize) -> Result<Place<'c, P>, Stop> {
+    pub(super) fn place(&self, slot: usize) -> Result<Place<'c, P>, Stop> {
         self.service.places.place(self.side.seat, slot).ok_or(Stop::Corrupt)
     }
 
     /// Are all servers gone, and is this the first time that it is said?
     #[inline(always)]
-    fn lost(&self) -> Option<Word> {
+    pub(super) fn lost(&self) -> Option<Word> {
         let servers = self.service.servers();
         let departures = servers.departures();
         if departures == self.side.departures.get() {
@@ -110,13 +110,13 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
             let slot = (!(side.busy.get() | side.lost.get())).trailing_zeros() as usize;
             (slot < self.service.terms.slots).then_some(slot)
         };
-        let announce = |this: &Self| {
+        let announce = |this: &Self, pcb_ref: u64| {
             let mut left = side.lost.get();
             while left != 0 {
                 let slot = left.trailing_zeros() as usize;
                 left &= left - 1;
                 let announced =
-                    this.place(slot).is_ok_and(|place| park(place.word, |word| !is_clients(word)));
+                    this.place(slot).is_ok_and(|place| park(&place, pcb_ref, |word| !is_clients(word)));
                 if !announced {
                     return false;
                 }
@@ -133,11 +133,10 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
         &self,
         deadline: Option<Instant>,
         poll: impl Fn() -> Option<R>,
-        announce: impl Fn(&Self) -> bool,
+        announce: impl Fn(&Self, u64) -> bool,
     ) -> Option<R> {
         let mut waited = Waited::default();
         let mut spinner = self.memory.spinner.get();
-        let me = &self.service.clients().seat(self.side.seat).side;
         let woken = wait(
             self.memory.wait.get(),
             &mut spinner,
@@ -145,10 +144,7 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
             &mut waited,
             || self.ground.own_pcb(),
             &poll,
-            |pcb_ref| {
-                me.set_pcb_ref(pcb_ref);
-                announce(self)
-            },
+            |pcb_ref| announce(self, pcb_ref),
         );
         self.memory.spinner.set(spinner);
         self.tally.waited(&waited);
@@ -180,31 +176,45 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
             }
             spins += P::stand_back(look);
         }
-        let poll = || {
-            // Acquire: the reply.
-            let now = Word(place.word.load(Acquire));
-            if !is_under_way(now, asked) {
-                return Some(Ok(now));
-            }
-            if now.state() != ASKED {
-                return None; // in the hand of one of several: if that dies the word says so
-            }
-            if self.service.servers().departures() == self.side.departures.get() {
-                return None;
-            }
-            // What they answered before they went comes first; the loss is for the next call to report.
-            let now = Word(place.word.load(Acquire));
-            if !is_under_way(now, asked) {
-                return Some(Ok(now));
-            }
-            self.lost().map(Err)
-        };
-        let announce = |_: &Self| park(place.word, |word| is_under_way(word, asked));
+        let poll = || self.poll(asked, &place);
+        let announce = |_: &Self, pcb_ref: u64| park(&place, pcb_ref, |word| is_under_way(word, asked));
         match self.wait(deadline, poll, announce) {
             Some(Ok(now)) => self.ended(asked, &place, now),
             Some(Err(end)) => self.give_up(asked, Stop::Gone(end)),
             None => self.give_up(asked, Stop::TimedOut),
         }
+    }
+
+    /// Has it ended, or will it never? Then the servers' end word.
+    fn poll(&self, asked: Asked, place: &Place<'_, P>) -> Option<Result<Word, Word>> {
+        // Acquire: the reply.
+        let now = Word(place.word.load(Acquire));
+        if !is_under_way(now, asked) {
+            return Some(Ok(now));
+        }
+        if now.state() != ASKED {
+            return None; // in the hand of one of several: if that dies the word says so
+        }
+        if self.service.servers().departures() == self.side.departures.get() {
+            return None;
+        }
+        // What they answered before they went comes first; the loss is for the next call to report.
+        let now = Word(place.word.load(Acquire));
+        if !is_under_way(now, asked) {
+            return Some(Ok(now));
+        }
+        self.lost().map(Err)
+    }
+
+    /// As `finish`, without waiting. None: it is under way.
+    pub fn try_finish(&self, asked: Asked) -> Option<Ended> {
+        let Ok(place) = self.place(asked.slot) else {
+            return Some(Ended::GivenUp { stop: Stop::Corrupt, request: None });
+        };
+        Some(match self.poll(asked, &place)? {
+            Ok(now) => self.ended(asked, &place, now),
+            Err(end) => self.give_up(asked, Stop::Gone(end)),
+        })
     }
 
     #[inline(always)]
@@ -256,14 +266,14 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
     }
 }
 
-/// Puts P on a word while `waits`. False: it has changed.
-fn park<U: Word64>(word: &U, waits: impl Fn(Word) -> bool) -> bool {
-    let mut now = Word(word.load(Acquire));
+/// Puts P on a slot's word while `waits`, for `waiter` (V7). False: it has changed.
+pub(super) fn park<P: Platform>(place: &Place<'_, P>, waiter: u64, waits: impl Fn(Word) -> bool) -> bool {
+    if place.waiter.load(Relaxed) != waiter {
+        place.waiter.store(waiter, Relaxed);
+    }
+    let mut now = Word(place.word.load(Acquire));
     while waits(now) {
-        if now.is_parked() {
-            return true;
-        }
-        match word.compare_exchange(now.0, now.parked().0, AcqRel, Acquire) {
+        match place.word.compare_exchange(now.0, now.parked().0, AcqRel, Acquire) {
             Ok(_) => return true,
             Err(found) => now = Word(found),
         }
@@ -272,6 +282,6 @@ fn park<U: Word64>(word: &U, waits: impl Fn(Word) -> bool) -> bool {
 }
 
 #[inline(always)]
-fn is_under_way(word: Word, asked: Asked) -> bool {
+pub(super) fn is_under_way(word: Word, asked: Asked) -> bool {
     matches!(word.state(), ASKED | TAKEN) && word.sequence() == asked.ticket
 }

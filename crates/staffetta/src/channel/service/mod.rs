@@ -5,7 +5,7 @@
 //! call. What is small rides in the line of the slot's word: a round trip is two transfers of one line.
 //!
 //! ```text
-//!   lane of a client    [word | request, reply] [word | request, reply] ...     one slot for each call under way
+//!   lane of a client    [word, waiter | request, reply] ...     one slot for each call under way
 //!   asked bits          slots that were asked in (a hint; not for slot 0, at which servers look anyway)
 //! ```
 //!
@@ -18,7 +18,8 @@
 //! | REFUSED | t | why | there will be no reply | its client: ASKED |
 //! | ABANDONED | t | seat | the client has given up, or is gone; the slot is still its server's | that server, and who sweeps after its death: EMPTY |
 //!
-//! P is the client's, on ASKED and TAKEN (it waits for the reply) and on ABANDONED (it waits for a slot). Commit points: of a
+//! P is the client's, on ASKED and TAKEN (it waits for the reply) and on ABANDONED (it waits for a slot); `waiter` says who is to be
+//! woken, of each slot for itself: each call may be an operation of another select. Commit points: of a
 //! request EMPTY => ASKED, of a reply => REPLIED, of giving up => ABANDONED or EMPTY. Each is one compare-exchange.
 //!
 //! V1. A slot's bytes are its client's in EMPTY, REPLIED and REFUSED; its server's from when it has it in hand until it leaves ASKED,
@@ -33,6 +34,8 @@
 //! V5. An asked bit is set after ASKED, and cleared by who has the slot: by the server while it is in its hand, by the client
 //!     that took its request back. So a bit that is clear hides no request. One that is set may be late.
 //! V6. Requests of one client are found in the order of their tickets.
+//! V7. `waiter` is written by the slot's client, before it puts P on the word; by a read-modify-write also where P is already, which
+//!     publishes who waits now.
 //!
 //! Servers sleep in their `Crowd`, clients on the word of their slot. Nothing here knows what is in a message.
 //!
@@ -40,11 +43,13 @@
 //! |---|---|
 //! | `mod` | the words, and what is done to them when somebody comes or is gone |
 //! | `client` | a call: ask, wait, give up |
+//! | `operation` | a request came, a reply came: operations of a select |
 //! | `server` | a request is found, taken in hand, answered |
 
 #![allow(unsafe_code)] // The crowds are behind pointers.
 
 mod client;
+mod operation;
 mod server;
 
 use std::cell::Cell;
@@ -56,7 +61,7 @@ pub use server::ServerParty;
 
 use super::call::Stop;
 use super::crowd::{Crowd, SEATS_MAX};
-use super::side::{Side, ATTACHED};
+use super::side::ATTACHED;
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
 
@@ -92,6 +97,8 @@ pub const BITS: usize = 1;
 pub struct Place<'l, P: Platform> {
     /// The word.
     pub word: &'l P::U64,
+    /// V7.
+    pub waiter: &'l P::U64,
     /// Request and reply.
     pub body: *mut u8,
 }
@@ -158,6 +165,9 @@ pub struct Hand {
     /// Request and reply.
     pub body: *mut u8,
 }
+
+// SAFETY: where the bytes are is no secret; who may touch them V1 says, and asks which server it is, not which thread.
+unsafe impl Send for Hand {}
 
 /// What a client remembers.
 #[derive(Debug)]
@@ -226,7 +236,7 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
     }
 
     /// Every slot of every lane that was made.
-    fn each(&self, mut f: impl FnMut(usize, usize, &P::U64)) {
+    fn each(&self, mut f: impl FnMut(usize, usize, &Place<'_, P>)) {
         let mut lanes = self.clients().place.load(Acquire);
         while lanes != 0 {
             let lane = lanes.trailing_zeros() as usize;
@@ -235,10 +245,10 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
         }
     }
 
-    fn each_of(&self, lane: usize, mut f: impl FnMut(usize, usize, &P::U64)) {
+    fn each_of(&self, lane: usize, mut f: impl FnMut(usize, usize, &Place<'_, P>)) {
         for slot in 0..self.terms.slots {
             if let Some(place) = self.places.place(lane, slot) {
-                f(lane, slot, place.word);
+                f(lane, slot, &place);
             }
         }
     }
@@ -246,8 +256,8 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
     /// What the client in `seat` is to remember. Its lane is there; servers look at it from now on.
     pub fn enter_client(&self, seat: usize) -> ClientSide {
         let (mut ticket, mut lost) = (0, 0);
-        self.each_of(seat, |_, slot, word| {
-            let word = Word(word.load(Acquire));
+        self.each_of(seat, |_, slot, place| {
+            let word = Word(place.word.load(Acquire));
             ticket = ticket.max(word.sequence() + 1); // V2
             if !is_clients(word) {
                 lost |= 1 << slot;
@@ -260,17 +270,17 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
     }
 
     /// What the server in `seat` is to remember; `holder` is the sequence of its end word.
-    pub fn enter_server(&self, seat: usize, holder: u64, wake: impl Fn(&Side<P>)) -> ServerSide {
+    pub fn enter_server(&self, seat: usize, holder: u64, wake: impl Fn(u64)) -> ServerSide {
         if self.terms.exclusive {
             // V4. Never 0, which is what a client writes.
             let stamp = (holder % 4095) as u16 + 1;
-            self.each(|lane, _, word| {
+            self.each(|_, _, place| {
                 let to = |now: Word| match now.state() {
                     ASKED => Some(Word::new(ASKED, stamp, now.sequence()).parked_as(now)),
                     ABANDONED => Some(Word::new(EMPTY, 0, now.sequence())),
                     _ => None,
                 };
-                self.change(lane, word, to, || true, &wake);
+                self.change(place, to, || true, &wake);
             });
         }
         let slots = if self.terms.exclusive { SEATS_MAX * self.terms.slots } else { 0 };
@@ -282,19 +292,19 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
     /// The word => what `to` says, if anything, while `still`; whoever sleeps on it is woken if it does not stay asleep.
     fn change(
         &self,
-        lane: usize,
-        word: &P::U64,
+        place: &Place<'_, P>,
         to: impl Fn(Word) -> Option<Word>,
         still: impl Fn() -> bool,
-        wake: impl Fn(&Side<P>),
+        wake: impl Fn(u64),
     ) {
+        let word = place.word;
         let mut now = Word(word.load(Acquire));
         while let Some(then) = to(now).filter(|_| still()) {
             // AcqRel: what whoever had the slot wrote there goes with it.
             match word.compare_exchange(now.0, then.0, AcqRel, Acquire) {
                 Ok(_) => {
                     if now.is_parked() && !then.is_parked() {
-                        wake(&self.clients().seat(lane).side);
+                        wake(place.waiter.load(Relaxed)); // V7
                     }
                     return;
                 }
@@ -305,9 +315,9 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
 
     /// The server in `seat` is gone, and will answer nothing any more. `still`: is the seat still its own? Asked after a
     /// word was read and before it is changed. Idempotent.
-    pub fn settle_server(&self, seat: usize, why: u16, still: impl Fn() -> bool, wake: impl Fn(&Side<P>)) {
+    pub fn settle_server(&self, seat: usize, why: u16, still: impl Fn() -> bool, wake: impl Fn(u64)) {
         let exclusive = self.terms.exclusive;
-        self.each(|lane, _, word| {
+        self.each(|_, _, place| {
             let to = |now: Word| {
                 let its = exclusive || usize::from(now.slot()) == seat;
                 match now.state() {
@@ -317,21 +327,21 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
                     _ => None,
                 }
             };
-            self.change(lane, word, to, &still, &wake);
+            self.change(place, to, &still, &wake);
         });
     }
 
     /// The client in `seat` is gone: nobody waits for its replies.
     pub fn settle_client(&self, seat: usize, still: impl Fn() -> bool) {
-        self.each_of(seat, |lane, slot, word| {
+        self.each_of(seat, |lane, slot, place| {
             let to = |now: Word| match now.state() {
                 ASKED if !self.terms.exclusive => Some(Word::new(EMPTY, 0, now.sequence())),
                 ASKED | TAKEN => Some(Word::new(ABANDONED, now.slot(), now.sequence())),
                 _ => None,
             };
-            self.change(lane, word, to, &still, |_| ());
+            self.change(place, to, &still, |_| ());
             // It may have died before it set the bit; the only server is to find what it abandoned (V5: set is harmless).
-            if self.terms.exclusive && Word(word.load(Relaxed)).state() == ABANDONED && still() {
+            if self.terms.exclusive && Word(place.word.load(Relaxed)).state() == ABANDONED && still() {
                 self.bits(lane).fetch_or(1 << slot, AcqRel);
             }
         });
@@ -339,15 +349,17 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
 
     /// A server is gone, and has said so in its end word and in `departures`: clients look (wait.rs, H2). All of them, whether
     /// their words say that they sleep or not: it may have died between a reply, which takes P away, and its wake-up.
-    pub fn tell_clients(&self, wake: impl Fn(&Side<P>)) {
-        self.each(|_, _, word| {
-            word.fetch_add(0, AcqRel);
-        });
-        for seat in self.clients().seats() {
-            if seat.side.end().state() == ATTACHED {
-                wake(&seat.side);
+    pub fn tell_clients(&self, wake: impl Fn(u64)) {
+        let mut told = 0;
+        self.each(|lane, _, place| {
+            place.word.fetch_add(0, AcqRel);
+            let waiter = place.waiter.load(Relaxed);
+            // A thread that waits, or has waited, in several slots is told once.
+            if waiter != told && self.clients().seat(lane).side.end().state() == ATTACHED {
+                wake(waiter);
+                told = waiter;
             }
-        }
+        });
     }
 }
 

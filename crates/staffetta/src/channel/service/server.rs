@@ -85,7 +85,7 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
 
     /// A request, or what a client abandoned, that we have not in hand.
     #[inline(always)]
-    fn is_new(&self, now: Word, lane: usize, slot: usize) -> bool {
+    pub(super) fn is_new(&self, now: Word, lane: usize, slot: usize) -> bool {
         match now.state() {
             ASKED if !self.service.terms.exclusive => true,
             ASKED | ABANDONED if self.service.terms.exclusive => {
@@ -130,7 +130,7 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
 
     /// Takes what was found. None: another server was quicker, or it was abandoned, and is its client's again now.
     #[inline(always)]
-    fn take_this(&self, lane: usize, slot: usize, now: Word, body: *mut u8) -> Option<Hand> {
+    pub(super) fn take_this(&self, lane: usize, slot: usize, now: Word, body: *mut u8) -> Option<Hand> {
         let mut word = now;
         if let Some(taken) = self.taken(lane, slot) {
             // The reply will be written there: what the server does before it is in the shadow of the line's way.
@@ -250,7 +250,7 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
                 Ok(_) => {
                     if now.is_parked() {
                         self.tally.woke();
-                        self.ground.wake(self.service.clients().seat(hand.lane).side.pcb_ref());
+                        self.ground.wake(place.waiter.load(Relaxed)); // V7
                     }
                     return !given_up;
                 }
