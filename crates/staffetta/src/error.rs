@@ -522,8 +522,8 @@ pub enum SelectError {
         /// Most there can be.
         operations_max: usize,
     },
-    /// All ready sets of the domain are in use.
-    #[error("all {selects_max} selects of the domain are in use; drop some that have slept")]
+    /// All ready sets of the domain are in use, or all gates of the process.
+    #[error("all {selects_max} selects of the domain, or of this process, are in use; drop some that have slept, or that have ends of channels within the process")]
     TooManySelects {
         /// Most there can be.
         selects_max: usize,

@@ -167,6 +167,19 @@ fn select() {
 }
 
 #[test]
+fn station() {
+    let text = run("station");
+    for line in [
+        "asker: 10 answers\n",
+        "station: nobody asks any more\n",
+        "station: the sensor has left\n",
+        "station: 50 readings, mean 24.5, 10 questions answered\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
 fn image() {
     let text = run("image");
     for n in 0..3 {

@@ -379,6 +379,31 @@ fn mixed_with_a_domain_and_time() {
     }
 }
 
+/// What `ready` found is left to whoever comes first, also where a select on the other side gave it.
+#[test]
+fn ready_leaves_it_to_the_end() {
+    let _watchdog = watchdog("ready_leaves_it_to_the_end", 60);
+    for (kind, (tx, rx)) in kinds::<u64>() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut select = Select::new();
+                select.send(&tx).unwrap();
+                for n in 0..200 {
+                    while select.select().unwrap().send(&tx, n).is_err() {}
+                }
+            });
+            let mut select = Select::new();
+            select.recv(&rx).unwrap();
+            for n in 0..200 {
+                if n % 2 == 0 {
+                    assert_eq!(select.ready(), Ok(0));
+                }
+                assert_eq!(rx.recv().unwrap(), n, "{kind}");
+            }
+        });
+    }
+}
+
 #[test]
 fn the_macro_in_one_process() {
     let _watchdog = watchdog("the_macro_in_one_process", 60);

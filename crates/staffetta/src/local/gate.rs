@@ -77,7 +77,7 @@ pub fn take() -> Option<&'static Gate> {
 impl Gate {
     /// The reference of operation 0.
     pub fn base(&self) -> u64 {
-        GATE + self.number as u64 * GATE_STEP
+        reference_of(self.number, 0)
     }
 
     /// Its own ready set.
@@ -114,6 +114,11 @@ impl Gate {
             }
         }
     }
+}
+
+/// The reference of an operation of the select that has this gate.
+pub fn reference_of(gate: usize, operation: usize) -> u64 {
+    GATE + gate as u64 * GATE_STEP + operation as u64 * LOCAL_STEP
 }
 
 /// Is it an operation of a select?

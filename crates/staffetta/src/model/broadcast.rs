@@ -12,10 +12,12 @@
 //! | who takes does not wake the sender | `waited_for`, `late`, `to_two` |
 //! | who publishes does not wake | `waited_for` and three more |
 //! | `tail` taken for the truth | `sender_goes` |
+//! | a receiver's select does not look again after it has announced itself | `select_receives`, `select_sender_leaves` |
+//! | the sender's select does not look again; it announces itself without its fence | `select_sends` |
 
 #![allow(unsafe_code)] // The slots' bytes.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -24,17 +26,21 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
+use super::select::{choose, Looks};
 use crate::channel::broadcast::{
     BroadcastHead, Cast, CastParty, CastReceiver, CastSender, Late, SlowReceiver, Taken, MISSED,
 };
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::crowd::{Crowd, Seat};
 use crate::channel::ring::{Shape, Slots};
+use crate::channel::select::look::Look;
+use crate::channel::select::turn::At;
 use crate::channel::side::{Side, ATTACHED, DIED, LEFT};
 use crate::channel::tally::Tally;
 use crate::memory::platform::Word64;
 use crate::memory::word::Word;
 use crate::process::pcb::Pcb;
+use crate::process::ready_set::ReadySet;
 use crate::process::wait::Wait;
 
 const FOREVER: Patience = Patience::Until(None);
@@ -54,6 +60,8 @@ struct Radio {
     shape: Shape,
     seats: usize,
     policy: SlowReceiver,
+    /// Of the one select that there is: references from 100 on are its operations.
+    set: ReadySet<Loom, 1>,
     /// The last one is the sender's.
     pcbs: Vec<Pcb<Loom>>,
     /// The first sender's end word.
@@ -71,7 +79,11 @@ impl Ground<Loom> for (&Radio, usize) {
     fn own_pcb(&self) -> Option<(&Pcb<Loom>, u64)> {
         Some((&self.0.pcbs[self.1], self.1 as u64 + 1))
     }
-    fn wake(&self, pcb_ref: u64) {
+    fn wake(&self, reference: u64) {
+        let pcb_ref = match reference.checked_sub(100) {
+            Some(operation) => self.0.set.deliver(operation as usize).unwrap_or(0),
+            None => reference,
+        };
         if let Some(pcb) = pcb_ref.checked_sub(1).and_then(|i| self.0.pcbs.get(i as usize)) {
             pcb.wake_up(0);
         }
@@ -112,6 +124,7 @@ impl Radio {
             shape,
             seats,
             policy,
+            set: ReadySet::new(),
             pcbs: (0..=seats).map(|_| Pcb::new()).collect(),
             between: LoomU64::new(0),
         };
@@ -478,4 +491,100 @@ fn loom_broadcast_disconnects() {
         }
         sends.join().unwrap();
     });
+}
+
+impl Receives {
+    fn look(&self, at: At) -> Look {
+        let radio = &*self.radio;
+        let party = CastParty {
+            cast: &self.cast,
+            sender: &radio.sender,
+            ground: &(radio, self.side.seat),
+            tally: &self.tally,
+            memory: &self.memory,
+        };
+        party.look_message(&self.side, at.entry)
+    }
+
+    /// By a select.
+    fn select(&mut self) -> Result<(u64, u64), Stop> {
+        let radio = self.radio.clone();
+        let seat = self.side.seat;
+        choose(&radio.set, (&radio.pcbs[seat], seat as u64 + 1), (100, 0), &[&Looks(|at: At| self.look(at))]);
+        self.recv(Patience::Try, false)
+    }
+}
+
+impl Sends {
+    fn look(&mut self, at: At) -> Look {
+        let radio = &*self.radio;
+        let party = CastParty {
+            cast: &self.cast,
+            sender: &radio.sender,
+            ground: &(radio, radio.seats),
+            tally: &self.tally,
+            memory: &self.memory,
+        };
+        party.look_room(&mut self.side, at.entry)
+    }
+}
+
+#[test]
+fn loom_broadcast_select_receives() {
+    for policy in [SlowReceiver::Block, SlowReceiver::DropOldest] {
+        explore("broadcast, a receiver selects", move || {
+            let radio = Radio::new(2, 1, policy);
+            let mut receiver = Receives::join(&radio, policy, Late::None);
+            let mut sender = Sends::new(&radio);
+            let sends = thread::spawn(move || {
+                (1..=2).for_each(|n| sender.send(n, FOREVER, true).unwrap());
+            });
+            // Between the two it is told by a call of its own, too.
+            assert_eq!(receiver.select(), Ok((0, 1)));
+            assert_eq!(receiver.select(), Ok((1, 2)));
+            sends.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn loom_broadcast_select_sender_leaves() {
+    for into in [LEFT, DIED] {
+        explore("broadcast, the sender of one who selects leaves or dies", move || {
+            let radio = Radio::new(1, 1, SlowReceiver::Block);
+            let mut receiver = Receives::join(&radio, SlowReceiver::Block, Late::None);
+            let mut sender = Sends::new(&radio);
+            let goes = thread::spawn(move || {
+                sender.send(1, FOREVER, true).unwrap();
+                sender.radio.sender_goes(into);
+            });
+            assert_eq!(receiver.select(), Ok((0, 1)));
+            assert!(matches!(receiver.select(), Err(Stop::Gone(end)) if end.state() == into));
+            goes.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn loom_broadcast_select_sends() {
+    for leaves in [false, true] {
+        explore("broadcast, the sender selects", move || {
+            let radio = Radio::new(1, 1, SlowReceiver::Block);
+            let mut receiver = Receives::join(&radio, SlowReceiver::Block, Late::None);
+            let mut sender = Sends::new(&radio);
+            sender.send(1, Patience::Try, true).unwrap();
+            let takes = thread::spawn(move || {
+                if leaves {
+                    return receiver.goes(LEFT);
+                }
+                assert_eq!(receiver.recv(FOREVER, false), Ok((0, 1)));
+                assert_eq!(receiver.recv(FOREVER, false), Ok((1, 2)));
+            });
+            let sender = RefCell::new(sender);
+            let own = (&radio.pcbs[radio.seats], radio.seats as u64 + 1);
+            choose(&radio.set, own, (100, 0), &[&Looks(|at: At| sender.borrow_mut().look(at))]);
+            assert_eq!(sender.borrow_mut().send(2, Patience::Try, true), Ok(()));
+            takes.join().unwrap();
+        });
+    }
 }

@@ -68,4 +68,5 @@ mod rendezvous;
 mod reply;
 mod ring;
 mod select;
+mod select_local;
 mod sleep;

@@ -12,8 +12,10 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
+use super::select::{choose, Looks};
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::crowd::{Crowd, Seat};
+use crate::channel::select::turn::At;
 use crate::channel::service::{
     why, Asked, ClientParty, ClientSide, Ended, Hand, Place, Places, ServerParty, ServerSide, Service, Terms,
 };
@@ -22,6 +24,7 @@ use crate::channel::tally::Tally;
 use crate::memory::platform::Word64;
 use crate::memory::word::Word;
 use crate::process::pcb::Pcb;
+use crate::process::ready_set::ReadySet;
 use crate::process::wait::Wait;
 
 const FOREVER: Patience = Patience::Until(None);
@@ -44,6 +47,8 @@ struct Desk {
     waiters: Vec<LoomU64>,
     bodies: Vec<Body>,
     pcbs: Vec<Pcb<Loom>>,
+    /// Of the one select that there is: references from 100 on are its operations.
+    set: ReadySet<Loom, 1>,
     terms: Terms,
 }
 
@@ -79,6 +84,10 @@ impl Ground<Loom> for (&Desk, usize) {
         if self.1 == MUTE {
             return;
         }
+        let pcb_ref = match pcb_ref.checked_sub(100) {
+            Some(operation) => self.0.set.deliver(operation as usize).unwrap_or(0),
+            None => pcb_ref,
+        };
         if let Some(pcb) = pcb_ref.checked_sub(1).and_then(|i| self.0.pcbs.get(i as usize)) {
             pcb.wake_up(0);
         }
@@ -119,6 +128,7 @@ impl Desk {
             waiters: (0..clients * SLOTS).map(|_| LoomU64::new(0)).collect(),
             bodies: (0..clients * SLOTS).map(|_| bodies()).collect(),
             pcbs: (0..2 * ENDS).map(|_| Pcb::new()).collect(),
+            set: ReadySet::new(),
             terms: Terms { calls: slots as u32, slots, exclusive },
         };
         for (crowd, ends) in [(&desk.clients, clients), (&desk.servers, servers)] {
@@ -532,6 +542,116 @@ fn loom_reply_server_leaves_unasked() {
             let told = asks.join().unwrap();
             let gone = matches!(told, Ended::GivenUp { stop: Stop::Gone(_), .. } | Ended::Refused(why::DIED));
             assert!(gone, "{told:?}");
+        });
+    }
+}
+
+/// A server that selects hears of each request, and of its last client's end.
+#[test]
+fn loom_reply_select_of_a_server() {
+    for exclusive in [true, false] {
+        explore("request-reply, the server selects", move || {
+            let desk = Desk::new(1, 1, exclusive, 1);
+            let (client, server) = (Client::new(&desk, 0), Server::new(&desk, 0));
+            let calls = thread::spawn(move || {
+                assert_eq!(client.call(1), Ok(101));
+                client.desk.sweep(true, 0, client.desk.held(true, 0));
+            });
+            let select = || {
+                let own = (&desk.pcbs[ENDS], ENDS as u64 + 1);
+                choose(
+                    &desk.set,
+                    own,
+                    (100, 0),
+                    &[&Looks(|at: At| server.with(|party| party.look(at.entry)))],
+                );
+            };
+            select();
+            let (hand, _) = server.take(Patience::Try).unwrap();
+            assert!(server.reply(hand));
+            select();
+            assert!(matches!(server.take(Patience::Try), Err(Stop::Gone(end)) if end.state() == DIED));
+            calls.join().unwrap();
+        });
+    }
+}
+
+/// What a client gave up before its server looked is the client's again: the server's look sees to it.
+#[test]
+fn loom_reply_select_cleans_up() {
+    explore("request-reply, a server's look at what was given up", || {
+        let desk = Desk::new(1, 1, true, 1);
+        let (client, server) = (Client::new(&desk, 0), Server::new(&desk, 0));
+        let calls = thread::spawn(move || {
+            let asked = client.ask(1).unwrap();
+            client.with(|party| party.give_up(asked, Stop::TimedOut));
+            // It needs the slot that it gave up.
+            assert_eq!(client.call(2), Ok(102));
+        });
+        loop {
+            let own = (&desk.pcbs[ENDS], ENDS as u64 + 1);
+            choose(&desk.set, own, (100, 0), &[&Looks(|at: At| server.with(|party| party.look(at.entry)))]);
+            // The request may have been given up since.
+            let Ok((hand, request)) = server.take(Patience::Try) else { continue };
+            server.reply(hand);
+            if request == 2 {
+                break;
+            }
+        }
+        calls.join().unwrap();
+    });
+}
+
+/// Two calls of one client, each an operation of its own; the one that is answered is the one that is told.
+#[test]
+fn loom_reply_select_of_calls() {
+    for first in [0, 1] {
+        explore("request-reply, two calls of a select", move || {
+            let desk = Desk::new(1, 1, true, 2);
+            let (client, server) = (Client::new(&desk, 0), Server::new(&desk, 0));
+            let asked = [client.ask(1).unwrap(), client.ask(2).unwrap()];
+            let answers = thread::spawn(move || {
+                let hands = [server.take(Patience::Try).unwrap(), server.take(Patience::Try).unwrap()];
+                assert!(server.reply(hands[first].0));
+                server
+            });
+            let looks = asked.map(|asked| {
+                let client = &client;
+                Looks(move |at: At| client.with(|party| party.look(asked, at.entry)))
+            });
+            let chosen = choose(&desk.set, (&desk.pcbs[0], 1), (100, 0), &[&looks[0], &looks[1]]);
+            assert_eq!(chosen, first);
+            let ended = client.with(|party| party.try_finish(asked[first]));
+            assert!(matches!(ended, Some(Ended::Replied(_))), "{ended:?}");
+            assert!(client.with(|party| party.try_finish(asked[1 - first])).is_none());
+            answers.join().unwrap();
+        });
+    }
+}
+
+/// The last server dies, with the request in its hand, or before it saw it: then, if others could come, only its end says so.
+#[test]
+fn loom_reply_select_of_a_call_and_a_death() {
+    for (exclusive, takes) in [(true, true), (false, true), (false, false)] {
+        explore("request-reply, a call of a select, the server dies", move || {
+            let desk = Desk::new(1, 1, exclusive, 1);
+            let (client, server) = (Client::new(&desk, 0), Server::new(&desk, 0));
+            let asked = client.ask(1).unwrap();
+            let dies = thread::spawn(move || {
+                if takes {
+                    let _ = server.take(Patience::Try);
+                }
+                server.desk.sweep(false, 0, server.desk.held(false, 0));
+            });
+            let look = Looks(|at: At| client.with(|party| party.look(asked, at.entry)));
+            choose(&desk.set, (&desk.pcbs[0], 1), (100, 0), &[&look]);
+            let ended = client.with(|party| party.try_finish(asked));
+            match ended {
+                Some(Ended::Refused(why::DIED)) => assert!(takes || exclusive),
+                Some(Ended::GivenUp { stop: Stop::Gone(_), request: Some(_) }) => assert!(!takes),
+                other => panic!("{other:?}"),
+            }
+            dies.join().unwrap();
         });
     }
 }

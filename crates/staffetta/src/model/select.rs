@@ -24,6 +24,31 @@ use crate::process::wait::Wait;
 
 const FOREVER: Patience = Patience::Until(None);
 
+/// An operation that nobody can be quicker at: how it is looked at.
+pub(super) struct Looks<F>(pub F);
+
+impl<F: Fn(At) -> Look> Selectable for Looks<F> {
+    fn look(&self, at: At) -> Look {
+        (self.0)(at)
+    }
+}
+
+/// One select of this thread over `operations`; local references begin at `local`. Gives which was chosen.
+pub(super) fn choose(
+    set: &ReadySet<Loom, 1>,
+    pcb: (&Pcb<Loom>, u64),
+    (base, local): (u64, u64),
+    operations: &[&dyn Selectable],
+) -> usize {
+    let mut turn = Turn::new(1);
+    turn.set_local(local);
+    for operation in operations {
+        turn.add(*operation);
+    }
+    let bed = Bed { set, base, wait: Wait::Park, grace_steps: 0 };
+    turn.choose(&bed, None, true, || Some(pcb)).expect("no deadline")
+}
+
 /// Rendezvous channels, and two threads with a select each.
 struct World {
     lines: Vec<Line<Loom>>,

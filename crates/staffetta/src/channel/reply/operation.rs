@@ -73,7 +73,7 @@ impl<Req: Message, Rep: Message> Receives for Server<Req, Rep> {
 impl<Req: Message, Rep: Message> Selectable for Pending<'_, Req, Rep> {
     fn look(&self, at: At) -> Look {
         let desk = &self.client.desk;
-        if self.phase.get() == Phase::Ended || !desk.member.here() {
+        if self.phase.get() != Phase::UnderWay || !desk.member.here() {
             return Look::Ready; // how it ended, or an error
         }
         self.interest.takes(&desk.member, at);

@@ -30,8 +30,10 @@ pub struct Pending<'c, Req: Message, Rep: Message> {
 pub(super) enum Phase {
     /// The slot is the call's.
     UnderWay,
-    /// The slot was given back; `outcome` has what there was, until it is taken.
+    /// The slot was given back; `outcome` has what there was.
     Ended,
+    /// And somebody has it.
+    Taken,
 }
 
 impl<'c, Req: Message, Rep: Message> Pending<'c, Req, Rep> {
@@ -42,10 +44,15 @@ impl<'c, Req: Message, Rep: Message> Pending<'c, Req, Rep> {
 
     /// Has the call ended? Then [`wait`](Self::wait) does not wait.
     pub fn is_ended(&self) -> bool {
-        if self.phase.get() == Phase::Ended {
+        if self.phase.get() != Phase::UnderWay {
             return true;
         }
         self.client.desk.member.here() && self.client.with(|party| party.is_ended(self.asked))
+    }
+
+    /// Has a select received what there was? Then nothing comes any more: the guard for a loop around `select!`.
+    pub fn is_taken(&self) -> bool {
+        self.phase.get() == Phase::Taken
     }
 
     /// Waits for the reply.
@@ -74,11 +81,11 @@ impl<'c, Req: Message, Rep: Message> Pending<'c, Req, Rep> {
 
     #[inline(always)]
     fn wait_until(self, deadline: Option<Instant>) -> Result<Rep, CallError<Req>> {
-        if self.phase.get() == Phase::Ended {
+        if self.phase.get() != Phase::UnderWay {
             return self.taken();
         }
         // It ends here, one way or the other: the drop finds nothing under way.
-        self.phase.set(Phase::Ended);
+        self.phase.set(Phase::Taken);
         if !self.client.desk.member.here() {
             return Err(CallError { request: None, why: CallFailure::Forked });
         }
@@ -100,6 +107,7 @@ impl<'c, Req: Message, Rep: Message> Pending<'c, Req, Rep> {
     /// How it ended; once.
     #[cold]
     pub(super) fn taken(&self) -> Result<Rep, CallError<Req>> {
+        self.phase.set(Phase::Taken);
         let outcome = self.outcome.take();
         outcome.unwrap_or(Err(CallError { request: None, why: CallFailure::Taken }))
     }

@@ -8,8 +8,9 @@
 /// Waits for one of several operations, and runs its arm: the theory's alternative. Among several that are possible
 /// each has its turn ([`select_biased!`](crate::select_biased): the first one).
 ///
-/// * `recv(end) -> message => ...`: `message` is what `end.recv()` would give. A [`Receiver`](crate::Receiver), or a
-///   [`Timer`](crate::Timer).
+/// * `recv(end) -> message => ...`: `message` is what `end.recv()` would give. Any receiving end, also within the process; a
+///   [`Server`](crate::Server), which gives a request; a [`Timer`](crate::Timer); or a [`Pending`](crate::Pending) call, which gives
+///   what its `wait()` would.
 /// * `send(end, value) -> result => ...`: `result` is what `end.send(value)` would give. The value is computed when the
 ///   operation has been chosen, and moved only then.
 /// * `default => ...`: nothing is possible now. `default(timeout) => ...`: nothing was in time.

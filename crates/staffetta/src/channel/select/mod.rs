@@ -10,12 +10,16 @@
 //! | `operands` | what can be received from and sent to |
 //! | `macros`, `arm` | `select!` and `select_biased!`, and what they ask of a select |
 //!
-//! Where the readiness arrives is in `process::ready_set`, and an end as an operation in `channel::end::operation`.
+//! Where the readiness arrives is in `process::ready_set`; the ends as operations are in `channel::end::operation`,
+//! `channel::broadcast::operation`, `channel::reply::operation` and `local::operation`.
 //!
 //! V1. A ready set is taken when the select is about to sleep for the first time, and given back with it. Before the
 //!     set is given back each operation has left: no end names an entry of a set that is not its select's.
 //! V2. Operations are looked at by the thread of their ends, which are not Sync: so is the select, and nobody is in the middle
-//!     of another operation of an end while its select looks at it.
+//!     of another operation of an end while its select looks at it. (Ends within the process are Sync: they remember nothing, see
+//!     `local::operation`.)
+//! V3. With ends within the process a select has a gate (`local::gate`) from when the first of them is added; it is given back
+//!     last, as in V1.
 
 mod arm;
 pub(crate) mod interest;
@@ -50,7 +54,8 @@ pub(crate) const ANSWER: Duration = Duration::from_micros(200);
 /// Steps that whoever has reserved a receiver is given to send, if that has anything else to do: some 50 us.
 const GRACE_STEPS: u64 = 2_000;
 
-/// Several operations, of which one happens: sends and receives, channels of any kind, and [`Timer`]s.
+/// Several operations, of which one happens: sends and receives over channels of any kind, also within the process, requests
+/// that come to a [`Server`](crate::Server), replies that come to a [`Pending`](crate::Pending) call, and [`Timer`]s.
 ///
 /// An operation is registered once and stays so. Its channel says when it becomes possible: the select sleeps once, whatever
 /// the number of its operations, and looks at those that were heard of and at no others. It is fair among those that are
@@ -81,6 +86,43 @@ const GRACE_STEPS: u64 = 2_000;
 ///     }
 /// }
 /// assert_eq!(sum, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Ends of one domain and ends within the process go together, and are slept for at once:
+///
+/// ```
+/// # use staffetta::{after, select, Domain};
+/// # use std::time::Duration;
+/// # let domain = Domain::create()?;
+/// let server = domain.channel("squares").service(2).server::<u64, u64>()?;
+/// let client = domain.channel("squares").client::<u64, u64>()?;
+/// let (stop, stopped) = staffetta::rendezvous::<String>();
+/// let served = std::thread::spawn(move || {
+///     let mut served = 0;
+///     loop {
+///         select! {
+///             recv(server) -> request => {
+///                 if let Ok(request) = request {
+///                     let n = *request;
+///                     served += u32::from(request.reply(n * n).is_ok());
+///                 }
+///             }
+///             recv(stopped) -> why => return (served, why.unwrap()),
+///         }
+///     }
+/// });
+/// let (two, three) = (client.begin(2)?, client.begin(3)?);
+/// for _ in 0..2 {
+///     // Whichever is answered first; each of them once.
+///     select! {
+///         recv(two) -> reply if !two.is_taken() => assert_eq!(reply?, 4),
+///         recv(three) -> reply if !three.is_taken() => assert_eq!(reply?, 9),
+///         recv(after(Duration::from_secs(9))) -> _ => panic!("no reply"),
+///     }
+/// }
+/// stop.send("enough".to_owned()).unwrap();
+/// assert_eq!(served.join().unwrap(), (2, "enough".to_owned()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -384,12 +426,20 @@ impl<'a> Select<'a> {
         Ok(SelectedOperation { select: self, index, refused: None })
     }
 
+    /// What was given to a select that stood is anybody's now.
+    fn leave_it(&self, i: usize) -> usize {
+        if let Some(operation) = self.turn.get(i) {
+            operation.release(self.at(i));
+        }
+        i
+    }
+
     /// Waits until an operation is possible; gives its number, and leaves it to whoever comes first.
     ///
     /// # Errors
     /// As [`select`](Self::select).
     pub fn ready(&mut self) -> Result<usize, SelectError> {
-        self.choose(None, false)
+        self.choose(None, false).map(|i| self.leave_it(i))
     }
 
     /// The number of an operation that is possible now.
@@ -397,7 +447,7 @@ impl<'a> Select<'a> {
     /// # Errors
     /// As [`try_select`](Self::try_select).
     pub fn try_ready(&mut self) -> Result<usize, SelectError> {
-        self.choose_now(false)
+        self.choose_now(false).map(|i| self.leave_it(i))
     }
 
     /// As [`ready`](Self::ready), for at most `timeout`.
@@ -405,7 +455,7 @@ impl<'a> Select<'a> {
     /// # Errors
     /// As [`select_timeout`](Self::select_timeout).
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, SelectError> {
-        self.choose(deadline_after(timeout), false)
+        self.choose(deadline_after(timeout), false).map(|i| self.leave_it(i))
     }
 
     /// As [`ready`](Self::ready), until `deadline`.
@@ -413,7 +463,7 @@ impl<'a> Select<'a> {
     /// # Errors
     /// As [`select_timeout`](Self::select_timeout).
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, SelectError> {
-        self.choose(Some(deadline), false)
+        self.choose(Some(deadline), false).map(|i| self.leave_it(i))
     }
 }
 
