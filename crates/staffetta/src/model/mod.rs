@@ -46,6 +46,11 @@
 //! | one of several servers lets a request go whose client has just fallen asleep | `loom_reply_calls_in_turn`, `loom_reply_client_gives_up` |
 //! | after a server's death only those are woken whose word says that they sleep | `loom_reply_server_dies_before_its_wake_up` |
 //! | the next only server does not stamp what is asked | `loom_reply_a_request_between_two_sweepers` |
+//! | a server's select does not look again after it has announced itself | `loom_reply_select_of_a_server`, `loom_reply_select_cleans_up` |
+//! | its look leaves what was abandoned | `loom_reply_select_cleans_up` |
+//! | a call's select does not look again after it has announced itself | `loom_reply_select_of_a_call_and_a_death` |
+//!
+//! Those of selects over broadcasts, and over channels within a process, are in `broadcast` and `select_local`.
 //!
 //! And of the sender's guess:
 //!

@@ -7,9 +7,10 @@
 //! | `Ring::look` without the second look | `loom_select_local_ring` |
 //! | a select at the head of a ring's list takes the wake-up of the thread behind it (K4) | `loom_select_local_ring_owes_nothing` |
 //! | `Meet::look` without the second look | `loom_select_local_meet_a_call`, `loom_select_local_meet_end` |
+//! | `Watchers::announce` without its fence | both with a select at each side, `loom_select_local_meet_a_call`, `loom_select_local_meet_end` |
 //! | who offers or wants does not tell the selects (`came_first`) | `loom_select_local_meet_a_call` |
 //! | `Meet::close` does not tell them | `loom_select_local_meet_end` |
-//! | a select that would send does not tell those that would receive, or the reverse | `loom_select_local_against_select` |
+//! | a select that would send does not tell those that would receive; who stands does not tell those that would send | both with a select at each side |
 
 use std::sync::Arc;
 
@@ -296,18 +297,18 @@ fn loom_select_local_against_select_mixed() {
 fn loom_select_local_gives_back_what_it_reserved() {
     explore_within(1, "rendezvous within a process, what was reserved is given back", || {
         let world = meets(1);
-        let threads = [1, 2].map(|thread| {
-            let world = world.clone();
-            thread::spawn(move || one_of(&world, thread, &[&MeetEnd(&world, 0, thread, thread == 1)], 7))
+        let (other, third) = (world.clone(), world.clone());
+        let sends = thread::spawn(move || one_of(&other, 1, &[&MeetEnd(&other, 0, 1, true)], 7));
+        let reserves = thread::spawn(move || {
+            let (end, ground) = (MeetEnd(&third, 0, 2, true), third.ground(2));
+            let at = At { entry: Some(0), local: reference_of(2, 0) };
+            if end.look(at) == Look::Ready && end.secure(at) {
+                end.meet().release(true, &ground, at);
+            }
+            end.meet().retire(true, at);
         });
-        let (end, ground) = (MeetEnd(&world, 0, 0, true), world.ground(0));
-        let at = At { entry: Some(0), local: reference_of(0, 0) };
-        if end.look(at) == Look::Ready && end.secure(at) {
-            end.meet().release(true, &ground, at);
-        }
-        end.meet().retire(true, at);
-        for thread in threads {
-            assert_eq!(thread.join().unwrap(), (0, 7));
-        }
+        assert_eq!(one_of(&world, 0, &[&MeetEnd(&world, 0, 0, false)], 0), (0, 7));
+        assert_eq!(sends.join().unwrap(), (0, 7));
+        reserves.join().unwrap();
     });
 }
