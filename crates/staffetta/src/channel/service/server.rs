@@ -101,31 +101,44 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
         self.side.taken.get(lane * self.service.terms.slots + slot)
     }
 
+    /// Takes only what is not newer than what it had seen before it looked. Of several servers another one may have taken
+    /// from a slot and not yet cleared its bit; what is asked there next is then seen beside a slot that was looked at
+    /// before it. But whatever is older than a request that was seen can be seen from then on (V6).
     #[cold]
     #[inline(never)]
     fn find_oldest(&self, lane: usize, asked: u64) -> Option<Hand> {
+        let (_, mut seen, _) = self.oldest(lane, asked)?;
         loop {
-            let mut oldest: Option<(usize, Word, *mut u8)> = None;
-            let mut left = asked;
-            while left != 0 {
-                let slot = left.trailing_zeros() as usize;
-                left &= left - 1;
-                let Some(place) =
-                    self.service.places.place(lane, slot).filter(|_| slot < self.service.terms.slots)
-                else {
-                    continue;
-                };
-                let now = Word(place.word.load(Acquire));
-                let older = |(_, word, _): (usize, Word, *mut u8)| word.sequence() < now.sequence();
-                if self.is_new(now, lane, slot) && !oldest.is_some_and(older) {
-                    oldest = Some((slot, now, place.body));
-                }
-            }
-            let (slot, now, body) = oldest?;
-            if let Some(hand) = self.take_this(lane, slot, now, body) {
+            // Acquire: as in `find_in`.
+            let asked = self.service.bits(lane).load(Acquire) | 1;
+            let (slot, now, body) = self.oldest(lane, asked)?;
+            if now.sequence() > seen.sequence() {
+                seen = now;
+            } else if let Some(hand) = self.take_this(lane, slot, now, body) {
                 return Some(hand);
             }
         }
+    }
+
+    /// The oldest request in these slots.
+    fn oldest(&self, lane: usize, mut asked: u64) -> Option<(usize, Word, *mut u8)> {
+        let mut oldest: Option<(usize, Word, *mut u8)> = None;
+        while asked != 0 {
+            let slot = asked.trailing_zeros() as usize;
+            asked &= asked - 1;
+            let Some(place) =
+                self.service.places.place(lane, slot).filter(|_| slot < self.service.terms.slots)
+            else {
+                continue;
+            };
+            // Acquire: pairs with `ask`; who sees a request sees what was asked before it.
+            let now = Word(place.word.load(Acquire));
+            let older = |(_, word, _): (usize, Word, *mut u8)| word.sequence() < now.sequence();
+            if self.is_new(now, lane, slot) && !oldest.is_some_and(older) {
+                oldest = Some((slot, now, place.body));
+            }
+        }
+        oldest
     }
 
     /// Takes what was found. None: another server was quicker, or it was abandoned, and is its client's again now.
