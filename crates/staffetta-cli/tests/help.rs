@@ -22,7 +22,20 @@ fn every_command_has_examples_and_exit_codes() {
             &["recv", "--help"],
             &["Examples:", "--consume", "--follow", "4 bytes, the least significant first", "130"],
         ),
-        (&["soak", "--help"], &["Examples:", "--flavor", "Exit codes:", "exactly once", "drop-oldest"]),
+        (
+            &["soak", "--help"],
+            &[
+                "Examples:",
+                "--flavor",
+                "Exit codes:",
+                "exactly once",
+                "drop-oldest",
+                "broadcast",
+                "latest",
+                "request-reply",
+                "local",
+            ],
+        ),
         (&["limits", "--help"], &["Examples:", "--json"]),
         (&["completions", "--help"], &["Example", "bash"]),
     ] {

@@ -4,22 +4,52 @@ mod common;
 
 use common::*;
 
+/// Flavors, and how many kinds of cargo each has at the least.
+const FLAVORS: [(&str, usize); 14] = [
+    ("rendezvous", 2),
+    ("basic", 2),
+    ("buffered", 3),
+    ("bounded", 3),
+    ("many-to-one", 3),
+    ("work-queue", 3),
+    ("drop-oldest", 3),
+    ("broadcast", 2),
+    ("broadcast-drop-oldest", 2),
+    ("broadcast-disconnect", 2),
+    ("latest", 2),
+    ("request-reply", 1),
+    ("local", 1),
+    ("local-rendezvous", 1),
+];
+
 #[test]
 fn a_short_soak_of_every_flavor() {
     for (wait, messages) in [("spin-then-park", "20000"), ("park", "5e3")] {
         let report = json(&run(&["soak", "--wait", wait, "--messages", messages, "--degree", "3", "--json"]));
         let rows = report["rows"].as_array().expect("rows");
-        for flavor in
-            ["rendezvous", "basic", "buffered", "bounded", "many-to-one", "work-queue", "drop-oldest"]
-        {
+        for (flavor, cargoes) in FLAVORS {
             let of: Vec<_> = rows.iter().filter(|row| row["flavor"] == flavor).collect();
-            assert!(of.len() >= 2, "{flavor}: {report}");
+            assert_eq!(of.len(), cargoes, "{flavor}: {report}");
             for row in of {
                 assert!(row["problem"].is_null(), "{row}");
                 assert_eq!(row["wait"], wait);
                 assert!(flavor == "drop-oldest" || row["dropped"] == 0, "{row}");
+                let misses = ["broadcast-drop-oldest", "broadcast-disconnect", "latest"].contains(&flavor);
+                assert!(misses || row["missed"] == 0, "{row}");
             }
         }
+    }
+}
+
+/// Who is much too slow misses messages, and what it was told adds up: else nothing was checked.
+#[test]
+fn slow_receivers_miss_messages_and_they_add_up() {
+    for flavor in ["broadcast-drop-oldest", "broadcast-disconnect", "latest"] {
+        let soak = ["soak", "--flavor", flavor, "--messages", "200000", "--degree", "1", "--processes", "3"];
+        let report = json(&run(&[&soak[..], &["--carry", "values", "--wait", "park", "--json"]].concat()));
+        let row = &report["rows"][0];
+        assert!(row["problem"].is_null() && row["receivers"] == 3, "{row}");
+        assert!(row["missed"].as_u64().is_some_and(|missed| missed > 0), "nobody was slow: {row}");
     }
 }
 
@@ -52,6 +82,9 @@ fn what_cannot_be_soaked_is_said() {
         &["--wait", "never"],
         &["--processes", "0"],
         &["--flavor", "basic", "--carry", "in-place"],
+        &["--flavor", "broadcast", "--carry", "parcels"],
+        &["--flavor", "request-reply", "--carry", "in-place"],
+        &["--flavor", "local", "--carry", "parcels"],
     ] {
         let output = run(&[&["soak"], arguments].concat());
         assert_eq!(code(&output), 2, "{arguments:?}: {}", stderr(&output));

@@ -6,14 +6,18 @@
 //! | `plan` | the flavors, what they carry, and the rows |
 //! | `check` | how messages are told apart, and what must add up |
 //! | `side` | one process: sends or receives |
+//! | `to_all`, `reply`, `local` | the same of a broadcast or latest values, of a service, within one process |
 //! | `run` | starts the processes of a row, waits, compares |
 //!
 //! It measures nothing: the rate is told so that one knows how long to wait.
 
 mod check;
+mod local;
 mod plan;
+mod reply;
 mod run;
 pub mod side;
+mod to_all;
 
 use crate::failure::Failure;
 use crate::show::style::Style;
@@ -28,6 +32,7 @@ Examples:
   staffetta soak                                      10^9 messages a flavor: for hours
   staffetta soak --messages 10^6                      a minute
   staffetta soak --flavor bounded --processes 4       four senders, four receivers
+  staffetta soak --flavor broadcast-drop-oldest       what was missed and what came add up
   staffetta soak --wait park --messages 1e5           everybody sleeps for every message
   staffetta soak --json > soak.json";
 
@@ -39,8 +44,15 @@ Examples:
 /// (`blocks`; after a short first round, in which the channel gets its own memory).
 /// Where the oldest message is dropped for want of room, what came and what was dropped must add up.
 ///
+/// Of a broadcast each receiver must get each message, in order; where a slow one misses some, or is disconnected and comes again,
+/// the gaps in the numbers must be exactly what it was told that it missed, and the last message must come. So with
+/// the latest value: whole, never backwards, and the last one. Of a service each request must reach one server, and each
+/// call get its own reply; clients have up to --degree calls (at most 32) under way, and servers answer out of order.
+/// Flavors within one process (`local`, `local-rendezvous`) run in threads of one, and have no blocks.
+///
 /// What is not fixed by --wait and --method goes round from row to row, so that any two choices meet. Messages
-/// built in place and parcels are a tenth of --messages, capabilities a thousandth: they are dearer.
+/// built in place and parcels are a tenth of --messages, capabilities a thousandth: they are dearer. So are
+/// calls of a service, and messages of a broadcast whose sender waits for all or for those who come again: a tenth.
 ///
 /// Wait policies: `spin` keeps a core busy for each process; `park` sleeps in the kernel for each message
 /// that is not there yet; `spin-then-park` is the default of channels.
@@ -82,14 +94,15 @@ fn parse_method(text: &str) -> Result<Method, String> {
     method.ok_or_else(|| "it is coinciding, distinct or capability".into())
 }
 
-const COLUMNS: [table::Column; 9] = [
-    table::words("flavor", 12),
+const COLUMNS: [table::Column; 10] = [
+    table::words("flavor", 21),
     table::words("carries", 9),
     table::words("references", 11),
     table::words("wait", 15),
     table::words("ends", 5),
     table::numbers("messages", 13),
     table::numbers("dropped", 11),
+    table::numbers("missed", 11),
     table::numbers("time", 9),
     table::words("", 8),
 ];
@@ -112,7 +125,8 @@ pub fn run(args: SoakArgs) -> Result<(), Failure> {
     };
     let rows = choice.rows();
     if rows.is_empty() {
-        return Err(Failure::Usage("no row is left: rendezvous and basic cannot carry in-place".into()));
+        return Err(Failure::Usage("no row is left: rendezvous, basic, request-reply and local cannot carry in-place, and only channels to one receiver \
+             carry parcels".into()));
     }
     if !args.json {
         table::head(&COLUMNS, Style::of_stdout())?;
@@ -130,6 +144,7 @@ pub fn run(args: SoakArgs) -> Result<(), Failure> {
                 format!("{}:{}", row.senders, row.receivers),
                 row.messages.to_string(),
                 soaked.dropped.to_string(),
+                soaked.missed.to_string(),
                 size::duration(soaked.seconds * 1e9),
                 soaked.problem.clone().unwrap_or_else(|| "ok".into()),
             ];

@@ -2,7 +2,9 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use staffetta::{ChannelBuilder, Domain, Method, Overflow, Wait};
+use staffetta::{
+    BroadcastBuilder, ChannelBuilder, Domain, LatestBuilder, Method, Overflow, SlowReceiver, Wait,
+};
 
 /// A kind of channel, and how many ends it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize, Deserialize)]
@@ -22,6 +24,35 @@ pub enum Flavor {
     WorkQueue,
     /// Many senders that drop the oldest message when it is full
     DropOldest,
+    /// Each message to all receivers; the sender waits for the slowest
+    Broadcast,
+    /// Each message to all receivers; a slow one misses the oldest
+    BroadcastDropOldest,
+    /// Each message to all receivers; a slow one is disconnected, and comes again
+    BroadcastDisconnect,
+    /// The newest value, to all receivers
+    Latest,
+    /// Many clients, many servers
+    RequestReply,
+    /// Within one process, between threads
+    Local,
+    /// Within one process, without a buffer
+    LocalRendezvous,
+}
+
+/// What a flavor promises, and by what its processes are played.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Promise {
+    /// Each message to one receiver.
+    ToOne,
+    /// To one receiver, or to nobody and counted.
+    ToOneOrDropped,
+    /// Each message to each receiver, or missed by it and counted.
+    ToAll,
+    /// To one receiver, and an answer comes back.
+    Answered,
+    /// As the first, between the threads of one process.
+    Local,
 }
 
 /// What travels.
@@ -53,27 +84,49 @@ pub struct Row {
 /// The channel's name in the row's domain.
 pub const CHANNEL: &str = "soak";
 
-/// How large a part of the messages goes as something dearer than a value.
+/// How large a part of the messages goes as something dearer than a value, or over a channel on which each costs more than one
+/// hand-over.
 const PARCELS: u64 = 10;
 const CAPABILITIES: u64 = 1000;
+const ROUND_TRIPS: u64 = 10;
+const WAITS_FOR_ALL: u64 = 10;
+/// Most calls of a client that a service can have under way.
+const CALLS_MAX: u64 = 32;
 
 impl Flavor {
     fn has_many(self) -> (bool, bool) {
         match self {
             Flavor::Rendezvous | Flavor::Basic | Flavor::Buffered => (false, false),
-            Flavor::Bounded => (true, true),
+            Flavor::Bounded | Flavor::RequestReply | Flavor::Local | Flavor::LocalRendezvous => (true, true),
             Flavor::ManyToOne | Flavor::DropOldest => (true, false),
-            Flavor::WorkQueue => (false, true),
+            Flavor::WorkQueue | Flavor::Latest => (false, true),
+            Flavor::Broadcast | Flavor::BroadcastDropOldest | Flavor::BroadcastDisconnect => (false, true),
         }
     }
 
-    /// A sender takes out what waits.
-    pub fn drops(self) -> bool {
-        self == Flavor::DropOldest
+    pub fn promise(self) -> Promise {
+        match self {
+            Flavor::Rendezvous | Flavor::Basic | Flavor::Buffered => Promise::ToOne,
+            Flavor::Bounded | Flavor::ManyToOne | Flavor::WorkQueue => Promise::ToOne,
+            Flavor::DropOldest => Promise::ToOneOrDropped,
+            Flavor::Broadcast | Flavor::BroadcastDropOldest | Flavor::BroadcastDisconnect => Promise::ToAll,
+            Flavor::Latest => Promise::ToAll,
+            Flavor::RequestReply => Promise::Answered,
+            Flavor::Local | Flavor::LocalRendezvous => Promise::Local,
+        }
+    }
+
+    /// A receiver may miss messages, which are counted.
+    pub fn misses(self) -> bool {
+        matches!(self, Flavor::BroadcastDropOldest | Flavor::BroadcastDisconnect | Flavor::Latest)
     }
 
     fn carries(self, carry: Carry) -> bool {
-        carry != Carry::InPlace || !matches!(self, Flavor::Rendezvous | Flavor::Basic)
+        match self.promise() {
+            Promise::Answered | Promise::Local => carry == Carry::Values,
+            Promise::ToAll => carry != Carry::Parcels,
+            _ => carry != Carry::InPlace || !matches!(self, Flavor::Rendezvous | Flavor::Basic),
+        }
     }
 }
 
@@ -97,9 +150,11 @@ impl Choice<'_> {
             {
                 let method = self.method.unwrap_or(Method::ALL[(line + column) % 3]);
                 let wait = self.wait.unwrap_or(Wait::ALL[(line / 3 + line + 2 * column) % 3]);
-                let part = match (carry, method) {
-                    (Carry::Values, _) => 1,
-                    (Carry::Parcels, Method::Capability) => CAPABILITIES,
+                let part = match (flavor, carry, method) {
+                    (Flavor::RequestReply, ..) => ROUND_TRIPS,
+                    (Flavor::Broadcast | Flavor::BroadcastDisconnect, Carry::Values, _) => WAITS_FOR_ALL,
+                    (_, Carry::Values, _) => 1,
+                    (_, Carry::Parcels, Method::Capability) => CAPABILITIES,
                     _ => PARCELS,
                 };
                 let (senders, receivers) = flavor.has_many();
@@ -107,7 +162,10 @@ impl Choice<'_> {
                 rows.push(Row {
                     flavor,
                     carry,
-                    method: method.to_string(),
+                    method: match flavor.promise() {
+                        Promise::Local => "-".into(), // addresses of one process need none
+                        _ => method.to_string(),
+                    },
                     wait: wait.to_string(),
                     degree: self.degree,
                     senders: ends(senders),
@@ -134,12 +192,16 @@ impl Row {
         self.messages / self.senders + u64::from(who < self.messages % self.senders)
     }
 
-    /// The channel of the row. One sender more may come: the coordinator, who keeps it from being over too early.
+    fn any_channel<'d>(&self, domain: &'d Domain) -> ChannelBuilder<'d> {
+        domain.channel(CHANNEL).method(self.method()).wait(self.wait())
+    }
+
+    /// The channel of a row whose messages go to one receiver. One sender more may come: the coordinator, who keeps it from
+    /// being over too early.
     pub fn channel<'d>(&self, domain: &'d Domain) -> ChannelBuilder<'d> {
         let (senders, receivers) = (self.senders as u8 + 1, self.receivers as u8);
-        let channel = domain.channel(CHANNEL).method(self.method()).wait(self.wait());
+        let channel = self.any_channel(domain);
         match self.flavor {
-            Flavor::Rendezvous => channel.rendezvous(),
             Flavor::Basic => channel.basic(self.degree),
             Flavor::Buffered => channel.buffered(self.degree),
             Flavor::Bounded => channel.bounded(self.degree).senders(senders).receivers(receivers),
@@ -150,7 +212,34 @@ impl Row {
                 .senders(senders)
                 .receivers(receivers)
                 .overflow(Overflow::DropOldest),
+            _ => channel.rendezvous(),
         }
+    }
+
+    /// The channel of a row of a broadcast.
+    pub fn broadcast<'d>(&self, domain: &'d Domain) -> BroadcastBuilder<'d> {
+        let slow = match self.flavor {
+            Flavor::BroadcastDropOldest => SlowReceiver::DropOldest,
+            Flavor::BroadcastDisconnect => SlowReceiver::Disconnect,
+            _ => SlowReceiver::Block,
+        };
+        self.any_channel(domain).broadcast(self.degree).slow_receiver(slow).receivers(self.receivers as u8)
+    }
+
+    /// The channel of a row of latest values.
+    pub fn latest<'d>(&self, domain: &'d Domain) -> LatestBuilder<'d> {
+        self.any_channel(domain).latest().receivers(self.receivers as u8)
+    }
+
+    /// The channel of a row of requests and replies.
+    pub fn service<'d>(&self, domain: &'d Domain) -> ChannelBuilder<'d> {
+        let (clients, servers) = (self.senders as u8, self.receivers as u8);
+        self.any_channel(domain).service(self.calls()).clients(clients).servers(servers)
+    }
+
+    /// How many calls each client has under way.
+    pub fn calls(&self) -> u64 {
+        self.degree.min(CALLS_MAX)
     }
 }
 

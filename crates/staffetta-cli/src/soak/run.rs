@@ -1,7 +1,7 @@
 //! The coordinator of a row: starts its processes, waits for them, ends them, and compares what they found.
 
 use super::check::{verdict, Found};
-use super::plan::{Carry, Row};
+use super::plan::{Carry, Promise, Row};
 use super::side::Order;
 use crate::failure::{Failure, Fault};
 use crate::interrupt;
@@ -35,6 +35,8 @@ pub struct Soaked {
     #[serde(flatten)]
     pub row: Row,
     pub dropped: u64,
+    /// By all receivers together, where a slow one misses some.
+    pub missed: u64,
     pub seconds: f64,
     pub messages_per_second: f64,
     /// Bytes in use before, and after.
@@ -71,10 +73,10 @@ pub fn row(row: Row) -> Result<Soaked, Failure> {
     let mut problem = round(&domain, &name, &first)?.err();
     let bytes_before = in_use(&domain)?;
     let begun = Instant::now();
-    let mut dropped = 0;
+    let (mut dropped, mut missed) = (0, 0);
     if problem.is_none() {
         match round(&domain, &name, &row)? {
-            Ok(count) => dropped = count,
+            Ok(lost) => (dropped, missed) = lost,
             Err(why) => problem = Some(why),
         }
     }
@@ -90,7 +92,7 @@ pub fn row(row: Row) -> Result<Soaked, Failure> {
         problem = Some(format!("{} bytes did not come back", bytes_after - bytes_before));
     }
     let messages_per_second = (row.messages as f64 / seconds).round();
-    Ok(Soaked { row, dropped, seconds, messages_per_second, bytes_before, bytes_after, problem })
+    Ok(Soaked { row, dropped, missed, seconds, messages_per_second, bytes_before, bytes_after, problem })
 }
 
 /// Bytes that messages and channels occupy, without what free blocks keep.
@@ -114,17 +116,24 @@ fn probe(domain: &Domain, row: &Row) -> Result<Probe, Failure> {
     .map_err(|error| environment("cannot attach to the channel", error))
 }
 
-/// One round of a row; gives how many messages were dropped, or what was wrong.
-fn round(domain: &Domain, name: &str, row: &Row) -> Result<Result<u64, String>, Failure> {
+/// One round of a row; gives how many messages were dropped and how many missed, or what was wrong.
+fn round(domain: &Domain, name: &str, row: &Row) -> Result<Result<(u64, u64), String>, Failure> {
+    let promise = row.flavor.promise();
     // Keeps the receivers from being told that all is over before the last sender has come.
-    let probe = if row.senders > 1 { Some(probe(domain, row)?) } else { None };
+    let is_queue = matches!(promise, Promise::ToOne | Promise::ToOneOrDropped);
+    let probe = if is_queue && row.senders > 1 { Some(probe(domain, row)?) } else { None };
+    // One process is all of a row within one.
+    let (receivers, senders) = match promise {
+        Promise::Local => (0, 1),
+        _ => (row.receivers, row.senders),
+    };
     let begin = |is_sender: bool, many: u64| -> Result<Vec<Side>, Failure> {
         let order = |who| Order { row: row.clone(), domain: name.to_owned(), is_sender, who };
         (0..many).map(|who| start(&order(who))).collect()
     };
     // One after the other: a receiver first, so that nothing is over before it came.
-    let mut receivers = begin(false, row.receivers)?;
-    let mut senders = begin(true, row.senders)?;
+    let mut receivers = begin(false, receivers)?;
+    let mut senders = begin(true, senders)?;
     for side in receivers.iter_mut().chain(&mut senders) {
         let mut word = String::new();
         if side.says.read_line(&mut word).is_err() || word.trim() != "ready" {
@@ -146,7 +155,11 @@ fn round(domain: &Domain, name: &str, row: &Row) -> Result<Result<u64, String>, 
         return Ok(Err(problem.to_owned()));
     }
     let dropped = sent.iter().map(|found| found.dropped).sum();
-    Ok(verdict(&sent, &came, row.flavor.drops()).map(|()| dropped))
+    let missed = came.iter().map(|found| found.missed).sum();
+    if missed != 0 && !row.flavor.misses() {
+        return Ok(Err(format!("{missed} messages were missed by receivers that the sender waits for")));
+    }
+    Ok(verdict(&sent, &came, promise).map(|()| (dropped, missed)))
 }
 
 /// What a process said instead of `ready`.

@@ -1,11 +1,12 @@
-//! One process of a row: it attaches its end, says so, waits for the word to begin, sends or receives, and tells what it
-//! found.
+//! One process of a row: it attaches its end, says so, waits for the word to begin, plays its part, and tells what it
+//! found. Here are the parts of channels whose messages go to one receiver; `to_all`, `reply` and `local` have the others.
 //!
 //! Its orders come as an argument, the word to begin on the standard input; what it says goes to the standard output, a
 //! line each: `ready`, and then what it found, as JSON.
 
 use super::check::{message, Found, Message};
-use super::plan::{Carry, Row};
+use super::plan::{Carry, Promise, Row};
+use super::{local, reply, to_all};
 use crate::failure::{Failure, Fault};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ fn say(text: &str) -> Result<(), Fault> {
 }
 
 /// Says that the end is attached, and waits for the word.
-fn ready() -> Result<(), Fault> {
+pub fn ready() -> Result<(), Fault> {
     say("ready")?;
     let mut word = String::new();
     std::io::stdin().lock().read_line(&mut word)?;
@@ -58,7 +59,17 @@ fn ready() -> Result<(), Fault> {
 
 fn play(order: &Order) -> Result<Found, Fault> {
     let Order { row, is_sender, who, .. } = order;
+    if row.flavor.promise() == Promise::Local {
+        return local::play(row);
+    }
     let domain = Domain::join(&order.domain)?;
+    match (row.flavor.promise(), is_sender) {
+        (Promise::ToAll, true) => return to_all::send(row, &domain),
+        (Promise::ToAll, false) => return to_all::receive(row, &domain),
+        (Promise::Answered, true) => return reply::call(row, &domain, *who),
+        (Promise::Answered, false) => return reply::serve(row, &domain),
+        _ => {}
+    }
     let channel = row.channel(&domain);
     match (is_sender, row.carry) {
         (true, Carry::Parcels) => {
@@ -90,17 +101,23 @@ fn send<T: staffetta::Payload>(
     // Whoever had its seat before has dropped as well.
     let before = tx.counters().dropped;
     ready()?;
+    let mut found = send_share(row, who, |message| one(&tx, message));
+    found.dropped = tx.counters().dropped - before;
+    Ok(found)
+}
+
+/// What a sender sends.
+pub fn send_share(row: &Row, who: u64, mut one: impl FnMut(Message) -> Result<(), Fault>) -> Found {
     let mut found = Found::of(row.senders);
     for n in 0..row.share(who) {
         let message = message(who, n);
-        if let Err(fault) = one(&tx, message) {
-            found.problem = Some(format!("sender {who} could not send message {n}: {fault}"));
+        if let Err(fault) = one(message) {
+            found.note(format!("sender {who} could not send message {n}: {fault}"));
             break;
         }
         found.heaps[who as usize].add(message);
     }
-    found.dropped = tx.counters().dropped - before;
-    Ok(found)
+    found
 }
 
 fn receive<T: staffetta::Payload>(
@@ -109,14 +126,19 @@ fn receive<T: staffetta::Payload>(
     one: impl Fn(&Receiver<T>) -> Result<Message, RecvError>,
 ) -> Result<Found, Fault> {
     ready()?;
+    Ok(receive_all(row, || one(&rx)))
+}
+
+/// What a receiver receives until the last sender has left.
+pub fn receive_all(row: &Row, mut one: impl FnMut() -> Result<Message, RecvError>) -> Found {
     let mut found = Found::of(row.senders);
     loop {
-        match one(&rx) {
+        match one() {
             Ok(message) => found.take(message),
-            Err(RecvError::Disconnected) => return Ok(found),
+            Err(RecvError::Disconnected) => return found,
             Err(error) => {
-                found.problem = Some(format!("a receiver could not receive: {error}"));
-                return Ok(found);
+                found.note(format!("a receiver could not receive: {error}"));
+                return found;
             }
         }
     }
