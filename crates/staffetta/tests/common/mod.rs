@@ -3,6 +3,7 @@
 
 pub mod flavor;
 pub mod forms;
+pub mod to_all;
 
 use std::process::{Child, Command, Stdio};
 
