@@ -15,263 +15,24 @@
 //! | a receiver's select does not look again after it has announced itself | `select_receives`, `select_sender_leaves` |
 //! | the sender's select does not look again; it announces itself without its fence | `select_sends` |
 
-#![allow(unsafe_code)] // The slots' bytes.
-
-use std::cell::{RefCell, UnsafeCell};
-use std::marker::PhantomData;
-use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::sync::atomic::Ordering::Relaxed;
 
 use loom::thread;
 
-use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
+use super::exhaustive::{explore, explore_within, Loom};
 use super::select::{choose, Looks};
-use crate::channel::broadcast::{
-    BroadcastHead, Cast, CastParty, CastReceiver, CastSender, Late, SlowReceiver, Taken, MISSED,
-};
-use crate::channel::call::{Ground, Memory, Patience, Stop};
-use crate::channel::crowd::{Crowd, Seat};
-use crate::channel::ring::{Shape, Slots};
-use crate::channel::select::look::Look;
+use super::world::broadcast;
+use super::world::FOREVER;
+use crate::channel::broadcast::{Late, SlowReceiver, MISSED};
+use crate::channel::call::{Patience, Stop};
 use crate::channel::select::turn::At;
-use crate::channel::side::{Side, ATTACHED, DIED, LEFT};
-use crate::channel::tally::Tally;
+use crate::channel::side::{ATTACHED, DIED, LEFT};
 use crate::memory::platform::Word64;
-use crate::memory::word::Word;
-use crate::process::pcb::Pcb;
-use crate::process::ready_set::ReadySet;
-use crate::process::wait::Wait;
 
-const FOREVER: Patience = Patience::Until(None);
-const RING_BYTES: usize = 512;
-
-/// On the heap: a model's stack is small.
-#[repr(C, align(64))]
-struct Line(UnsafeCell<[u8; 64]>);
-
-/// A broadcast between threads of a model.
-struct Radio {
-    head: Box<BroadcastHead<Loom>>,
-    sender: Side<Loom>,
-    receivers: Box<Crowd<Loom>>,
-    cells: Vec<LoomU64>,
-    ring: Vec<Line>,
-    shape: Shape,
-    seats: usize,
-    policy: SlowReceiver,
-    /// Of the one select that there is: references from 100 on are its operations.
-    set: ReadySet<Loom, 1>,
-    /// The last one is the sender's.
-    pcbs: Vec<Pcb<Loom>>,
-    /// The first sender's end word.
-    first: Word,
-    /// Changed between the two halves of a message: loom lets others run there.
-    between: LoomU64,
-}
-
-// SAFETY: the slots' bytes are guarded by the protocol.
-unsafe impl Sync for Radio {}
-// SAFETY: as above.
-unsafe impl Send for Radio {}
-
-impl Ground<Loom> for (&Radio, usize) {
-    fn own_pcb(&self) -> Option<(&Pcb<Loom>, u64)> {
-        Some((&self.0.pcbs[self.1], self.1 as u64 + 1))
-    }
-    fn wake(&self, reference: u64) {
-        let pcb_ref = match reference.checked_sub(100) {
-            Some(operation) => self.0.set.deliver(operation as usize).unwrap_or(0),
-            None => reference,
-        };
-        if let Some(pcb) = pcb_ref.checked_sub(1).and_then(|i| self.0.pcbs.get(i as usize)) {
-            pcb.wake_up(0);
-        }
-    }
-    fn resolve(&self, _reference: u64, _length: u64) -> Option<*mut u8> {
-        None
-    }
-    fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
-        None
-    }
-    fn adopt(&self, _storage: *const u8) {}
-    fn abandoned(&self, _storage: *const u8) {}
-}
-
-impl Radio {
-    fn new(degree: u64, seats: usize, policy: SlowReceiver) -> Arc<Radio> {
-        let shape = Cast::<Loom>::shape(degree, seats, 16, 8).unwrap();
-        assert!(shape.bytes() <= RING_BYTES as u64, "{shape:?}");
-        // Only what the model uses is watched: not the counters, not the seats beyond.
-        let seat = |number: usize| {
-            let seat = quiet(Seat::new);
-            match number < seats {
-                true => seat.with_side(Side::new()).with_words(std::array::from_fn(|word| match word {
-                    0..=2 => LoomU64::new(0),
-                    _ => quiet(|| LoomU64::new(0)),
-                })),
-                false => seat,
-            }
-        };
-        let sender = Side::new();
-        let radio = Radio {
-            first: sender.attach(1).unwrap(),
-            sender,
-            head: Box::new(BroadcastHead::new()),
-            receivers: Crowd::boxed(seat),
-            cells: (0..degree).map(|_| LoomU64::new(0)).collect(),
-            ring: (0..RING_BYTES / 64).map(|_| Line(UnsafeCell::new([0; 64]))).collect(),
-            shape,
-            seats,
-            policy,
-            set: ReadySet::new(),
-            pcbs: (0..=seats).map(|_| Pcb::new()).collect(),
-            between: LoomU64::new(0),
-        };
-        // SAFETY: nobody uses it yet.
-        quiet(|| unsafe { radio.slots().make() });
-        Arc::new(radio)
-    }
-
-    fn slots(&self) -> Slots<Loom> {
-        let ring = NonNull::new(self.ring[0].0.get().cast()).unwrap();
-        Slots { ring, shape: self.shape, platform: PhantomData }
-    }
-
-    fn cast(&self) -> Cast<Loom> {
-        let (head, receivers) = (NonNull::from(&*self.head), NonNull::from(&*self.receivers));
-        let cells = NonNull::new(self.cells.as_ptr().cast_mut()).unwrap();
-        // SAFETY: the model outlives its ends.
-        unsafe {
-            Cast::new(head, receivers, cells, self.slots(), self.cells.len() as u64, self.seats, self.policy)
-        }
-    }
-
-    /// As `channel::cast` does it.
-    fn receiver_goes(&self, seat: usize, held: Word, into: u8) {
-        if self.receivers.seat(seat).side.detach(held, into) {
-            self.cast().head().sender_sleeps.fetch_or(0, AcqRel);
-            (self, 0).wake(self.sender.pcb_ref());
-        }
-    }
-
-    fn sender_goes(&self, into: u8) {
-        if self.sender.detach(self.sender.end(), into) {
-            self.receivers.wake(self.receivers.sleepers_after_rmw(), |side| {
-                (self, 0).wake(side.pcb_ref());
-            });
-        }
-    }
-}
-
-impl Drop for Radio {
-    fn drop(&mut self) {
-        // SAFETY: made in `new`; nobody uses it any more.
-        unsafe { self.slots().unmake() };
-    }
-}
-
-struct Sends {
-    radio: Arc<Radio>,
-    cast: Cast<Loom>,
-    side: CastSender,
-    memory: Memory,
-    tally: Tally<Loom>,
-}
-
-impl Sends {
-    fn new(radio: &Arc<Radio>) -> Sends {
-        let cast = radio.cast();
-        let side = CastSender::new(&cast);
-        let memory = Memory::of(Word(0), Word(0), Wait::Park);
-        Sends { radio: radio.clone(), cast, side, memory, tally: quiet(Tally::new) }
-    }
-
-    /// `publish`: or gives the slot up.
-    fn send(&mut self, value: u64, patience: Patience, publish: bool) -> Result<(), Stop> {
-        let radio = &*self.radio;
-        let party = CastParty {
-            cast: &self.cast,
-            sender: &radio.sender,
-            ground: &(radio, radio.seats),
-            tally: &self.tally,
-            memory: &self.memory,
-        };
-        let building = party.reserve(&mut self.side, patience)?;
-        let bytes = building.bytes.cast::<u64>();
-        // SAFETY: reserved.
-        unsafe {
-            bytes.write_unaligned(value);
-            radio.between.fetch_add(1, Relaxed);
-            bytes.add(1).write_unaligned(value);
-        }
-        if publish {
-            party.publish(&mut self.side, 16)
-        } else {
-            self.side.withdraw();
-            Ok(())
-        }
-    }
-}
-
-struct Receives {
-    radio: Arc<Radio>,
-    cast: Cast<Loom>,
-    side: CastReceiver,
-    held: Word,
-    memory: Memory,
-    tally: Tally<Loom>,
-}
-
-impl Receives {
-    fn join(radio: &Arc<Radio>, policy: SlowReceiver, late: Late) -> Receives {
-        let cast = radio.cast();
-        let (seat, held) = radio.receivers.attach(2, radio.seats).unwrap();
-        let memory = Memory::of(Word(0), radio.first, Wait::Park);
-        let tally = quiet(Tally::new);
-        let party = CastParty {
-            cast: &cast,
-            sender: &radio.sender,
-            ground: &(&**radio, seat),
-            tally: &tally,
-            memory: &memory,
-        };
-        let side = party.join(seat, held, policy, late);
-        Receives { radio: radio.clone(), cast, side, held, memory, tally }
-    }
-
-    /// `in_place`: the message is kept in hand meanwhile.
-    fn recv(&mut self, patience: Patience, in_place: bool) -> Result<(u64, u64), Stop> {
-        let radio = &*self.radio;
-        let party = CastParty {
-            cast: &self.cast,
-            sender: &radio.sender,
-            ground: &(radio, self.side.seat),
-            tally: &self.tally,
-            memory: &self.memory,
-        };
-        let read = |taken: Taken| {
-            let bytes = taken.bytes.cast::<u64>();
-            // SAFETY: in hand.
-            let first = unsafe { bytes.read_unaligned() };
-            radio.between.fetch_add(1, Relaxed);
-            // SAFETY: as above.
-            let second = unsafe { bytes.add(1).read_unaligned() };
-            assert_eq!(first, second, "torn");
-            (taken.place, first)
-        };
-        if !in_place {
-            return party.take_and(&mut self.side, patience, read);
-        }
-        let got = read(party.take(&mut self.side, patience)?);
-        self.side.give_back(&self.cast);
-        Ok(got)
-    }
-
-    fn goes(&self, into: u8) {
-        self.radio.receiver_goes(self.side.seat, self.held, into);
-    }
-}
+type Radio = broadcast::Radio<Loom>;
+type Sends = broadcast::Sends<Loom>;
+type Receives = broadcast::Receives<Loom>;
 
 /// Pins: never torn, never backwards, what was missed is counted; with an own slot given up in between.
 fn overwritten(in_place: bool, policy: SlowReceiver) {
@@ -491,42 +252,6 @@ fn loom_broadcast_disconnects() {
         }
         sends.join().unwrap();
     });
-}
-
-impl Receives {
-    fn look(&self, at: At) -> Look {
-        let radio = &*self.radio;
-        let party = CastParty {
-            cast: &self.cast,
-            sender: &radio.sender,
-            ground: &(radio, self.side.seat),
-            tally: &self.tally,
-            memory: &self.memory,
-        };
-        party.look_message(&self.side, at.entry)
-    }
-
-    /// By a select.
-    fn select(&mut self) -> Result<(u64, u64), Stop> {
-        let radio = self.radio.clone();
-        let seat = self.side.seat;
-        choose(&radio.set, (&radio.pcbs[seat], seat as u64 + 1), (100, 0), &[&Looks(|at: At| self.look(at))]);
-        self.recv(Patience::Try, false)
-    }
-}
-
-impl Sends {
-    fn look(&mut self, at: At) -> Look {
-        let radio = &*self.radio;
-        let party = CastParty {
-            cast: &self.cast,
-            sender: &radio.sender,
-            ground: &(radio, radio.seats),
-            tally: &self.tally,
-            memory: &self.memory,
-        };
-        party.look_room(&mut self.side, at.entry)
-    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-use super::machine::{explore, Loom, LoomU64};
+use super::exhaustive::{explore, Loom, LoomU64};
 use crate::channel::record::{begin_unmaking, came, state};
 use crate::enclosure::table::{of_channel, state as entry, usage, what, Entry, Usage};
 use crate::memory::platform::{Platform, Word64};

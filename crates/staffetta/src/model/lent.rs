@@ -16,7 +16,8 @@ use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::machine::{explore, Actor, Channel, RECEIVER, SENDER};
+use super::exhaustive::explore;
+use super::machine::{Actor, Channel, RECEIVER, SENDER};
 use crate::channel::call::{Lent, Patience, Stop};
 use crate::channel::line::{brings, IDLE, OFFER};
 use crate::channel::side::DIED;

@@ -11,7 +11,7 @@
 use loom::thread;
 use std::sync::Arc;
 
-use super::machine::{explore, explore_within, quiet, Loom};
+use super::exhaustive::{explore, explore_within, quiet, Loom};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::tally::Tally;
 use crate::local::meet::Meet;

@@ -1,8 +1,7 @@
-//! Loom as a [`Platform`], and a channel between threads of a model.
+//! A channel of one sender and one receiver between the threads of a model, explored by loom.
 
-#![allow(unsafe_code)] // `Hold` over loom's watched cell; calls of the protocols.
+#![allow(unsafe_code)] // Calls of the protocols.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -11,9 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU32, AtomicU64};
-use loom::sync::{Condvar, Mutex};
 
+use super::exhaustive::{quiet, Loom, LoomU64};
 use crate::channel::buffer::Buffer;
 use crate::channel::call::{Ground, Incoming, Lent, Memory, Outgoing, Patience, Stop};
 use crate::channel::line::Line;
@@ -21,183 +19,10 @@ use crate::channel::rendezvous::Party;
 use crate::channel::ring::{RingParty, Shape, Slots};
 use crate::channel::side::{Side, DIED, LEFT};
 use crate::channel::tally::Tally;
-use crate::memory::platform::{Hold, HoldBytes, Platform, Word32, Word64, HOLD_WORDS};
+use crate::memory::platform::Word64;
 use crate::memory::word::Word;
 use crate::process::pcb::Pcb;
 use crate::process::wait::Wait;
-
-/// Loom's atomics; the futex is a mutex and a condition variable.
-pub enum Loom {}
-
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Words made by `f` are not watched: counters, which one thread writes and which publish nothing.
-pub fn quiet<R>(f: impl FnOnce() -> R) -> R {
-    QUIET.set(true);
-    let made = f();
-    QUIET.set(false);
-    made
-}
-
-pub enum LoomU64 {
-    Watched(AtomicU64),
-    Quiet(Counter),
-}
-
-macro_rules! either {
-    ($self:ident, $word:ident => $body:expr) => {
-        match $self {
-            LoomU64::Watched($word) => $body,
-            LoomU64::Quiet($word) => $body,
-        }
-    };
-}
-
-impl Word64 for LoomU64 {
-    fn new(value: u64) -> Self {
-        if QUIET.get() {
-            LoomU64::Quiet(Counter::new(value))
-        } else {
-            LoomU64::Watched(AtomicU64::new(value))
-        }
-    }
-    fn load(&self, order: Ordering) -> u64 {
-        either!(self, w => w.load(order))
-    }
-    fn store(&self, value: u64, order: Ordering) {
-        either!(self, w => w.store(value, order));
-    }
-    fn compare_exchange(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        either!(self, w => w.compare_exchange(current, new, success, failure))
-    }
-    fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        either!(self, w => w.fetch_add(value, order))
-    }
-    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
-        either!(self, w => w.fetch_or(bits, order))
-    }
-    fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
-        either!(self, w => w.fetch_and(bits, order))
-    }
-}
-
-pub struct LoomU32 {
-    word: AtomicU32,
-    bucket: Mutex<()>,
-    sleepers: Condvar,
-}
-
-impl Word32 for LoomU32 {
-    fn new(value: u32) -> Self {
-        LoomU32 { word: AtomicU32::new(value), bucket: Mutex::new(()), sleepers: Condvar::new() }
-    }
-    fn load(&self, order: Ordering) -> u32 {
-        self.word.load(order)
-    }
-    fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
-        self.word.fetch_add(value, order)
-    }
-}
-
-pub struct LoomHold(UnsafeCell<HoldBytes>);
-
-// SAFETY: loom reports conflicting accesses.
-unsafe impl Sync for LoomHold {}
-// SAFETY: as above.
-unsafe impl Send for LoomHold {}
-
-impl Hold for LoomHold {
-    fn new() -> Self {
-        LoomHold(UnsafeCell::new([MaybeUninit::new(0); HOLD_WORDS]))
-    }
-    unsafe fn write<R>(&self, f: impl FnOnce(*mut HoldBytes) -> R) -> R {
-        self.0.with_mut(f)
-    }
-    unsafe fn read<R>(&self, f: impl FnOnce(*const HoldBytes) -> R) -> R {
-        self.0.with(f)
-    }
-}
-
-impl Platform for Loom {
-    type U64 = LoomU64;
-    type U32 = LoomU32;
-    type Hold = LoomHold;
-
-    fn eager_steps() -> u64 {
-        1
-    }
-
-    fn relax(_steps: u64) {
-        loom::thread::yield_now();
-    }
-
-    fn relax_briefly(steps: u64) {
-        Self::relax(steps);
-    }
-
-    fn stand_back(look: u64) -> u64 {
-        Self::relax(look);
-        1
-    }
-
-    // As the kernel's: the word is compared under the lock of its hash bucket, which a waker takes too.
-    fn sleep(word: &LoomU32, expected: u32, deadline: Option<Instant>) {
-        let bucket = word.bucket.lock().unwrap();
-        // Relaxed: ordered by the bucket's lock alone.
-        if word.word.load(Ordering::Relaxed) == expected && deadline.is_none() {
-            drop(word.sleepers.wait(bucket).unwrap());
-        }
-    }
-
-    fn wake(word: &LoomU32) {
-        drop(word.bucket.lock().unwrap());
-        word.sleepers.notify_all();
-    }
-
-    fn rest(_ns: u64, _deadline: Option<Instant>) {
-        loom::thread::yield_now();
-    }
-
-    fn now_ns() -> u64 {
-        0
-    }
-
-    fn fence_after_rmw() {
-        loom::sync::atomic::fence(Ordering::SeqCst);
-    }
-}
-
-/// Explores `model`, and prints how many executions there were.
-pub fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
-    explore_within(2, name, model);
-}
-
-/// With more threads: fewer preemptions, unless asked for.
-pub fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
-    let executions = Arc::new(Counter::new(0));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    let bound = builder.preemption_bound;
-    let counted = executions.clone();
-    let began = Instant::now();
-    builder.check(move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    println!(
-        "loom: {name}: {} executions, preemptions {bound:?}, {:.1} s",
-        executions.load(Ordering::Relaxed),
-        began.elapsed().as_secs_f64()
-    );
-}
 
 /// Words of a variable.
 pub const VARIABLE_WORDS: usize = 5;

@@ -1,4 +1,5 @@
-//! The shipped protocols under loom: every interleaving of their atomic steps, and every value that the
+//! The shipped protocols under two model checkers. `random/` has shuttle: random schedules of three or four actors, which may
+//! crash anywhere. The rest is loom's: every interleaving of their atomic steps, and every value that the
 //! orderings allow a load to see, up to a number of preemptions (2; `LOOM_MAX_PREEMPTIONS=3` for the long run).
 //!
 //! `cargo test -p staffetta --lib loom -- --nocapture` prints the executions explored. What loom does not
@@ -63,11 +64,14 @@
 
 mod broadcast;
 mod buffer;
+mod checker;
 mod enclosure;
+mod exhaustive;
 mod lent;
 mod local;
 mod machine;
 mod queue;
+mod random;
 mod ready;
 mod rendezvous;
 mod reply;
@@ -75,3 +79,4 @@ mod ring;
 mod select;
 mod select_local;
 mod sleep;
+mod world;

@@ -4,7 +4,7 @@ use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
-use super::machine::{explore, Loom, LoomU64};
+use super::exhaustive::{explore, Loom, LoomU64};
 use crate::memory::platform::Word64;
 use crate::process::pcb::Pcb;
 use crate::process::ready::{push, take_all};

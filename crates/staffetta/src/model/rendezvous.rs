@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use loom::thread;
 
-use super::machine::{explore, explore_within, Actor, Channel, RECEIVER, SENDER};
+use super::exhaustive::{explore, explore_within};
+use super::machine::{Actor, Channel, RECEIVER, SENDER};
 use crate::channel::call::{Patience, Stop};
 use crate::channel::line::{brings, OFFER};
 use crate::channel::side::{DIED, LEFT};

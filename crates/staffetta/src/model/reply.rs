@@ -2,292 +2,28 @@
 //!
 //! Request and reply are watched cells: loom fails if one side reads what the other may write (service.rs, V1).
 
-#![allow(unsafe_code)] // The slots' bytes.
+#![allow(unsafe_code)] // a slot is looked into
 
-use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::Ordering::AcqRel;
 use std::time::Instant;
 
-use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::machine::{explore, explore_within, quiet, Loom, LoomU64};
+use super::checker::Watched;
+use super::exhaustive::{explore, explore_within, Loom};
 use super::select::{choose, Looks};
-use crate::channel::call::{Ground, Memory, Patience, Stop};
-use crate::channel::crowd::{Crowd, Seat};
+use super::world::reply::ENDS;
+use super::world::reply::{self, body};
+use super::world::FOREVER;
+use crate::channel::call::{Patience, Stop};
 use crate::channel::select::turn::At;
-use crate::channel::service::{
-    why, Asked, ClientParty, ClientSide, Ended, Hand, Place, Places, ServerParty, ServerSide, Service, Terms,
-};
-use crate::channel::side::{Side, DIED};
-use crate::channel::tally::Tally;
+use crate::channel::service::{why, Ended, BITS};
+use crate::channel::side::DIED;
 use crate::memory::platform::Word64;
-use crate::memory::word::Word;
-use crate::process::pcb::Pcb;
-use crate::process::ready_set::ReadySet;
-use crate::process::wait::Wait;
 
-const FOREVER: Patience = Patience::Until(None);
-/// Seats of each direction that the model has, and slots of a lane.
-const ENDS: usize = 2;
-const SLOTS: usize = 2;
-/// Instead of a PCB: it wakes nobody.
-const MUTE: usize = usize::MAX;
-
-/// Request and reply.
-struct Body {
-    request: UnsafeCell<u64>,
-    reply: UnsafeCell<u64>,
-}
-
-struct Desk {
-    clients: Box<Crowd<Loom>>,
-    servers: Box<Crowd<Loom>>,
-    words: Vec<LoomU64>,
-    waiters: Vec<LoomU64>,
-    bodies: Vec<Body>,
-    pcbs: Vec<Pcb<Loom>>,
-    /// Of the one select that there is: references from 100 on are its operations.
-    set: ReadySet<Loom, 1>,
-    terms: Terms,
-}
-
-// SAFETY: the bodies are guarded by the protocol, and watched.
-unsafe impl Sync for Desk {}
-// SAFETY: as above.
-unsafe impl Send for Desk {}
-
-struct HeapPlaces(*const Desk);
-// SAFETY: the model outlives its services.
-unsafe impl Send for HeapPlaces {}
-// SAFETY: as above.
-unsafe impl Sync for HeapPlaces {}
-
-impl Places<Loom> for HeapPlaces {
-    fn place(&self, lane: usize, slot: usize) -> Option<Place<'_, Loom>> {
-        // SAFETY: the model outlives its services.
-        let desk = unsafe { &*self.0 };
-        if slot >= desk.terms.slots {
-            return None;
-        }
-        let at = lane * SLOTS + slot;
-        let body = std::ptr::from_ref(desk.bodies.get(at)?).cast::<u8>().cast_mut();
-        Some(Place { word: desk.words.get(at)?, waiter: desk.waiters.get(at)?, body })
-    }
-}
-
-impl Ground<Loom> for (&Desk, usize) {
-    fn own_pcb(&self) -> Option<(&Pcb<Loom>, u64)> {
-        Some((&self.0.pcbs[self.1], self.1 as u64 + 1))
-    }
-    fn wake(&self, pcb_ref: u64) {
-        if self.1 == MUTE {
-            return;
-        }
-        let pcb_ref = match pcb_ref.checked_sub(100) {
-            Some(operation) => self.0.set.deliver(operation as usize).unwrap_or(0),
-            None => pcb_ref,
-        };
-        if let Some(pcb) = pcb_ref.checked_sub(1).and_then(|i| self.0.pcbs.get(i as usize)) {
-            pcb.wake_up(0);
-        }
-    }
-    fn resolve(&self, _reference: u64, _length: u64) -> Option<*mut u8> {
-        None
-    }
-    fn stage(&self, _parity: usize, _length: usize) -> Option<(u64, *mut u8)> {
-        None
-    }
-    fn adopt(&self, _storage: *const u8) {}
-    fn abandoned(&self, _storage: *const u8) {}
-}
-
-fn body(bytes: *const u8) -> &'static Body {
-    // SAFETY: a body of the model, which outlives its calls.
-    unsafe { &*bytes.cast::<Body>() }
-}
-
-impl Desk {
-    fn new(clients: usize, servers: usize, exclusive: bool, slots: usize) -> Arc<Desk> {
-        let seat = |number: usize| match number < ENDS {
-            true => quiet(Seat::new).with_side(Side::new()),
-            false => quiet(Seat::new),
-        };
-        let bits = |number: usize| {
-            let mut seat = seat(number);
-            if number < clients {
-                seat.words = std::array::from_fn(|_| LoomU64::new(0));
-            }
-            seat
-        };
-        let bodies = || Body { request: UnsafeCell::new(0), reply: UnsafeCell::new(0) };
-        let desk = Desk {
-            clients: Crowd::boxed(bits),
-            servers: Crowd::boxed(seat),
-            words: (0..clients * SLOTS).map(|_| LoomU64::new(0)).collect(),
-            waiters: (0..clients * SLOTS).map(|_| LoomU64::new(0)).collect(),
-            bodies: (0..clients * SLOTS).map(|_| bodies()).collect(),
-            pcbs: (0..2 * ENDS).map(|_| Pcb::new()).collect(),
-            set: ReadySet::new(),
-            terms: Terms { calls: slots as u32, slots, exclusive },
-        };
-        for (crowd, ends) in [(&desk.clients, clients), (&desk.servers, servers)] {
-            for _ in 0..ends {
-                crowd.attach(1, ends).unwrap();
-            }
-        }
-        Arc::new(desk)
-    }
-
-    fn service(&self) -> Service<Loom, HeapPlaces> {
-        let (clients, servers) = (NonNull::from(&*self.clients), NonNull::from(&*self.servers));
-        // SAFETY: the model outlives its services.
-        unsafe { Service::new(clients, servers, self.terms, HeapPlaces(self)) }
-    }
-
-    fn crowd(&self, is_client: bool) -> &Crowd<Loom> {
-        if is_client {
-            &self.clients
-        } else {
-            &self.servers
-        }
-    }
-
-    fn held(&self, is_client: bool, seat: usize) -> Word {
-        self.crowd(is_client).seat(seat).side.end()
-    }
-
-    /// As `channel::desk` does it, in one of several sweepers.
-    fn sweep(&self, is_client: bool, seat: usize, held: Word) {
-        let service = self.service();
-        let side = &self.crowd(is_client).seat(seat).side;
-        let wake = |waiter: u64| (self, 0).wake(waiter);
-        let still = || side.end().awake() == held.awake();
-        if is_client {
-            service.settle_client(seat, still);
-        } else {
-            service.settle_server(seat, why::DIED, still, wake);
-        }
-        if !side.detach(held, DIED) {
-            return;
-        }
-        if is_client {
-            self.clients.departed();
-            self.servers.wake(self.servers.sleepers_after_rmw(), |side| wake(side.pcb_ref()));
-        } else {
-            self.servers.departed();
-            service.tell_clients(wake);
-        }
-    }
-}
-
-struct Client {
-    desk: Arc<Desk>,
-    service: Service<Loom, HeapPlaces>,
-    side: ClientSide,
-    memory: Memory,
-    tally: Tally<Loom>,
-}
-
-impl Client {
-    fn new(desk: &Arc<Desk>, seat: usize) -> Client {
-        let service = desk.service();
-        let side = service.enter_client(seat);
-        let memory = Memory::of(Word(0), desk.servers.end(), Wait::Park);
-        Client { desk: desk.clone(), service, side, memory, tally: quiet(Tally::new) }
-    }
-
-    fn with<R>(&self, f: impl FnOnce(ClientParty<'_, Loom, HeapPlaces, (&Desk, usize)>) -> R) -> R {
-        f(ClientParty {
-            service: &self.service,
-            side: &self.side,
-            ground: &(&*self.desk, self.side.seat),
-            tally: &self.tally,
-            memory: &self.memory,
-        })
-    }
-
-    fn ask(&self, request: u64) -> Result<Asked, Stop> {
-        self.ask_within(request, FOREVER)
-    }
-
-    fn ask_within(&self, request: u64, patience: Patience) -> Result<Asked, Stop> {
-        // SAFETY: the slot is ours to write (V1), and loom watches.
-        let fill = |bytes: *mut u8| body(bytes).request.with_mut(|at| unsafe { *at = request });
-        self.with(|party| party.ask(patience, fill))
-    }
-
-    fn finish(&self, asked: Asked, deadline: Option<Instant>) -> Result<u64, Ended> {
-        match self.with(|party| party.finish(asked, deadline)) {
-            // SAFETY: the slot is ours (V1), and loom watches.
-            Ended::Replied(bytes) => Ok(body(bytes).reply.with(|at| unsafe { *at })),
-            other => Err(other),
-        }
-    }
-
-    fn call(&self, request: u64) -> Result<u64, Ended> {
-        let asked = self.ask(request).map_err(|stop| Ended::GivenUp { stop, request: None })?;
-        self.finish(asked, None)
-    }
-}
-
-struct Server {
-    desk: Arc<Desk>,
-    service: Service<Loom, HeapPlaces>,
-    side: ServerSide,
-    memory: Memory,
-    tally: Tally<Loom>,
-    /// Does it come to wake anybody?
-    rings: bool,
-}
-
-impl Server {
-    fn new(desk: &Arc<Desk>, seat: usize) -> Server {
-        let service = desk.service();
-        let held = desk.held(false, seat).sequence();
-        let side = service.enter_server(seat, held, |waiter| (&**desk, 0).wake(waiter));
-        let memory = Memory::of(Word(0), desk.clients.end(), Wait::Park);
-        Server { desk: desk.clone(), service, side, memory, tally: quiet(Tally::new), rings: true }
-    }
-
-    fn with<R>(&self, f: impl FnOnce(ServerParty<'_, Loom, HeapPlaces, (&Desk, usize)>) -> R) -> R {
-        f(ServerParty {
-            service: &self.service,
-            side: &self.side,
-            ground: &(&*self.desk, if self.rings { ENDS + self.side.seat } else { MUTE }),
-            tally: &self.tally,
-            memory: &self.memory,
-        })
-    }
-
-    fn take(&self, patience: Patience) -> Result<(Hand, u64), Stop> {
-        let hand = self.with(|party| party.take(patience))?;
-        Ok((hand, request(hand)))
-    }
-
-    fn reply(&self, hand: Hand) -> bool {
-        let reply = request(hand) + 100;
-        // SAFETY: the slot is in our hand (V1), and loom watches.
-        body(hand.body).reply.with_mut(|at| unsafe { *at = reply });
-        self.with(|party| party.reply(hand))
-    }
-
-    /// Answers until it has answered `last`.
-    fn serve(&self, last: u64) {
-        loop {
-            let (hand, request) = self.take(FOREVER).unwrap();
-            self.reply(hand);
-            if request == last {
-                return;
-            }
-        }
-    }
-}
-
-fn request(hand: Hand) -> u64 {
-    // SAFETY: the slot is in our hand (V1), and loom watches.
-    body(hand.body).request.with(|at| unsafe { *at })
-}
+type Desk = reply::Desk<Loom>;
+type Client = reply::Client<Loom>;
+type Server = reply::Server<Loom>;
 
 #[test]
 fn loom_reply_calls_in_turn() {
@@ -362,6 +98,31 @@ fn loom_reply_two_servers() {
     });
 }
 
+/// Of two servers one has taken a request and not yet cleared its bit: what is asked in that slot next is not found before what was
+/// asked before it (V6).
+#[test]
+fn loom_reply_order_with_two_servers() {
+    explore("request-reply, a bit that is late", || {
+        let desk = Desk::new(1, 2, false, 2);
+        let (client, slow) = (Client::new(&desk, 0), Server::new(&desk, 1));
+        let (first, second) = (client.ask(1).unwrap(), client.ask(2).unwrap());
+        let ((one, _), (two, _)) = (slow.take(Patience::Try).unwrap(), slow.take(Patience::Try).unwrap());
+        // As if it had been stopped in between.
+        let bits = &desk.clients.seat(0).words[BITS];
+        bits.fetch_or(1 << 1, AcqRel);
+        let serves = thread::spawn({
+            let server = Server::new(&desk, 0);
+            move || [(); 2].map(|()| server.take(Patience::Try).map(|(_, request)| request).unwrap_or(0))
+        });
+        bits.fetch_and(!(1 << 1), AcqRel);
+        assert!(slow.reply(one) && slow.reply(two));
+        assert_eq!((client.finish(first, None), client.finish(second, None)), (Ok(101), Ok(102)));
+        let (_third, _fourth) = (client.ask(3).unwrap(), client.ask(4).unwrap());
+        let taken = serves.join().unwrap();
+        assert!(taken != [4, 3] && taken != [4, 0], "{taken:?}");
+    });
+}
+
 /// A client gives up while the server may answer: a reply or none, and the next call gets its own; from the same slot
 /// if there is but one, once the server is done with it.
 #[test]
@@ -377,7 +138,7 @@ fn loom_reply_client_gives_up() {
                 Err(Ended::GivenUp { stop: Stop::TimedOut, request }) => {
                     if let Some(bytes) = request {
                         // SAFETY: no server took it, so it is ours (V1), and loom watches.
-                        assert_eq!(body(bytes).request.with(|at| unsafe { *at }), 1);
+                        assert_eq!(body::<Loom>(bytes).request.with(|at| unsafe { *at }), 1);
                     }
                 }
                 other => panic!("{other:?}"),

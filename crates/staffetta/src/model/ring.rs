@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use loom::thread;
 
-use super::machine::{explore, Actor, Channel, RECEIVER, SENDER};
+use super::exhaustive::explore;
+use super::machine::{Actor, Channel, RECEIVER, SENDER};
 use crate::channel::call::{Patience, Stop};
 use crate::memory::platform::Word64;
 use crate::process::wait::Wait;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::machine::{explore, explore_within, quiet, Loom};
+use super::exhaustive::{explore, explore_within, quiet, Loom};
 use super::select::choose;
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::select::look::Look;

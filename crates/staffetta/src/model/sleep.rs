@@ -2,7 +2,8 @@
 
 use loom::thread;
 
-use super::machine::{explore, Actor, Channel, RECEIVER, SENDER};
+use super::exhaustive::explore;
+use super::machine::{Actor, Channel, RECEIVER, SENDER};
 use crate::channel::call::{Patience, Stop};
 use crate::channel::rendezvous::await_attach;
 use crate::process::wait::Wait;
