@@ -63,7 +63,21 @@ pub struct Shape {
     pub message_bytes_max: u64,
 }
 
+/// Two slots with small messages share a line: half as many lines travel for a stream, and a message to and fro takes no longer.
+/// Not where slots are used out of order, or by many.
+const HALF_LINE: u64 = 32;
+const LINE: u64 = 64;
+
 impl Shape {
+    /// Of a ring whose slots are used in turn by one on each side. None: it overflows.
+    pub fn in_turn(degree: u64, message_bytes_max: u64, align: u64) -> Option<Shape> {
+        let mut shape = Shape::new(degree, message_bytes_max, align)?;
+        if shape.offset + message_bytes_max <= HALF_LINE {
+            shape.stride = HALF_LINE.max(align);
+        }
+        Some(shape)
+    }
+
     /// Of a ring of `degree + 1` slots for messages that lie at multiples of `align`, a power of two. None: it
     /// overflows.
     pub fn new(degree: u64, message_bytes_max: u64, align: u64) -> Option<Shape> {
@@ -72,7 +86,7 @@ impl Shape {
 
     pub(crate) fn of<P: Platform>(degree: u64, message_bytes_max: u64, align: u64) -> Option<Shape> {
         let offset = (size_of::<Slot<P>>() as u64).checked_next_multiple_of(align.max(1))?;
-        let stride = message_bytes_max.checked_add(offset)?.checked_next_multiple_of(align.max(64))?;
+        let stride = message_bytes_max.checked_add(offset)?.checked_next_multiple_of(align.max(LINE))?;
         stride.checked_mul(degree.checked_add(1)?)?;
         Some(Shape { stride, offset, degree, message_bytes_max })
     }
@@ -490,4 +504,21 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
 #[cfg(test)]
 pub(crate) fn states() -> [(&'static str, u64); 3] {
     [("ring::EMPTY", EMPTY.into()), ("ring::FULL", FULL.into()), ("ring::READING", READING.into())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_slots_that_are_used_in_turn_share_a_line() {
+        let stride = |bytes, align| Shape::in_turn(1024, bytes, align).unwrap().stride;
+        assert_eq!(
+            [stride(0, 8), stride(8, 8), stride(9, 8), stride(40, 8), stride(41, 8)],
+            [32, 32, 64, 64, 128]
+        );
+        assert_eq!([stride(8, 32), stride(0, 32), stride(16, 16), stride(8, 64)], [64, 32, 64, 128]);
+        assert_eq!(Shape::new(1024, 8, 8).unwrap().stride, 64, "a line for each where many use them");
+        assert_eq!(Shape::in_turn(u64::MAX, 8, 8), None);
+    }
 }

@@ -127,7 +127,7 @@ impl Spec {
             (Kind::Buffered, Content::Value) => self.schema.align().max(8),
             _ => 8,
         };
-        Shape::new(self.degree, self.message_bytes_max, align)
+        Shape::in_turn(self.degree, self.message_bytes_max, align)
     }
 
     /// What its queue is. None: it is none, or it overflows.
