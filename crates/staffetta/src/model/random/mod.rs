@@ -21,7 +21,8 @@
 //! | a dead sender's lane is not recovered | `queue_degree_per_sender` |
 //! | a pin without the second look; a scan that ignores pins; who takes does not wake the sender | `broadcast_waits` |
 //! | what a dead server had in hand is not refused | `reply` |
-//! | a server takes what is newer than what it saw first | `reply` |
+//! | a server takes what is newer than what it saw first; two servers may take one request | `reply` |
+//! | a select does not announce itself; a sender's select does not nudge; `ReadySet::deliver` looks at `asleep` first | `select_three` |
 //! | a sweeper does not ask whether the seat is still the dead one's | nobody: no newcomer comes while it sweeps |
 //! | `Turn::stand` without another look before the sleep | nobody; loom's does (`model/mod.rs`) |
 
