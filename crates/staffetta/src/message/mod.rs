@@ -56,7 +56,7 @@
 //! | `mod.rs` | the trait and its contract |
 //! | `schema/` | [`Schema`]: a layout as data, as text, as a fingerprint; how two differ |
 //! | `fields/` | messages of a type known only at run time: checked, read and written field by field |
-//! | `parcel.rs` | messages built where they will be read; capabilities |
+//! | `parcel.rs`, `parcel/` | messages built where they will be read; capabilities |
 //! | `variable.rs` | places of the domain that messages are copied from and to |
 //! | `impls.rs` | the trait for primitives, arrays, slices, tuples, `Option` |
 //!
