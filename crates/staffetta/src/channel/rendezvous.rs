@@ -10,19 +10,21 @@
 
 #![allow(unsafe_code)] // Message bytes are raw memory: each copy says which invariant of line.rs allows it.
 
+mod waiting;
+
 use std::time::Instant;
 
+pub use self::waiting::await_attach;
+use self::waiting::Outcome;
+
 use super::call::{Ground, Incoming, Memory, Outgoing, Patience, Stop};
-use super::line::{
-    brings, is_our_turn, Finished, Line, Reference3, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT,
-};
+use super::line::{brings, Finished, Line, Reference3, IDLE, INLINE_BYTES, OFFER, WANT};
 use super::quick::{collect_small, deliver_now, fill_small, want_now, Delivery, Wanted};
 use super::select::ANSWER;
-use super::side::{Side, ATTACHED};
+use super::side::Side;
 use super::tally::Tally;
 use crate::memory::platform::Platform;
 use crate::memory::word::Word;
-use crate::process::wait::{wait, Waited, Woken};
 
 /// One party of a rendezvous: the descriptor, both sides, and what this side remembers.
 pub struct Party<'c, P: Platform, G: Ground<P>> {
@@ -38,14 +40,6 @@ pub struct Party<'c, P: Platform, G: Ground<P>> {
     pub tally: &'c Tally<P>,
     /// What this side remembers from call to call.
     pub memory: &'c Memory,
-}
-
-/// How the wait of a first one came to its end.
-enum Outcome {
-    /// The message is over.
-    Happened,
-    /// It is our turn (`is_our_turn`), or what was lent to us was withdrawn: look at the word again.
-    LookAgain,
 }
 
 impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
@@ -583,196 +577,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         Ok(length)
     }
 
-    /// The first one, which brings `what`, waits for the end of rendezvous `s`, or for its turn.
-    #[inline]
-    fn await_end(
-        &mut self,
-        s: u64,
-        mut deadline: Option<Instant>,
-        size: usize,
-        sender: bool,
-        what: u16,
-    ) -> Result<Outcome, Stop> {
-        let mut waited = Waited::default();
-        let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
-        // A loss that this call does not report is the next call's to report.
-        let known = self.memory.peer.get();
-        let end = loop {
-            let memory = self.memory;
-            let (policy, mut spinner) = (memory.wait.get(), memory.spinner.get());
-            let mut lost = None;
-            let woken = wait(
-                policy,
-                &mut spinner,
-                deadline,
-                &mut waited,
-                || ground.own_pcb(),
-                || {
-                    let now = line.word();
-                    if now.sequence() != s || is_our_turn(now, s, sender) {
-                        return Some(now);
-                    }
-                    let end = peer.end();
-                    memory.lost_partner(end).then(|| {
-                        lost = Some(end);
-                        now
-                    })
-                },
-                |pcb_ref| {
-                    me.set_pcb_ref(pcb_ref);
-                    line.announce(s, sender)
-                },
-            );
-            self.memory.spinner.set(spinner);
-            let stop = match (&woken, lost) {
-                (Woken::Ready(now), None) => break *now,
-                (_, Some(end)) => Stop::Gone(end),
-                (Woken::TimedOut, None) => Stop::TimedOut,
-            };
-            match line.withdraw(s, sender) {
-                Withdrawn::Ended(now) => break now,
-                Withdrawn::OurTurn => break line.word(),
-                Withdrawn::Yes => {
-                    self.memory.expect.set(Word::new(IDLE, 0, s + 2));
-                    if stop == Stop::TimedOut {
-                        self.memory.peer.set(known);
-                    }
-                    self.tally.waited(&waited);
-                    return Err(stop);
-                }
-                // A successor of the partner that left copies already: that is a rendezvous.
-                Withdrawn::Copying(_) if stop != Stop::TimedOut => continue,
-                Withdrawn::Copying(_) if !ground.may_abandon() => {
-                    deadline = None;
-                    continue;
-                }
-                Withdrawn::Copying(_) => match line.abandon(s) {
-                    Ok(what) => {
-                        self.memory.expect.set(Word::new(IDLE, 0, s));
-                        self.memory.peer.set(known);
-                        self.tally.waited(&waited);
-                        return Err(match what {
-                            brings::LOOKING | brings::RESERVED => Stop::TimedOut,
-                            brings::TAKING if size as u64 > self.peer.target().1 => {
-                                Stop::AbandonedTooLong { length: size as u64, capacity: self.peer.target().1 }
-                            }
-                            _ => Stop::Abandoned,
-                        });
-                    }
-                    // It ended just now, or (a dead partner's copy undone) is to be looked at again.
-                    Err(now) if now.sequence() != s => break now,
-                    Err(_) => continue,
-                },
-            }
-        };
-        self.memory.peer.set(known);
-        self.tally.waited(&waited);
-        if is_our_turn(end, s, sender) {
-            return Ok(Outcome::LookAgain);
-        }
-        let here = end.sequence();
-        // The usual next thing: the same side is first again.
-        self.memory.expect.set(Word::new(IDLE, 0, here.max(s + 1)));
-        // L3. The partner may have come again, and withdrawn, before we looked: that adds two each time.
-        if here.wrapping_sub(s) % 2 == 1 {
-            return Ok(Outcome::Happened);
-        }
-        // It ended without happening: our message or target did not fit.
-        let (mine, theirs) = (size as u64, self.peer.note());
-        if !sender && what == brings::LENT && theirs <= mine {
-            return Ok(Outcome::LookAgain); // lent, and withdrawn before we came to read it
-        }
-        Err(if sender {
-            Stop::TooLong { length: mine, capacity: theirs }
-        } else {
-            Stop::TooLong { length: theirs, capacity: mine }
-        })
-    }
-
-    /// Waits until the word is no longer `seen`: the partner is busy with something we gave up.
-    #[cold]
-    fn await_partner(&mut self, seen: Word, patience: Patience) -> Result<Word, Stop> {
-        let Patience::Until(deadline) = patience else {
-            return Err(Stop::WouldBlock);
-        };
-        let mut waited = Waited::default();
-        let (line, me, peer, ground) = (self.line, self.me, self.peer, self.ground);
-        let known = self.memory.peer.get();
-        let mut spinner = self.memory.spinner.get();
-        let woken = wait(
-            self.memory.wait.get(),
-            &mut spinner,
-            deadline,
-            &mut waited,
-            || ground.own_pcb(),
-            || {
-                let now = line.word();
-                (now.awake() != seen.awake() || peer.end().holding() != known).then_some(now)
-            },
-            |pcb_ref| {
-                me.set_pcb_ref(pcb_ref);
-                let now = line.word();
-                now.awake() == seen.awake() && line.announce_on(now)
-            },
-        );
-        self.memory.spinner.set(spinner);
-        self.tally.waited(&waited);
-        match woken {
-            Woken::Ready(now) => {
-                let end = self.peer.end();
-                if end.holding() != known && self.partner_changed(end) {
-                    return Err(Stop::Gone(end));
-                }
-                Ok(now)
-            }
-            Woken::TimedOut => Err(Stop::TimedOut),
-        }
-    }
-
-    #[cold]
-    fn partner_changed(&mut self, end: Word) -> bool {
-        self.memory.lost_partner(end) && end.state() != ATTACHED
-    }
-
     #[inline(always)]
     pub(super) fn wake_if(&self, asleep: bool) {
         if asleep {
             self.tally.woke();
             self.ground.wake(self.peer.pcb_ref());
         }
-    }
-}
-
-/// Waits until somebody holds the other end; gives its end word.
-pub fn await_attach<P: Platform, G: Ground<P>>(
-    peer: &Side<P>,
-    me: &Side<P>,
-    ground: &G,
-    memory: &Memory,
-    tally: &Tally<P>,
-    deadline: Option<Instant>,
-) -> Result<Word, Stop> {
-    let mut waited = Waited::default();
-    let mut spinner = memory.spinner.get();
-    let woken = wait(
-        memory.wait.get(),
-        &mut spinner,
-        deadline,
-        &mut waited,
-        || ground.own_pcb(),
-        || Some(peer.end().awake()).filter(|end| end.state() == ATTACHED),
-        |pcb_ref| {
-            me.set_pcb_ref(pcb_ref);
-            peer.announce()
-        },
-    );
-    memory.spinner.set(spinner);
-    tally.waited(&waited);
-    match woken {
-        Woken::Ready(end) => {
-            memory.lost_partner(end);
-            Ok(end)
-        }
-        Woken::TimedOut => Err(Stop::TimedOut),
     }
 }
