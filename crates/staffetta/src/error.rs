@@ -455,7 +455,7 @@ pub enum EncloseFailure {
     #[error("it belongs to another domain than the parcel; what lies in a parcel is of the parcel's domain")]
     WrongDomain,
     /// One of the two lies in a memory file of its own.
-    #[error("a parcel that lies in a memory file of its own cannot hold ends or parcels, nor lie in one; allocate it with Parcel::new, in the domain's window")]
+    #[error("a parcel that lies in a memory file of its own cannot hold ends or parcels, nor lie in one; allocate it with Parcel::new, in the domain's window, and send ends over a channel of another method than capability")]
     Capability,
     /// A capability is owed to the end.
     #[error("a capability that came over this end has still to be acquired; receive it first")]

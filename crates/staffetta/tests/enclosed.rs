@@ -342,7 +342,12 @@ fn what_makes_no_sense_is_refused() {
     let mut file = domain.parcels(Method::Capability).new(1_u64).unwrap();
     let failed = file.enclose(failed.what).unwrap_err();
     assert_eq!(failed.why, EncloseFailure::Capability);
-    failed.what.send(5).unwrap();
+    failed.what.try_send(5).unwrap();
+    // A channel whose parcels lie in files of their own.
+    let (ends, _got) =
+        domain.channel("").buffered(1).method(Method::Capability).unnamed::<Sender<u64>>().unwrap();
+    let failed2 = ends.send(failed.what).unwrap_err();
+    assert!(matches!(failed2.why, SendFailure::Enclose(EncloseFailure::Capability)), "{}", failed2.why);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::message::derive_support::{length_sized, tail_sized};
 use crate::message::parcel::Parcel;
 use crate::message::{Field, Message, Schema};
 use crate::process::wait::Wait;
+use crate::reference::Method;
 
 /// What stands in a message for an end of a channel, or a parcel, that lies in the message's parcel.
 ///
@@ -208,6 +209,9 @@ ends!(Sender, SENDER, true; Receiver, RECEIVER, false);
 fn wrap<E: Enclose>(end: &End, what: E) -> Result<Parcel<Enclosed<E>>, SendError<E>> {
     if !end.member.here() {
         return Err(SendError { message: what, why: SendFailure::Forked });
+    }
+    if end.spec().method == Method::Capability {
+        return Err(SendError { message: what, why: EncloseFailure::Capability.into() });
     }
     match Parcel::of_member(&end.member, Enclosed::default()) {
         Err(why) => Err(SendError { message: what, why: why.into() }),
