@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{finish, name, options, role, start, watchdog};
+use staffetta::inspect::Observer;
 use staffetta::{
     AttachError, Domain, EncloseFailure, Enclosed, Message, Method, Parcel, Receiver, RecvError, SendFailure,
     Sender, TakeOutError, Wait,
@@ -32,10 +33,11 @@ impl Node {
     }
 }
 
-/// Bytes in use, when what is free has been given back.
-fn in_use(domain: &Domain) -> u64 {
+/// Bytes in use, without those that free blocks keep; and entries.
+fn in_use(domain: &Domain) -> (u64, usize) {
     domain.trim().unwrap();
-    domain.memory().unwrap().0
+    let view = Observer::of(domain.name().unwrap()).unwrap().look().unwrap();
+    (view.memory_bytes - view.retained_bytes, view.entries_in_use)
 }
 
 #[test]
@@ -223,7 +225,7 @@ fn whoever_dies_with_a_parcel_gives_back_what_lies_in_it() {
 
 #[test]
 fn a_dropped_parcel_gives_back_what_lies_in_it() {
-    let domain = options().create().unwrap();
+    let domain = options().open(&name("in-use")).unwrap();
     let before = in_use(&domain);
     let (tx, rx) = domain.channel("").rendezvous().unnamed::<Parcel<Node>>().unwrap();
     let mut outer = Node::new(&domain, 1);
@@ -238,7 +240,7 @@ fn a_dropped_parcel_gives_back_what_lies_in_it() {
 
 #[test]
 fn a_channel_that_holds_its_own_end_is_collected() {
-    let domain = options().create().unwrap();
+    let domain = options().open(&name("in-use")).unwrap();
     let before = in_use(&domain);
     for _ in 0..100 {
         // Its own sender, with many senders.
@@ -275,7 +277,7 @@ fn a_channel_that_holds_its_own_end_is_collected() {
 
 #[test]
 fn a_long_chain_is_given_back_without_recursion() {
-    let domain = options().create().unwrap();
+    let domain = options().open(&name("in-use")).unwrap();
     let before = in_use(&domain);
     let (first, mut inner) = domain.channel("").buffered(1).unnamed::<Parcel<Node>>().unwrap();
     let mut senders = vec![first];

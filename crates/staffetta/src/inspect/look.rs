@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{
     channel, find, DomainView, FoundDomain, InspectError, Membership, PcbView, ProcessStatus, ProcessView,
 };
+use crate::enclosure::table::state as entry;
 use crate::member::read_text;
 use crate::memory::header::{process, ProcessSlot};
-use crate::memory::map::{self, CHANNELS_MAX, PCBS_MAX, PROCESSES_MAX};
+use crate::memory::map::{self, CHANNELS_MAX, ENTRIES_MAX, PCBS_MAX, PROCESSES_MAX};
 use crate::memory::reading::Reading;
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
@@ -73,6 +74,7 @@ impl Inner {
             memory_max_bytes: header.budget_bytes.load(Relaxed),
             memory_bytes: header.charged_bytes.load(Relaxed),
             retained_bytes: header.retained_bytes.load(Relaxed),
+            entries_in_use: self.entries_in_use(below(header.entries.load(Relaxed), ENTRIES_MAX).end)?,
             processes,
             channels,
             pcbs,
@@ -118,6 +120,14 @@ impl Inner {
             membership,
             status: statuses.get(&pid).copied().unwrap_or(ProcessStatus::Gone),
         }))
+    }
+
+    /// Of the first `used` entries those that are not free.
+    fn entries_in_use(&self, used: usize) -> Result<usize, InspectError> {
+        let words = (map::ENTRY_BYTES / 8) as usize;
+        let entries = self.reading.words(map::ENTRIES, used * words)?;
+        // The state word comes first (table.rs).
+        Ok(entries.chunks(words).filter(|entry| Word(entry[0]).state() != entry::FREE).count())
     }
 
     fn pcb(&self, index: usize) -> Result<Option<PcbView>, InspectError> {

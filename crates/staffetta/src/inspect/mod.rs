@@ -125,6 +125,9 @@ pub struct DomainView {
     pub memory_bytes: u64,
     /// Bytes that free blocks keep.
     pub retained_bytes: u64,
+    /// Entries in use: one for each end and parcel that lies in a parcel, and one for each hold that a process has of a
+    /// channel without a name. None are left when nothing lies anywhere and all such channels are over.
+    pub entries_in_use: usize,
     /// Its members, by process slot.
     pub processes: Vec<ProcessView>,
     /// Its channels, in the order in which they were made.
