@@ -18,9 +18,11 @@ use crate::enclosure::contents::Loose;
 use crate::enclosure::table;
 use crate::error::{AllocateError, AttachError};
 use crate::member::{write_text, Member};
+use crate::memory::blocks::Blocks;
 use crate::memory::map::{BUCKETS, CHANNELS_MAX, ENTRIES_MAX, SCHEMAS_BYTES};
+use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
-use crate::memory::word::Word;
+use crate::memory::word::{Word, IN_MESSAGE};
 use crate::message::Schema;
 use crate::reference::Method;
 
@@ -363,6 +365,10 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.schema.store(schema, Relaxed);
     record.form.store(spec.form.code(), Relaxed);
     record.ring.store(ring, Relaxed);
+    if let Some(id) = segment.map().locate(ring).filter(|_| ring != 0) {
+        // After the record names it: until then it is this process's, and comes free with it (`settle_places`).
+        member.blocks.give_to_channel(segment, id);
+    }
     record.head.store(0, Relaxed);
     record.tail.store(0, Relaxed);
     record.sender_tally.reset();
@@ -414,7 +420,6 @@ fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attac
     let id = member.blocks.allocate(segment, bytes, align.clamp(64, page.max(64)))?;
     let offset = segment.map().block(id);
     crate::message::bytes::zero(segment, offset, bytes);
-    member.blocks.give_to_channel(segment, id);
     Ok(offset)
 }
 
@@ -433,16 +438,62 @@ fn claim_record(member: &Member) -> Option<usize> {
     })
 }
 
-/// Whoever was about to take back a channel without a name died: it is done again. Several may try at once: one does it.
+/// Whoever was about to take back a channel without a name died, or was still making a channel: it is taken back. Several
+/// may try at once: one does it.
 pub fn unmake_of_dead(member: &Member, index: usize, slot: u16, still: impl Fn() -> bool, loose: &mut Loose) {
-    let state = &member.segment().channel(index).state;
+    let segment = member.segment();
+    let state = &segment.channel(index).state;
     let now = Word(state.load(Acquire));
-    if now.state() != state::UNMAKING || now.slot() != slot || !still() {
+    let its = matches!(now.state(), state::UNMAKING | state::BUILDING) && now.slot() == slot;
+    if !its || !still() {
         return;
     }
-    if state.compare_exchange(now.0, now.with_slot(member.slot).0, AcqRel, Relaxed).is_ok() {
+    if now.state() == state::BUILDING && is_published(segment, index) {
+        is_named(segment, index);
+        return;
+    }
+    settle_places(segment, index, slot, || Word(state.load(Acquire)) == now && still());
+    let mine = now.with_state(state::UNMAKING).with_slot(member.slot);
+    if state.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
         unmake_into(member, index, loose);
     }
+}
+
+/// Is the record in any bucket? Of one whose maker is dead: it stays so.
+fn is_published(segment: &Segment, index: usize) -> bool {
+    let reaches = |bucket: usize| {
+        let mut link = segment.bucket(bucket).load(Acquire);
+        // A list longer than all records is a wreck.
+        for _ in 0..CHANNELS_MAX {
+            match usize::try_from(link.wrapping_sub(1)).ok().filter(|at| *at < CHANNELS_MAX) {
+                Some(at) if at == index => return true,
+                Some(at) => link = segment.channel(at).next.load(Relaxed),
+                None => return false,
+            }
+        }
+        false
+    };
+    (0..BUCKETS).any(reaches)
+}
+
+/// The blocks that a record names are the channel's, also if the dead process in `slot` was about to say so, or to take them
+/// back: OWNED(the dead one) => CHANNEL. Before its blocks come free.
+fn settle_places(segment: &Segment, index: usize, slot: u16, still: impl Fn() -> bool) {
+    let record = segment.channel(index);
+    for offset in [record.ring.load(Acquire), record.sender.staging(0), record.sender.staging(1)] {
+        if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
+            Blocks::settle_channel(segment, id, slot, &still);
+        }
+    }
+}
+
+/// UNMAKING(nobody) => UNMAKING(this process), which is to finish it: no entry names the channel any more.
+pub fn resume_unmaking(member: &Member, index: usize) -> bool {
+    let state = &member.segment().channel(index).state;
+    let now = Word(state.load(Acquire));
+    now.state() == state::UNMAKING
+        && now.slot() == IN_MESSAGE
+        && state.compare_exchange(now.0, now.with_slot(member.slot).0, AcqRel, Relaxed).is_ok()
 }
 
 /// UNNAMED => UNMAKING, and takes it back, if nobody came since its state word was `seen`: who looked after that, and found
@@ -466,18 +517,37 @@ fn unmake_into(member: &Member, index: usize, loose: &mut Loose) {
     loose.unmaking.push(index);
 }
 
-/// The second half: the parcels that waited there are empty.
+/// The second half: the parcels that waited there are empty. If another sweeper still has one of them in hand, an end of this
+/// channel may lie there: then it is for whoever gives that end back (`resume_unmaking`).
 pub fn finish_unmaking(member: &Member, index: usize) {
     let segment = member.segment();
     let record = segment.channel(index);
-    many::unmake(member, record);
-    for offset in [record.ring.swap(0, Relaxed), record.sender.staging(0), record.sender.staging(1)] {
-        if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
-            member.blocks.free(segment, id);
+    let named = || table::usage(table::all(segment).map(|(_, entry)| entry), index) != table::Usage::Nobody;
+    if named() {
+        let now = Word(record.state.load(Relaxed));
+        record.state.swap(now.with_state(state::UNMAKING).with_slot(IN_MESSAGE).0, AcqRel);
+        // Of two, the later sees what the earlier did, as in `enclosure::collect`, T3.
+        Native::fence_after_rmw();
+        if named() || !resume_unmaking(member, index) {
+            return;
         }
     }
-    record.sender.set_staging(0, 0);
-    record.sender.set_staging(1, 0);
+    many::unmake(member, record);
+    // First it is this process's, then the record does not name it any more: whoever is killed in between has it still
+    // (`settle_places`).
+    let give_back = |offset: u64, forget: &dyn Fn()| {
+        let id = segment.map().locate(offset).filter(|_| offset != 0);
+        if let Some(id) = id.filter(|id| member.blocks.take_from_channel(segment, *id)) {
+            forget();
+            member.blocks.free(segment, id);
+        } else {
+            forget();
+        }
+    };
+    give_back(record.ring.load(Relaxed), &|| record.ring.store(0, Release));
+    for parity in 0..2 {
+        give_back(record.sender.staging(parity), &|| record.sender.set_staging(parity, 0));
+    }
     record.name_len.store(0, Relaxed);
     let generation = Word(record.state.load(Relaxed)).sequence();
     record.state.store(Word::new(state::FREE, 0, generation + 1).0, Release);

@@ -151,7 +151,6 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
     let id = member.blocks.allocate(segment, 2 * CROWD_BYTES, 256)?;
     let offset = segment.map().block(id);
     crate::message::bytes::zero(segment, offset, 2 * CROWD_BYTES);
-    member.blocks.give_to_channel(segment, id);
     Ok(offset)
 }
 

@@ -134,7 +134,6 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
     let id = member.blocks.allocate(segment, bytes(&plan), 256)?;
     let offset = segment.map().block(id);
     crate::message::bytes::zero(segment, offset, bytes(&plan));
-    member.blocks.give_to_channel(segment, id);
     Ok(offset)
 }
 

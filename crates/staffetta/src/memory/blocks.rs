@@ -8,7 +8,7 @@
 //! | NEVER | above the high-water mark, or claimed by a process that died before it could say so | who claims it |
 //! | FREE | in a free list, or lost from one | who takes it: OWNED |
 //! | OWNED(slot) | in use by that process, kept by it for its next allocation, or being punched by it | its owner: FREE, CHANNEL; a receiver: OWNED(receiver) |
-//! | CHANNEL | a ring or a staging block | whoever ends the channel |
+//! | CHANNEL | a ring or a staging block, named by a record | whoever ends the channel: OWNED |
 //! | ENCLOSED | a parcel that lies in another one | who holds that one: OWNED (`enclosure`) |
 //!
 //! B1. The holder word is the authority; the free lists are hints. A block that is found in a list but is
@@ -150,6 +150,25 @@ impl Blocks {
         let record = segment.block_record(id);
         let incarnation = Word(record.holder.load(Relaxed)).sequence();
         record.holder.store(Word::new(CHANNEL, 0, incarnation).0, Release);
+    }
+
+    /// CHANNEL => OWNED(this process). False: it is no channel's.
+    pub fn take_from_channel(&self, segment: &Segment, id: BlockId) -> bool {
+        let holder = &segment.block_record(id).holder;
+        let now = Word(holder.load(Acquire));
+        let mine = Word::new(OWNED, self.slot, now.sequence() + 1);
+        now.state() == CHANNEL && holder.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// OWNED(dead process `slot`) => CHANNEL, for a block that a channel's record names. `still`: as in `release_dead`.
+    pub fn settle_channel(segment: &Segment, id: BlockId, slot: u16, still: impl Fn() -> bool) {
+        let holder = &segment.block_record(id).holder;
+        let now = Word(holder.load(Acquire));
+        if now.state() == OWNED && now.slot() == slot && still() {
+            let channels = Word::new(CHANNEL, 0, now.sequence());
+            // It fails if another sweeper did it.
+            let _ = holder.compare_exchange(now.0, channels.0, AcqRel, Relaxed);
+        }
     }
 
     fn take_free(&self, segment: &Segment, class: u32) -> Option<BlockId> {

@@ -94,7 +94,6 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
         let at = offset + layout.slots_at + slot * layout.shape.stride;
         crate::message::bytes::zero(segment, at, layout.shape.offset.min(64));
     }
-    member.blocks.give_to_channel(segment, id);
     Ok(offset)
 }
 
