@@ -57,10 +57,11 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             }
             _ => continue,
         };
-        if now.state() == state::UNNAMED && (ours.is_none() || !still()) {
+        let has_it = ours.is_some() || now.state() == state::NAMED;
+        holds.extend(ours.map(|hold| (index, hold)));
+        if !has_it || !still() {
             continue;
         }
-        holds.extend(ours.map(|hold| (index, hold)));
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
@@ -125,7 +126,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
         hold.free(member);
         loose.channels.push(index);
     }
-    // What it was about to take back.
+    // What it was about to take back, or still making.
     (0..used).for_each(|index| unmake_of_dead(member, index, slot, &still, loose));
     in_flight
 }

@@ -8,7 +8,8 @@
 //!     channel, or of the parcel. So it is enough that at one moment nobody reached it.
 //! T2. There is such a moment: the holds are looked at first, then what waits and where the ends lie, and then each channel's
 //!     state word is the same as before all that. Whoever makes a hold changes that word before it takes an end (N3), so
-//!     none was made meanwhile; without one nobody could receive what waits there.
+//!     none was made meanwhile; without one nobody could receive what waits there. A channel whose word is not the same is
+//!     reached, and so is what was seen to lie in it.
 //! T3. Whoever gives up a hold, or an end in a parcel, comes here afterwards. Of two that do so at once the later sees what the earlier
 //!     did: what it did is a read-modify-write, and between that and its looking is a fence.
 
@@ -17,14 +18,14 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::contents::{travelling, Loose};
 use super::table::{all, state, usage, what, Usage};
-use crate::channel::attach::unmake_unnamed;
+use crate::channel::attach::{resume_unmaking, unmake_unnamed};
 use crate::channel::record;
 use crate::channel::sweep::parcels_in;
 use crate::member::Member;
 use crate::memory::map::CHANNELS_MAX;
 use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
-use crate::memory::word::Word;
+use crate::memory::word::{Word, IN_MESSAGE};
 
 /// Takes back those of the `suspects` that are over, and circles of channels if there are any.
 pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
@@ -35,10 +36,18 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
     let mut circles = false;
     for index in suspects.into_iter().filter(|index| *index < CHANNELS_MAX) {
         let seen = Word(segment.channel(index).state.load(Acquire));
-        if seen.state() != record::state::UNNAMED {
+        let is_waiting = seen.state() == record::state::UNMAKING && seen.slot() == IN_MESSAGE;
+        if seen.state() != record::state::UNNAMED && !is_waiting {
             continue;
         }
         match usage(all(segment).map(|(_, entry)| entry), index) {
+            Usage::Nobody if is_waiting => {
+                // Whoever took it back left the end to this entry's holder.
+                if resume_unmaking(member, index) {
+                    loose.unmaking.push(index);
+                }
+            }
+            _ if is_waiting => {}
             Usage::Nobody => unmake_unnamed(member, index, seen, loose),
             Usage::Process => {}
             Usage::Parcels => circles = true,
@@ -114,14 +123,21 @@ fn collect_circles(member: &Member, loose: &mut Loose) {
         }
     }
     next.extend(reached.iter().copied());
-    while let Some(channel) = next.pop() {
-        reached.insert(channel);
-        let inner = edges.remove(&channel).unwrap_or_default();
-        next.extend(inner.into_iter().filter(|c| !reached.contains(c)));
+    loop {
+        while let Some(channel) = next.pop() {
+            reached.insert(channel);
+            let inner = edges.remove(&channel).unwrap_or_default();
+            next.extend(inner.into_iter().filter(|c| !reached.contains(c)));
+        }
+        // Whoever made a hold meanwhile reached that channel, and perhaps what lay in it; the others may be over all the same, and
+        // nobody else may come to look at them.
+        let unreached = candidates.iter().copied().filter(|c| !reached.contains(c));
+        let came = |c: &usize| segment.channel(*c).state.load(Acquire) != seen[c].0;
+        next.extend(unreached.filter(came));
+        if next.is_empty() {
+            break;
+        }
     }
-    let unreached: Vec<usize> = candidates.into_iter().filter(|c| !reached.contains(c)).collect();
-    let same = |c: &usize| segment.channel(*c).state.load(Acquire) == seen[c].0;
-    if unreached.iter().all(same) {
-        unreached.into_iter().for_each(|c| unmake_unnamed(member, c, seen[&c], loose));
-    }
+    let unreached = candidates.into_iter().filter(|c| !reached.contains(c));
+    unreached.for_each(|c| unmake_unnamed(member, c, seen[&c], loose));
 }

@@ -14,6 +14,7 @@ use crate::channel::sweep::release_end;
 use crate::member::Member;
 use crate::memory::header::block::{ENCLOSED, OWNED};
 use crate::memory::map::{BlockId, CHANNELS_MAX};
+use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 
@@ -34,17 +35,16 @@ pub struct Loose {
 impl Loose {
     /// Gives back all of it, and what comes loose with it.
     pub fn give_back(mut self, member: &Member) {
-        loop {
+        while !(self.blocks.is_empty() && self.unmaking.is_empty() && self.channels.is_empty()) {
             while let Some(id) = self.blocks.pop() {
                 empty(member, id, &mut self);
                 member.blocks.free(member.segment(), id);
             }
             self.unmaking.drain(..).for_each(|index| finish_unmaking(member, index));
-            if self.channels.is_empty() {
-                return;
-            }
             let suspects = std::mem::take(&mut self.channels);
-            collect::collect(member, suspects, &mut self);
+            if !suspects.is_empty() {
+                collect::collect(member, suspects, &mut self);
+            }
         }
     }
 }
@@ -69,17 +69,32 @@ fn empty(member: &Member, id: BlockId, loose: &mut Loose) {
         let head = inside.load(Acquire);
         let found = linked(segment, head).filter(|(_, entry)| entry.block.load(Relaxed) == offset);
         let Some((index, entry)) = found else {
+            if inside.load(Acquire) != head {
+                continue; // a sweeper took it out meanwhile
+            }
             inside.store(0, Relaxed); // the end; or a wreck: what is not linked is found in the table
             return;
         };
-        let now = entry.word();
+        let (now, next) = (entry.word(), entry.next.load(Relaxed));
+        // A sweeper that has the head from whoever died with it takes it out, and frees it, and then it may be anybody's. So what
+        // was read is the head's only if it is the head still (N2): nobody else links anything here.
+        if inside.load(Acquire) != head {
+            continue;
+        }
         match now.state() {
             state::FREE | state::HOLD => {
                 inside.store(0, Relaxed); // as above
                 return;
             }
-            // A sweeper has it from whoever died with it, and gives it back (N2: not before it is out of the list).
-            state::RELEASING => unlink(segment, index, entry),
+            // A sweeper gives it back (N2: not before it is out of the list).
+            state::RELEASING => {
+                if inside.compare_exchange(head, next, AcqRel, Relaxed).is_ok() {
+                    Native::fence_after_rmw();
+                    // If the sweeper still found it in the list (`put_away`).
+                    let taken = Word::new(state::TAKEN, 0, now.sequence());
+                    entry.free(taken);
+                }
+            }
             _ => {
                 let mine = Word::new(state::RELEASING, member.slot, now.sequence());
                 if entry.change(now, mine) {
@@ -91,18 +106,17 @@ fn empty(member: &Member, id: BlockId, loose: &mut Loose) {
 }
 
 /// Takes an entry that is the head of its block's list out of it.
-fn unlink(segment: &Segment, index: usize, entry: &Entry) {
-    if let Some(id) = segment.map().locate(entry.block.load(Relaxed)) {
+/// False: it is not the head.
+fn unlink(segment: &Segment, index: usize, entry: &Entry) -> bool {
+    segment.map().locate(entry.block.load(Relaxed)).is_some_and(|id| {
         let (head, next) = (index as u64 + 1, entry.next.load(Relaxed));
-        // It fails if it is not the head.
-        let _ = segment.block_record(id).inside.compare_exchange(head, next, AcqRel, Relaxed);
-    }
+        segment.block_record(id).inside.compare_exchange(head, next, AcqRel, Relaxed).is_ok()
+    })
 }
 
-/// RELEASING(this process) => FREE: what it stands for is given back, if it is the entry's (N1).
+/// RELEASING(this process) => FREE, or TAKEN: what it stands for is given back, if it is the entry's (N1).
 fn release(member: &Member, index: usize, entry: &Entry, mine: Word, loose: &mut Loose) {
     let segment = member.segment();
-    unlink(segment, index, entry);
     match entry.kind() {
         what::PARCEL => {
             if let Some(id) = segment.map().locate(entry.of.load(Relaxed)) {
@@ -113,17 +127,60 @@ fn release(member: &Member, index: usize, entry: &Entry, mine: Word, loose: &mut
                     loose.blocks.push(id);
                 }
             }
-            entry.free(mine);
+            put_away(segment, index, entry, mine);
         }
         what::SENDER | what::RECEIVER if entry.channel(mine).is_some() => {
             let end = travelling(entry);
             release_end(member, &end, if loose.died { DIED } else { LEFT });
-            entry.free(mine);
+            put_away(segment, index, entry, mine);
             // After the entry: it keeps the channel in use (N3).
             loose.channels.push(end.index);
         }
-        _ => {
-            entry.free(mine);
+        _ => put_away(segment, index, entry, mine),
+    }
+}
+
+/// RELEASING(this process) => FREE if it is in no list (N2); else TAKEN, and it is freed by who finds it at the list's head: a
+/// process that was killed while it took something out may leave it behind others.
+fn put_away(segment: &Segment, index: usize, entry: &Entry, mine: Word) {
+    if unlink(segment, index, entry) || !is_listed(segment, index, entry) {
+        entry.free(mine);
+        return;
+    }
+    entry.what.store(what::NOTHING, Relaxed);
+    let taken = mine.with_state(state::TAKEN).with_slot(0);
+    entry.change(mine, taken);
+    // Another sweeper may have emptied the list meanwhile: it sees TAKEN, or this one that it is in no list (`empty`).
+    Native::fence_after_rmw();
+    if !is_listed(segment, index, entry) {
+        entry.free(taken);
+    }
+}
+
+/// Is an entry, which nobody frees meanwhile, in its block's list?
+fn is_listed(segment: &Segment, index: usize, entry: &Entry) -> bool {
+    let offset = entry.block.load(Relaxed);
+    let Some(id) = segment.map().locate(offset) else {
+        return false;
+    };
+    let inside = &segment.block_record(id).inside;
+    loop {
+        let head = inside.load(Acquire);
+        let (mut link, mut found) = (head, false);
+        // A wreck may be a circle.
+        for _ in 0..crate::memory::map::ENTRIES_MAX {
+            match linked(segment, link).filter(|(_, entry)| entry.block.load(Relaxed) == offset) {
+                Some((at, _)) if at == index => found = true,
+                Some((_, next)) => link = next.next.load(Relaxed),
+                None => break,
+            }
+            if found {
+                break;
+            }
+        }
+        // A list changes at its head only (N2): what was walked was the list.
+        if inside.load(Acquire) == head {
+            return found;
         }
     }
 }
@@ -264,5 +321,50 @@ pub fn sweep(member: &Member, slot: u16, still: impl Fn() -> bool, loose: &mut L
         if entry.change(now, mine) {
             release(member, index, entry, mine, loose);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Domain, Parcel};
+
+    /// Two of a parcel's entries, in the list's order, and a word that says that a dead process had them in hand.
+    fn with_a_dead_ones(check: impl Fn(&Member, &mut Loose, u16)) {
+        const DEAD: u16 = 77;
+        let options = Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 26);
+        let domain = options.create().unwrap();
+        let mut parcel = Parcel::new(&domain, 1_u64).unwrap();
+        let member = parcel.raw().member().clone();
+        let mut partners = Vec::new();
+        for _ in 0..3 {
+            let (tx, rx) = domain.channel("").buffered(1).unnamed::<u64>().unwrap();
+            parcel.enclose(tx).unwrap();
+            partners.push(rx);
+        }
+        let mut enclosed = all(member.segment()).filter(|(_, entry)| entry.word().state() == state::ENCLOSED);
+        let (_, middle) = enclosed.nth(1).unwrap();
+        let word = middle.word();
+        assert!(middle.change(word, Word::new(state::MAKING, DEAD, word.sequence())));
+        let mut loose = Loose { died: true, ..Loose::default() };
+        check(&member, &mut loose, DEAD);
+        loose.give_back(&member);
+        drop(parcel);
+        for rx in &partners {
+            let why = rx.try_recv().unwrap_err();
+            assert!(matches!(why, crate::RecvError::Disconnected | crate::RecvError::PeerDied), "{why}");
+        }
+        drop(partners);
+        assert_eq!(all(member.segment()).filter(|(_, entry)| entry.word().state() != state::FREE).count(), 0);
+    }
+
+    #[test]
+    fn what_lies_behind_an_entry_of_a_dead_process_is_given_back_too() {
+        with_a_dead_ones(|member, loose, dead| sweep(member, dead, || true, loose));
+    }
+
+    #[test]
+    fn an_entry_that_nobody_swept_is_given_back_with_its_parcel() {
+        with_a_dead_ones(|_, _, _| ());
     }
 }
