@@ -478,13 +478,17 @@ fn is_published(segment: &Segment, index: usize) -> bool {
 
 /// The blocks that a record names are the channel's, also if the dead process in `slot` was about to say so, or to take them
 /// back: OWNED(the dead one) => CHANNEL. Before its blocks come free.
-fn settle_places(segment: &Segment, index: usize, slot: u16, still: impl Fn() -> bool) {
+pub fn settle_places(segment: &Segment, index: usize, slot: u16, still: impl Fn() -> bool) {
     let record = segment.channel(index);
-    for offset in [record.ring.load(Acquire), record.sender.staging(0), record.sender.staging(1)] {
+    let own = [record.ring.load(Acquire), record.sender.staging(0), record.sender.staging(1)];
+    let settle = |offset: u64| {
         if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
             Blocks::settle_channel(segment, id, slot, &still);
         }
-    }
+    };
+    // The ring first: the lanes are named in it.
+    own.into_iter().for_each(settle);
+    many::lanes(segment, record).for_each(|lane| settle(lane.load(Acquire)));
 }
 
 /// UNMAKING(nobody) => UNMAKING(this process), which is to finish it: no entry names the channel any more.

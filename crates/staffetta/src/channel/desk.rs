@@ -177,8 +177,9 @@ fn make_lane(member: &Member, seat: &Seat, layout: &Layout) -> Result<(), Attach
     for slot in 0..layout.slots {
         crate::message::bytes::zero(segment, offset + slot * layout.stride, HEAD_BYTES);
     }
-    member.blocks.give_to_channel(segment, id);
+    // Named first: who is killed in between is asked what its seat names (`attach::settle_places`).
     seat.words[LANE].store(offset, Release);
+    member.blocks.give_to_channel(segment, id);
     Ok(())
 }
 

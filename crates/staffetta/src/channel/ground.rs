@@ -95,11 +95,14 @@ impl Ground<Native> for EndGround<'_> {
         let id = match old {
             Some(id) if id.bytes() >= length as u64 && enough_charged(self.member, id, length) => id,
             old => {
-                let new = self.member.blocks.allocate(segment, length as u64, 64).ok()?;
-                self.member.blocks.give_to_channel(segment, new);
+                let blocks = &self.member.blocks;
+                let new = blocks.allocate(segment, length as u64, 64).ok()?;
+                // As for a lane and a ring: what the side names is the channel's, also if we are killed in between.
+                let old = old.filter(|old| blocks.take_from_channel(segment, *old));
                 self.sender.set_staging(parity, segment.map().block(new));
+                blocks.give_to_channel(segment, new);
                 if let Some(old) = old {
-                    self.member.blocks.free(segment, old);
+                    blocks.free(segment, old);
                 }
                 new
             }

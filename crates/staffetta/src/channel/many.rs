@@ -165,8 +165,9 @@ fn make_lane(member: &Member, seat: &Seat, plan: &Plan, align: u64) -> Result<()
         let words = plan.lane.offset.min(64);
         crate::message::bytes::zero(segment, offset + slot * plan.lane.stride, words);
     }
-    member.blocks.give_to_channel(segment, id);
+    // Named first: who is killed in between is asked what its seat names (`attach::settle_places`).
     seat.words[LANE].store(offset, Release);
+    member.blocks.give_to_channel(segment, id);
     Ok(())
 }
 
@@ -580,7 +581,8 @@ pub fn settle(
         return;
     };
     let mut any = false;
-    for (crowd, is_sender) in [(queue.senders(), true), (queue.receivers(), false)] {
+    // The receivers first: whoever is told that no sender is left finds what the dead one had in hand.
+    for (crowd, is_sender) in [(queue.receivers(), false), (queue.senders(), true)] {
         for (number, seat) in crowd.seats().iter().enumerate() {
             let end = seat.side.end();
             if end.state() != ATTACHED || end.slot() != slot || !still() {
@@ -618,26 +620,31 @@ pub fn receivers(member: &Member, record: &Record, spec: &Spec) -> usize {
 /// Gives the lanes of a queue that is over back.
 pub fn unmake(member: &Member, record: &Record) {
     let segment = member.segment();
-    let Some([senders, _]) = crowds(member, record) else {
-        return;
-    };
-    for seat in senders.seats() {
-        let offset = seat.words[LANE].swap(0, Relaxed);
-        if let Some(id) = segment.map().locate(offset).filter(|_| offset != 0) {
+    for lane in lanes(segment, record) {
+        let offset = lane.load(Relaxed);
+        let id = segment.map().locate(offset).filter(|_| offset != 0);
+        // As in `attach::finish_unmaking`: ours first, then not named any more.
+        let ours = id.filter(|id| member.blocks.take_from_channel(segment, *id));
+        lane.store(0, Release);
+        if let Some(id) = ours {
             member.blocks.free(segment, id);
         }
     }
 }
 
-/// The crowds of a channel whose record says that it is a queue.
-fn crowds<'m>(member: &'m Member, record: &Record) -> Option<[&'m Crowd; 2]> {
-    if Kind::from_code(record.kind.load(Relaxed) as u8) != Some(Kind::Queue) {
+/// Where the seats of a queue's senders, or of a service's clients, name their lanes. None of another channel.
+pub fn lanes<'s>(segment: &'s Segment, record: &Record) -> impl Iterator<Item = &'s AtomicU64> {
+    first_crowd(segment, record).into_iter().flat_map(|crowd| crowd.seats()).map(|seat| &seat.words[LANE])
+}
+
+/// The first crowd of a channel whose record says that it has lanes.
+fn first_crowd<'s>(segment: &'s Segment, record: &Record) -> Option<&'s Crowd> {
+    let kind = Kind::from_code(record.kind.load(Relaxed) as u8);
+    if !matches!(kind, Some(Kind::Queue | Kind::Service)) {
         return None;
     }
-    let offset = record.ring.load(Relaxed);
-    let block =
-        member.segment().pointer(offset, 2 * CROWD_BYTES).filter(|_| offset != 0 && offset % 256 == 0)?;
-    // SAFETY: inside the window, which the member keeps mapped; atomics.
-    let crowd = |at: usize| unsafe { block.add(at * size_of::<Crowd>()).cast::<Crowd>().as_ref() };
-    Some([crowd(0), crowd(1)])
+    let offset = record.ring.load(Acquire);
+    let block = segment.pointer(offset, CROWD_BYTES).filter(|_| offset != 0 && offset % 256 == 0)?;
+    // SAFETY: inside the window, which the segment keeps mapped; atomics.
+    Some(unsafe { block.cast::<Crowd>().as_ref() })
 }

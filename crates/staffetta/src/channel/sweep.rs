@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Acquire;
 
-use super::attach::{read_spec, read_spec_of_parcels, take_hold, unmake_of_dead};
+use super::attach::{read_spec, read_spec_of_parcels, settle_places, take_hold, unmake_of_dead};
 use super::end::{slots, Travelling};
 use super::ground::wake;
 use super::line::{brings, Reference3, ABANDONED};
@@ -62,6 +62,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
         if !has_it || !still() {
             continue;
         }
+        settle_places(segment, index, slot, &still);
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
