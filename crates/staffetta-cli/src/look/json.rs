@@ -31,6 +31,7 @@ pub fn domain(view: &DomainView) -> Value {
         "identity": view.identity,
         "window_bytes": view.window_bytes,
         "window_base": view.window_base,
+        "entries_in_use": view.entries_in_use,
         "memory_bytes": view.memory_bytes,
         "memory_max_bytes": view.memory_max_bytes,
         "retained_bytes": view.retained_bytes,

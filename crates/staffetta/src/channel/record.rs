@@ -79,7 +79,8 @@ pub mod state {
     pub const NAMED: u8 = 2;
     /// In use without a name, made by the process in the word's slot; entries say who has ends of it (`enclosure`).
     pub const UNNAMED: u8 = 3;
-    /// Being taken back by the process in the word's slot.
+    /// Being taken back by the process in the word's slot; `IN_MESSAGE`: by whoever gives back the last end of it that lies in a
+    /// parcel.
     pub const UNMAKING: u8 = 4;
 }
 

@@ -16,7 +16,7 @@
 //! | MAKING(process) | being enclosed or taken out by that process | it: ENCLOSED, TAKEN, FREE; after its death a sweeper: RELEASING |
 //! | ENCLOSED | in the parcel | who holds the parcel: MAKING, RELEASING |
 //! | TAKEN | was taken out; still in the parcel's list | who holds the parcel: RELEASING |
-//! | RELEASING(process) | that process gives back what it stands for | it: FREE; after its death a sweeper: RELEASING |
+//! | RELEASING(process) | that process gives back what it stands for | it: FREE, or TAKEN if it still stands in the list behind others; after its death a sweeper: RELEASING |
 //! | HOLD(process) | that process may have ends of that channel, which has no name | it, or a sweeper: FREE |
 //!
 //! N1. What an entry stands for is the entry's if and only if its own word says so: an end whose end word is the entry's
