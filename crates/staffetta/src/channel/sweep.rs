@@ -57,7 +57,9 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             }
             _ => continue,
         };
-        let has_it = ours.is_some() || now.state() == state::NAMED;
+        // Without a free entry the dead one's hold has to do: it stays until a sweeper is through.
+        let is_there = || matches!(Word(record.state.load(Acquire)).state(), state::NAMED | state::UNNAMED);
+        let has_it = ours.is_some() || is_there();
         holds.extend(ours.map(|hold| (index, hold)));
         if !has_it || !still() {
             continue;
