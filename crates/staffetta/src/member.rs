@@ -34,6 +34,8 @@ pub struct Member {
     pub name: Option<String>,
     /// The channels without a name of which this process has ends, by their index.
     pub unnamed: Mutex<HashMap<usize, Weak<Unnamed>>>,
+    /// Where to look for an entry that is not in use.
+    pub(crate) free_entries: crate::enclosure::table::Hint,
     /// May ends that come in messages lend private memory? Not if any handle of the domain here says no.
     lends: AtomicBool,
     /// Our service thread.
@@ -57,6 +59,7 @@ impl Member {
             generation,
             name,
             unnamed: Mutex::default(),
+            free_entries: Default::default(),
             lends: AtomicBool::new(true),
             service: OnceLock::new(),
             guard,

@@ -200,18 +200,33 @@ pub fn linked(segment: &Segment, link: u64) -> Option<(usize, &Entry)> {
     Some((index, segment.entry(index)))
 }
 
+/// Where this process looks for an entry that is not in use: only a hint.
+#[derive(Default)]
+pub struct Hint {
+    /// Where the last search ended, so that entries in use are not looked at again and again.
+    next: AtomicUsize,
+    /// How many there were when all were in use last: not before there are twice as many is it worth while to look through them
+    /// again. So who fills the table looks at each entry a few times, not at all of them for each.
+    full: AtomicUsize,
+}
+
 /// FREE => MAKING(this process). None: all are in use.
 pub fn claim(member: &Member) -> Option<(usize, Word)> {
-    // Where the last search of this program ended: a hint, so that entries in use are not looked at again and again.
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let segment = member.segment();
+    let (segment, hint) = (member.segment(), &member.free_entries);
     let used = segment.header().entries.load(Relaxed).min(ENTRIES_MAX as u64) as usize;
-    let begin = NEXT.load(Relaxed).min(used);
+    let begin = hint.next.load(Relaxed).min(used);
+    let grown = (hint.full.load(Relaxed) * 2).clamp(used, ENTRIES_MAX);
     let try_one = |index: usize| Some((index, segment.entry(index).claim(member.slot)?));
-    let found = (begin..used).chain(0..begin).chain(used..ENTRIES_MAX).find_map(try_one)?;
+    let found = (begin..grown).find_map(try_one).or_else(|| {
+        let found = (0..begin).find_map(try_one);
+        if found.is_none() {
+            hint.full.store(grown, Relaxed);
+        }
+        found.or_else(|| (grown..ENTRIES_MAX).find_map(try_one))
+    })?;
     // Release: whoever finds it by the mark sees that it is claimed.
     segment.header().entries.fetch_max(found.0 as u64 + 1, Release);
-    NEXT.store(found.0 + 1, Relaxed);
+    hint.next.store(found.0 + 1, Relaxed);
     Some(found)
 }
 
