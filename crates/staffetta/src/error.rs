@@ -251,6 +251,14 @@ pub enum AttachError {
         /// The channels that there are.
         known: Vec<String>,
     },
+    /// This end lies in a message.
+    #[error("the {side} of channel {name:?} lies in a message that nobody has received yet, and this form allows one; receive that message, or drop it")]
+    EndInMessage {
+        /// Its name.
+        name: String,
+        /// "sender" or "receiver".
+        side: &'static str,
+    },
     /// Somebody holds this end.
     #[error("channel {name:?} has a {side} already: process {pid} ({program}); this form allows one, so close that end first")]
     EndTaken {

@@ -15,7 +15,7 @@ use crate::memory::blocks::{self, Blocks};
 use crate::memory::header::process::{DEAD, FREE, JOINING};
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::segment::Segment;
-use crate::memory::word::{Word, IN_MESSAGE};
+use crate::memory::word::Word;
 use crate::os::fork::ForkGuard;
 use crate::process::service::Service;
 use crate::reference::{capability, References};
@@ -95,9 +95,6 @@ impl Member {
 
     /// Process id and program in a slot, for people.
     pub fn describe_process(&self, slot: u16) -> (u32, String) {
-        if slot == IN_MESSAGE {
-            return (0, "none: the end lies in a message".to_owned());
-        }
         if usize::from(slot) >= PROCESSES_MAX {
             return (0, "?".to_owned());
         }

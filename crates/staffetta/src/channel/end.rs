@@ -45,7 +45,7 @@ use super::tally::{SideCounters, Tally};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
 use crate::memory::platform::Native;
-use crate::memory::word::Word;
+use crate::memory::word::{Word, IN_MESSAGE};
 use crate::process::wait::Wait;
 
 /// An end, without its message type.
@@ -119,13 +119,12 @@ impl End {
             }
         });
         let held = attached.map_err(|now| {
-            let (pid, program) = member.describe_process(now.slot());
-            AttachError::EndTaken {
-                name: name.to_owned(),
-                side: if is_sender { "sender" } else { "receiver" },
-                pid,
-                program,
+            let side = if is_sender { "sender" } else { "receiver" };
+            if now.slot() == IN_MESSAGE {
+                return AttachError::EndInMessage { name: name.to_owned(), side };
             }
+            let (pid, program) = member.describe_process(now.slot());
+            AttachError::EndTaken { name: name.to_owned(), side, pid, program }
         })?;
         // A partner that waits for us to come sleeps on its own PCB.
         super::ground::wake(member, found.spec.method, peer.pcb_ref());
