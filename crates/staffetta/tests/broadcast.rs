@@ -3,6 +3,8 @@
 mod common;
 
 use std::process::Child;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use common::{finish, name, role, start, until, watchdog, Random};
@@ -460,15 +462,36 @@ fn who_comes_late_gets_none_the_last_or_the_last_n() {
 }
 
 /// Receivers come while messages are sent as fast as can be: with a sender that waits none misses anything.
+/// Says that it is over, also if a test fails.
+struct Told<'o>(&'o AtomicBool);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn receivers_come_and_go_meanwhile() {
     let _watchdog = watchdog("come and go", 100);
     let mut random = Random::new("receivers_come_and_go");
     let (tx, rx, domain) = pair::<News>(3, SlowReceiver::Block);
-    let messages = 30_000;
+    // As long as anybody comes: who comes to a broadcast whose sender has left waits for the next one.
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(move || (0..messages).for_each(|n| tx.send([n; 64]).unwrap()));
-        scope.spawn(move || (0..messages).for_each(|n| assert_eq!(whole(&rx.recv().unwrap()), n)));
+        let over = &over;
+        let _told = Told(over);
+        scope.spawn(move || {
+            (0..).take_while(|_| !over.load(Relaxed)).for_each(|n| tx.send([n; 64]).unwrap());
+        });
+        scope.spawn(move || {
+            for n in 0.. {
+                match rx.recv() {
+                    Ok(news) => assert_eq!(whole(&news), n),
+                    Err(why) => return assert!(matches!(why, RecvError::Disconnected), "{why}"),
+                }
+            }
+        });
         for _ in 0..200 {
             let late = [Late::None, Late::Last, Late::LastN(3)][random.below(3) as usize];
             let rx = listener(&domain, late);
