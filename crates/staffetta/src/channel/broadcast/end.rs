@@ -127,6 +127,12 @@ impl Common {
         self.member.here() && self.record().sender.end().state() == ATTACHED
     }
 
+    /// Does nobody hold the sending end, and was that said?
+    fn is_alone(&self) -> bool {
+        let end = self.record().sender.end();
+        end.state() != ATTACHED && self.memory.is_known(end)
+    }
+
     /// The sender's counters, and those of all receivers that there were.
     pub fn counters(&self) -> (SideCounters, SideCounters) {
         let receivers = self.cast.receivers().seats().iter();
@@ -339,7 +345,8 @@ impl ReceiveEnd {
     #[cold]
     fn failure(&self, stop: Stop) -> RecvError {
         match stop {
-            Stop::WouldBlock if self.common.has_sender() => RecvError::WouldBlock,
+            // A sender that left just now, of which nothing was said yet, is for the next call to report.
+            Stop::WouldBlock if !self.common.is_alone() => RecvError::WouldBlock,
             Stop::WouldBlock => RecvError::NoPeer,
             Stop::TimedOut => RecvError::TimedOut,
             Stop::Gone(end) if end.state() == DIED => RecvError::PeerDied,
