@@ -448,3 +448,44 @@ fn a_named_end_goes_with_the_parcel_in_which_it_lies() {
         sends.join().unwrap();
     }
 }
+
+/// What cannot be sent comes back, also if others take each entry that comes free, and nothing else of its channel is here.
+#[test]
+fn an_end_comes_back_while_others_take_every_entry() {
+    let _dog = watchdog("comes back", 60);
+    let domain = options().create().unwrap();
+    let (ends, _got) = domain.channel("").buffered(1).unnamed::<Receiver<u64>>().unwrap();
+    let (_, waits) = domain.channel("").buffered(1).unnamed::<u64>().unwrap();
+    ends.send(waits).unwrap(); // and there is no room for another one
+    let (tx, rx) = domain.channel("").buffered(1).unnamed::<u64>().unwrap();
+    tx.send(7).unwrap();
+    let mut outer = Parcel::new(&domain, 0_u64).unwrap();
+    outer.enclose(tx).unwrap();
+    let mut last = Vec::new();
+    while let Ok(enclosed) = outer.enclose(Parcel::new(&domain, 1_u64).unwrap()) {
+        last.push(enclosed);
+    }
+    for enclosed in last.drain(last.len() - 2..).rev() {
+        outer.take_out(enclosed).unwrap();
+    }
+    let mut mine = Some(rx);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(domain.channel("").rendezvous().unnamed::<u64>());
+                }
+            });
+        }
+        let mut full = 0;
+        for _ in 0..600 {
+            let failed = ends.try_send(mine.take().unwrap()).unwrap_err();
+            full += u32::from(matches!(failed.why, SendFailure::WouldBlock));
+            mine = Some(failed.message);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(full > 0, "no entry was free, ever");
+    });
+    assert_eq!(mine.unwrap().recv().unwrap(), 7);
+}

@@ -105,8 +105,7 @@ fn empty(member: &Member, id: BlockId, loose: &mut Loose) {
     }
 }
 
-/// Takes an entry that is the head of its block's list out of it.
-/// False: it is not the head.
+/// Takes an entry that is the head of its block's list out of it. False: it is not the head.
 fn unlink(segment: &Segment, index: usize, entry: &Entry) -> bool {
     segment.map().locate(entry.block.load(Relaxed)).is_some_and(|id| {
         let (head, next) = (index as u64 + 1, entry.next.load(Relaxed));
@@ -259,11 +258,11 @@ fn put(
     Some((index, mine.sequence()))
 }
 
-/// The entry `index`, in its life `sequence`, if it lies in the block, and is of this kind.
-pub fn find(segment: &Segment, id: BlockId, index: u64, sequence: u64, kind: u64) -> Option<&Entry> {
+/// The entry `index`, in its life `sequence`, if it lies in the block.
+pub fn find(segment: &Segment, id: BlockId, index: u64, sequence: u64) -> Option<&Entry> {
     let (_, entry) = linked(segment, index.checked_add(1)?)?;
     let now = entry.word();
-    let here = entry.block.load(Relaxed) == segment.map().block(id) && entry.kind() == kind;
+    let here = entry.block.load(Relaxed) == segment.map().block(id);
     (here && now.state() == state::ENCLOSED && now.sequence() == sequence).then_some(entry)
 }
 

@@ -186,13 +186,14 @@ macro_rules! ends {
 
         impl<T: Carried + ?Sized> Payload for $end<T> {
             fn send_on(end: &End, message: Self, patience: Patience) -> Result<(), SendError<Self>> {
-                let parcel = wrap(end, message)?;
-                Parcel::send_on(end, parcel, patience).map_err(unwrap_again)
+                let message = (message, $end::end, $end::new);
+                send_end(end, message, |parcel| Parcel::send_on(end, parcel, patience))
             }
 
             fn force_on(end: &End, message: Self) -> Result<Option<Self>, SendError<Self>> {
-                let parcel = wrap(end, message)?;
-                let displaced = Parcel::force_on(end, parcel).map_err(unwrap_again)?;
+                let message = (message, $end::end, $end::new);
+                let displaced = send_end(end, message, |parcel| Parcel::force_on(end, parcel))?;
+                // One that this process cannot use is given back, as if it had been received.
                 Ok(displaced.and_then(|parcel| unwrap(parcel).ok()))
             }
 
@@ -205,39 +206,51 @@ macro_rules! ends {
 
 ends!(Sender, SENDER, true; Receiver, RECEIVER, false);
 
-/// A parcel with nothing but this in it.
-fn wrap<E: Enclose>(end: &End, what: E) -> Result<Parcel<Enclosed<E>>, SendError<E>> {
-    if !end.member.here() {
-        return Err(SendError { message: what, why: SendFailure::Forked });
-    }
-    if end.spec().method == Method::Capability {
-        return Err(SendError { message: what, why: EncloseFailure::Capability.into() });
-    }
-    match Parcel::of_member(&end.member, Enclosed::default()) {
-        Err(why) => Err(SendError { message: what, why: why.into() }),
-        Ok(mut parcel) => match parcel.enclose(what) {
-            Err(EncloseError { what, why }) => Err(SendError { message: what, why: why.into() }),
-            Ok(enclosed) => {
-                *parcel = enclosed;
-                Ok(parcel)
-            }
-        },
-    }
+/// An end as a message: sent in a parcel with nothing else in it. It stays at hand, with this process's hold of its channel, so
+/// that it can come back whatever else is in use meanwhile.
+fn send_end<E: Enclose, R>(
+    over: &End,
+    (what, as_end, of_end): (E, impl Fn(&E) -> &End, impl FnOnce(End) -> E),
+    send: impl FnOnce(Parcel<Enclosed<E>>) -> Result<R, SendError<Parcel<Enclosed<E>>>>,
+) -> Result<R, SendError<E>> {
+    let member = &over.member;
+    let wrap = || -> Result<Parcel<Enclosed<E>>, SendFailure> {
+        if !member.here() {
+            return Err(SendFailure::Forked);
+        }
+        let mut parcel = Parcel::of_member(member, Enclosed::default())?;
+        let (id, _) = parcel.lies_in().ok_or(EncloseFailure::Capability)?;
+        if over.spec().method == Method::Capability {
+            return Err(EncloseFailure::Capability.into());
+        }
+        *parcel = Enclosed::new(put_end(as_end(&what), Outer { member, id })?);
+        Ok(parcel)
+    };
+    let parcel = match wrap() {
+        Ok(parcel) => parcel,
+        Err(why) => return Err(SendError { message: what, why }),
+    };
+    send(parcel).map_err(|SendError { message: parcel, why }| {
+        let entry = parcel.lies_in().and_then(|(id, _)| find_any(member, id, *parcel).ok());
+        let back = entry.and_then(|entry| {
+            let travelling = contents::travelling(entry);
+            let end = as_end(&what);
+            let arrive = || End::arrive(member, end.found.clone(), &travelling, end.wait_policy());
+            entry.take_out(member.slot, arrive)
+        });
+        // It was put there by this very call. If somebody has overwritten the entry, what comes back is an end that says that it
+        // is over.
+        let message = match back {
+            Some(end) => of_end(end),
+            None => what,
+        };
+        SendError { message, why }
+    })
 }
 
 fn unwrap<E: Enclose>(mut parcel: Parcel<Enclosed<E>>) -> Result<E, TakeOutError> {
     let enclosed = *parcel;
     parcel.take_out(enclosed)
-}
-
-/// The end that could not be sent comes back.
-fn unwrap_again<E: Enclose>(failed: SendError<Parcel<Enclosed<E>>>) -> SendError<E> {
-    let SendError { message, why } = failed;
-    match unwrap(message) {
-        Ok(message) => SendError { message, why },
-        // It was put there by this very call: nothing can have come in between.
-        Err(_) => unreachable!("an end that was just put into a parcel is in it"),
-    }
 }
 
 impl<M: Message + ?Sized> sealed::Sealed for Parcel<M> {}
@@ -287,9 +300,15 @@ impl<M: Message + ?Sized> Enclose for Parcel<M> {
 }
 
 /// The entry that `enclosed` stands for, if it lies in the block.
-fn find<E>(member: &Member, id: BlockId, enclosed: Enclosed<E>, kind: u64) -> Result<&Entry, TakeOutError> {
+fn find_any<E>(member: &Member, id: BlockId, enclosed: Enclosed<E>) -> Result<&Entry, TakeOutError> {
     let index = enclosed.entry.checked_sub(1).ok_or(TakeOutError::Nothing)?;
-    contents::find(member.segment(), id, index, enclosed.sequence, kind).ok_or(TakeOutError::NotHere)
+    contents::find(member.segment(), id, index, enclosed.sequence).ok_or(TakeOutError::NotHere)
+}
+
+/// The same, if it is of this kind.
+fn find<E>(member: &Member, id: BlockId, enclosed: Enclosed<E>, kind: u64) -> Result<&Entry, TakeOutError> {
+    find_any(member, id, enclosed)
+        .and_then(|entry| (entry.kind() == kind).then_some(entry).ok_or(TakeOutError::NotHere))
 }
 
 fn put_end(end: &End, Outer { member, id }: Outer<'_>) -> Result<(usize, u64), EncloseFailure> {

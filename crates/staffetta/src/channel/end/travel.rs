@@ -54,6 +54,10 @@ impl End {
         };
         let departed = side.hand_on(self.held, IN_MESSAGE).is_ok();
         self.departed.set(departed);
+        if departed {
+            // Nobody calls it any more; and if, by an error of others, it is called, it answers.
+            self.set_over();
+        }
         departed
     }
 
