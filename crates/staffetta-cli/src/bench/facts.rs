@@ -3,6 +3,7 @@
 //! | fact | how it is measured |
 //! |---|---|
 //! | page faults in hand-overs of a parcel | `getrusage` of both processes around them, after prefault |
+//! | context switches of parked receivers, and their time on a core | the kernel's counts of each thread (`parked.rs`) |
 //! | CPU of an idle receiver | its CPU time while it waits by the default policy and nothing comes |
 //! | CPU of each end, one message a millisecond | their CPU time while messages come at that pace |
 //! | the same of a bare futex, and of sleeping alone | what the machine takes for that pace in any case |
@@ -34,7 +35,7 @@ pub struct Fact {
     pub fact: String,
     /// The figure.
     pub value: f64,
-    /// `faults`, `percent of a core`, `bytes`, `ns`, `descriptors`, `threads`, `x` (a ratio).
+    /// `faults`, `switches`, `percent of a core`, `bytes`, `ns`, `descriptors`, `threads`, `x` (a ratio).
     pub unit: String,
 }
 
@@ -56,6 +57,7 @@ pub fn measure(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
     facts.extend(idle(side, link)?);
     facts.extend(paced(side, link)?);
     facts.extend(touched_by_two(side, link)?);
+    facts.extend(parked(side)?);
     Ok(facts)
 }
 
@@ -164,6 +166,25 @@ fn idle(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {
     let percent = from_pong(side, link, cpu_percent(before))?;
     let what = format!("CPU of a receiver that waits {} s, default policy", IDLE.as_secs());
     Ok(vec![fact(what, percent, PERCENT)])
+}
+
+/// One process is enough for this.
+fn parked(side: Side) -> Result<Vec<Fact>, Fault> {
+    if side == Side::Pong {
+        return Ok(Vec::new());
+    }
+    let (rows, seconds) = (super::parked::parked()?, super::parked::PARKED.as_secs());
+    let on_core_ns: u64 = rows.iter().map(|(_, _, ns)| ns).sum();
+    let switches = |(form, switches, _): &(&str, u64, u64)| {
+        fact(
+            format!("context switches of a parked receiver in {seconds} s: {form}"),
+            *switches as f64,
+            "switches",
+        )
+    };
+    let mut facts: Vec<_> = rows.iter().map(switches).collect();
+    facts.push(fact("time that all of these were on a core", on_core_ns as f64, "ns"));
+    Ok(facts)
 }
 
 fn paced(side: Side, link: &Wire) -> Result<Vec<Fact>, Fault> {

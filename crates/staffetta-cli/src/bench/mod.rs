@@ -17,6 +17,7 @@ mod channel;
 mod facts;
 mod limit;
 mod orders;
+mod parked;
 pub mod ping;
 pub mod pong;
 mod report;
@@ -91,7 +92,7 @@ pub struct BenchArgs {
     /// The cores of the two processes, as A,B [default: two that are not threads of one core]
     #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
     cores: Vec<usize>,
-    /// Not latencies, but what else it costs: page faults, idle CPU, memory, time to join (15 s)
+    /// Not latencies, but what else it costs: page faults, idle CPU, memory, parked receivers, time to join (30 s)
     #[arg(long, conflicts_with_all = ["quick", "only", "blocks"])]
     facts: bool,
     /// Print JSON instead of the table
