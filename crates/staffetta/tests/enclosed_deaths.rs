@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{finish, name, options, role, start, watchdog, Random};
-use staffetta::inspect::Observer;
+use common::{finish, in_use, name, options, role, start, watchdog, Random};
 use staffetta::{
     ChannelBuilder, Domain, Enclosed, Message, Parcel, Receiver, RecvError, SendFailure, Sender, Wait,
 };
@@ -329,13 +328,6 @@ fn roles() {
     worker.close(mine, ends.1);
 }
 
-/// Bytes in use, and entries.
-fn in_use(domain: &Domain, observer: &Observer) -> (u64, usize) {
-    domain.trim().unwrap();
-    let view = observer.look().unwrap();
-    (view.memory_bytes - view.retained_bytes, view.entries_in_use)
-}
-
 #[test]
 fn a_death_in_a_mesh_leaks_nothing_and_leaves_nobody_waiting() {
     let kills = std::env::var("STAFFETTA_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
@@ -344,7 +336,6 @@ fn a_death_in_a_mesh_leaks_nothing_and_leaves_nobody_waiting() {
         let _dog = watchdog("a round", 60);
         let name = name("mesh");
         let domain = options().open(&name).unwrap();
-        let observer = Observer::of(&name).unwrap();
         // Channels with names stay, and so does what each sender of them has there.
         for of in 0..WORKERS {
             drop(
@@ -356,7 +347,7 @@ fn a_death_in_a_mesh_leaks_nothing_and_leaves_nobody_waiting() {
         drop((0..WORKERS).map(|_| ends(&domain).sender::<Receiver<u64>>().unwrap()).collect::<Vec<_>>());
         drop((0..WORKERS).map(|_| readies(&domain).sender::<()>().unwrap()).collect::<Vec<_>>());
         let ready = readies(&domain).receiver::<()>().unwrap();
-        let before = in_use(&domain, &observer);
+        let before = in_use(&domain);
         let as_before = |now: (u64, usize)| now == before;
 
         let seed = |random: &mut Random| (random.below(u64::MAX >> 11) | 1).to_string();
@@ -405,10 +396,10 @@ fn a_death_in_a_mesh_leaks_nothing_and_leaves_nobody_waiting() {
         drop(rest);
         // The dead one was found to be dead; who sweeps after it may not be done.
         let began = Instant::now();
-        while !as_before(in_use(&domain, &observer)) && began.elapsed() < Duration::from_secs(5) {
+        while !as_before(in_use(&domain)) && began.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let after = in_use(&domain, &observer);
+        let after = in_use(&domain);
         assert!(as_before(after), "round {round}: (bytes, entries) in use: {after:?}, before: {before:?}");
         assert_eq!(before.1, 0);
     }

@@ -6,8 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{finish, name, options, role, start, watchdog, Random};
-use staffetta::inspect::Observer;
+use common::{finish, in_use, name, options, role, start, watchdog, Random};
 use staffetta::{
     AttachError, ChannelBuilder, Domain, EncloseFailure, Enclosed, Message, Method, Parcel, Receiver,
     RecvError, Select, SendFailure, Sender, TakeOutError, Wait,
@@ -28,12 +27,6 @@ fn builders(domain: &Domain) -> [(&'static str, ChannelBuilder<'_>); 3] {
         ("buffered", domain.channel("").wait(Wait::Park).buffered(2)),
         ("bounded", domain.channel("").wait(Wait::Park).bounded(2)),
     ]
-}
-
-fn in_use(domain: &Domain) -> (u64, usize) {
-    domain.trim().unwrap();
-    let view = Observer::of(domain.name().unwrap()).unwrap().look().unwrap();
-    (view.memory_bytes - view.retained_bytes, view.entries_in_use)
 }
 
 #[test]

@@ -19,6 +19,14 @@ pub fn options() -> staffetta::DomainOptions {
     staffetta::Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 30)
 }
 
+/// Bytes in use, without those that free blocks keep, and entries: of a domain with a name.
+pub fn in_use(domain: &staffetta::Domain) -> (u64, usize) {
+    domain.trim().expect("trim");
+    let observer = staffetta::inspect::Observer::of(domain.name().expect("a name")).expect("observe");
+    let view = observer.look().expect("look");
+    (view.memory_bytes - view.retained_bytes, view.entries_in_use)
+}
+
 /// Starts this test binary again to play `role`; `arguments` reach it through [`role`].
 pub fn start(role: &str, arguments: &[&str]) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
