@@ -11,6 +11,10 @@
 set -euo pipefail
 staffetta=${STAFFETTA:-staffetta}
 domain=${1:-lab}
+command -v "$staffetta" >/dev/null || {
+    echo "no program $staffetta: cargo install --path crates/staffetta-cli, or STAFFETTA=target/release/staffetta $0" >&2
+    exit 127
+}
 
 # What a C or Rust program would call struct Sample { n: u32, value: f32 }.
 sample='"lab::Sample@1" 8/4 {n@0 4/4 u32, value@4 4/4 f32}'
