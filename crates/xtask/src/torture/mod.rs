@@ -9,6 +9,7 @@
 
 mod kills;
 mod line;
+mod mutants;
 mod plan;
 mod process;
 mod random;
@@ -37,7 +38,7 @@ struct Row {
 type Role = (&'static str, fn(&[String]));
 
 /// The battery, in the order in which it runs.
-const ROWS: &[Row] = &[kills::ROW];
+const ROWS: &[Row] = &[kills::ROW, mutants::ROW];
 
 /// What processes of the rows play.
 const ROLES: &[Role] = &[kills::VICTIM];

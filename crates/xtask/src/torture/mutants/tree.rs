@@ -1,0 +1,112 @@
+//! The copy of the sources with every fault behind a switch.
+
+use std::path::Path;
+
+use super::table::Mutant;
+
+/// Says which fault is on: its number, from 1.
+pub const SWITCH: &str = "STAFFETTA_MUTANT";
+
+/// What the faults ask.
+const ASKED: &str = "//! Which of the faults is on.
+
+/// Is fault `number` on?
+pub fn on(number: u32) -> bool {
+    static ON: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let on = || std::env::var(\"STAFFETTA_MUTANT\").ok().and_then(|on| on.parse().ok()).unwrap_or(0);
+    *ON.get_or_init(on) == number
+}
+";
+
+/// Brings the copy of `root` in `folder` up to date, with all the faults in it.
+pub fn plant(root: &Path, folder: &Path, mutants: &[Mutant]) -> Result<(), String> {
+    let mut files = Vec::new();
+    for top in ["Cargo.toml", "Cargo.lock", "README.md"] {
+        files.push(top.into());
+    }
+    collect(root, Path::new("crates"), &mut files)
+        .map_err(|why| format!("cannot read the sources: {why}"))?;
+    for file in files {
+        let Ok(mut bytes) = std::fs::read(root.join(&file)) else {
+            continue; // gone meanwhile
+        };
+        if mutants.iter().any(|mutant| Path::new(mutant.file) == file)
+            || file.ends_with("staffetta/src/lib.rs")
+        {
+            let text = String::from_utf8(bytes).map_err(|_| format!("{} is no text", file.display()))?;
+            bytes = infect(&file, text, mutants)?.into_bytes();
+        }
+        write(&folder.join(&file), &bytes)?;
+    }
+    write(&folder.join("crates/staffetta/src/mutant.rs"), ASKED.as_bytes())
+}
+
+/// The text of one file with its faults.
+fn infect(file: &Path, mut text: String, mutants: &[Mutant]) -> Result<String, String> {
+    if file.ends_with("staffetta/src/lib.rs") {
+        text.push_str("\nmod mutant;\n");
+    }
+    for (index, mutant) in mutants.iter().enumerate().filter(|(_, mutant)| Path::new(mutant.file) == file) {
+        let many = text.matches(mutant.from).count();
+        if many != 1 {
+            return Err(format!(
+                "mutant {}, {}: its text is {many} times in the file, and must be there once: {:?}",
+                index + 1,
+                mutant.site(),
+                mutant.from
+            ));
+        }
+        let (number, from, to) = (index + 1, mutant.from, mutant.to);
+        let kept = mutant.keep;
+        let (before, after) = kept.split_once('@').unwrap_or(("", ""));
+        let inner = from
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .ok_or_else(|| format!("mutant {number}, {}: {kept:?} does not frame its text", mutant.site()))?;
+        let both = format!("{before}(if crate::mutant::on({number}) {{ {to} }} else {{ {inner} }}){after}");
+        text = text.replacen(from, &both, 1);
+    }
+    Ok(text)
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<std::path::PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        let path = folder.join(entry.file_name());
+        match entry.file_type()? {
+            kind if kind.is_dir() && entry.file_name() != "target" => collect(root, &path, files)?,
+            kind if kind.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Only if it changes: so the next build has less to do.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(path, bytes))
+        .map_err(|why| format!("cannot write {}: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::table::MUTANTS;
+    use super::infect;
+
+    #[test]
+    fn every_mutant_still_has_its_place() {
+        let root = super::super::root().unwrap();
+        for mutant in MUTANTS {
+            let text = std::fs::read_to_string(root.join(mutant.file)).unwrap();
+            let infected = infect(Path::new(mutant.file), text.clone(), MUTANTS).unwrap();
+            assert_ne!(infected, text, "{}", mutant.what);
+        }
+    }
+}
