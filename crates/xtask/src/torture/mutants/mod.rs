@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::line::{Fault, Line};
 use super::plan::Plan;
 use super::Row;
-use table::{By, Mutant, MUTANTS};
+use table::{By, MUTANTS};
 use tree::SWITCH;
 
 pub const ROW: Row = Row {
@@ -172,12 +172,5 @@ impl Built {
             Some(_) => Outcome::Noticed("noticed"),
             None => Outcome::Noticed("hangs, so noticed"),
         }
-    }
-}
-
-impl Mutant {
-    /// As people name it.
-    fn site(&self) -> String {
-        format!("{} ({})", self.what, self.file)
     }
 }

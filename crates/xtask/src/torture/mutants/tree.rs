@@ -47,24 +47,24 @@ fn infect(file: &Path, mut text: String, mutants: &[Mutant]) -> Result<String, S
         text.push_str("\nmod mutant;\n");
     }
     for (index, mutant) in mutants.iter().enumerate().filter(|(_, mutant)| Path::new(mutant.file) == file) {
-        let many = text.matches(mutant.from).count();
+        let number = index + 1;
+        let complaint =
+            |why: String| Err(format!("mutant {number}, {} ({}): {why}", mutant.what, mutant.file));
+        let Some(((before, inner), after)) =
+            mutant.at.split_once('»').and_then(|(first, after)| Some((first.split_once('«')?, after)))
+        else {
+            return complaint("nothing stands in « and »".to_owned());
+        };
+        let from = format!("{before}{inner}{after}");
+        let many = text.matches(&from).count();
         if many != 1 {
-            return Err(format!(
-                "mutant {}, {}: its text is {many} times in the file, and must be there once: {:?}",
-                index + 1,
-                mutant.site(),
-                mutant.from
+            return complaint(format!(
+                "its text is {many} times in the file, and must be there once: {from:?}"
             ));
         }
-        let (number, from, to) = (index + 1, mutant.from, mutant.to);
-        let kept = mutant.keep;
-        let (before, after) = kept.split_once('@').unwrap_or(("", ""));
-        let inner = from
-            .strip_prefix(before)
-            .and_then(|rest| rest.strip_suffix(after))
-            .ok_or_else(|| format!("mutant {number}, {}: {kept:?} does not frame its text", mutant.site()))?;
+        let to = mutant.to;
         let both = format!("{before}(if crate::mutant::on({number}) {{ {to} }} else {{ {inner} }}){after}");
-        text = text.replacen(from, &both, 1);
+        text = text.replacen(&from, &both, 1);
     }
     Ok(text)
 }
