@@ -90,6 +90,16 @@ fn candidate(file: FileId, open: &[Open]) -> Option<Candidate> {
     Some(Candidate { shown, file, reading: None })
 }
 
+/// The memory that a descriptor stands for.
+pub(super) fn reading(memory: std::os::fd::BorrowedFd<'_>) -> Result<Reading, InspectError> {
+    let look = |errno| crate::os::Error::new("look at a domain's memory", errno);
+    let file = memory.try_clone_to_owned().map_err(|_| look(rustix::io::Errno::MFILE))?;
+    Reading::new(file).map_err(|why| match why {
+        Unreadable::System(error) => error.into(),
+        Unreadable::Foreign | Unreadable::Version(_) => look(rustix::io::Errno::INVAL).into(),
+    })
+}
+
 /// The one domain of this name, or identity.
 pub(super) fn one(name: &str) -> Result<Candidate, InspectError> {
     let (mut those, others): (Vec<Candidate>, Vec<Candidate>) = candidates().into_iter().partition(|one| {

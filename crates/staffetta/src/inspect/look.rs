@@ -41,6 +41,10 @@ impl Inner {
         }
     }
 
+    pub(super) fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
     pub(super) fn look(&self) -> Result<DomainView, InspectError> {
         let header = self.reading.header()?;
         // High-water marks are what somebody wrote: no more than there can be (I1).

@@ -27,6 +27,7 @@
 //! | `find.rs` | which domains there are |
 //! | `look.rs` | a domain: its processes, its PCBs |
 //! | `channel.rs` | a channel: its words, its ends, who waits for whom |
+//! | `account.rs` | of everything in use, who has it; and what nobody has |
 //! | `error.rs` | why there is nothing to see |
 //!
 //! I1. Every word is loaded once, and checked before it is used: what a program wrote wildly is shown as it is, or left
@@ -34,6 +35,7 @@
 //! I2. Words are read one after the other while the domain runs on. What is shown may never have been so at one moment: decide
 //!     nothing by it.
 
+pub(crate) mod account;
 mod channel;
 mod error;
 mod find;
@@ -42,6 +44,7 @@ mod look;
 use crate::message::Schema;
 use crate::{DescriptorView, Kind, Method, SideCounters};
 
+pub use account::{Account, Leak, Leaked};
 pub use error::InspectError;
 
 /// A domain that was found.
@@ -89,6 +92,14 @@ pub struct Observer {
     inner: look::Inner,
 }
 
+/// The [account](Observer::account) of a domain whose memory this descriptor stands for, with or without a name.
+///
+/// # Errors
+/// [`InspectError::System`]: it is no domain's, or the kernel does not let it be read.
+pub fn account_of(memory: std::os::fd::BorrowedFd<'_>) -> Result<Account, InspectError> {
+    Ok(account::account(&find::reading(memory)?)?)
+}
+
 impl Observer {
     /// Of the domain called `name`, or of this identity (`#` and the beginning of its digits).
     ///
@@ -104,6 +115,23 @@ impl Observer {
     /// [`InspectError::System`]: the kernel does not let it be read.
     pub fn look(&self) -> Result<DomainView, InspectError> {
         self.inner.look()
+    }
+
+    /// What is in use, who has it, and what has been lost: exact if nothing happens in the domain meanwhile.
+    ///
+    /// ```
+    /// # let name = format!("doc-account-{}", std::process::id());
+    /// # let domain = staffetta::Domain::options().window_bytes(16 << 30).open(&name)?;
+    /// let parcel = staffetta::Parcel::new(&domain, 1_u64)?;
+    /// let account = staffetta::inspect::Observer::of(&name)?.account()?;
+    /// assert_eq!((account.blocks_owned, account.leaks.len()), (1, 0), "{account}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InspectError::System`]: the kernel does not let it be read.
+    pub fn account(&self) -> Result<Account, InspectError> {
+        Ok(account::account(self.inner.reading())?)
     }
 }
 

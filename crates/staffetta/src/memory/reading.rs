@@ -17,8 +17,46 @@ use rustix::io::Errno;
 
 use super::header::{Header, BYTE_ORDER, FORMAT_VERSION, MAGIC};
 use super::map::{Map, WINDOW_MIN};
-use super::segment::Shared;
+use super::segment::{Segment, Shared};
 use crate::os;
+
+/// A domain's memory, for who only looks: a member's mapping, or a file that is read.
+pub trait Source {
+    /// What lies at an offset: itself, or a copy.
+    type At<'s, T: Shared + 's>: std::ops::Deref<Target = T>
+    where
+        Self: 's;
+
+    /// Where everything lies.
+    fn map(&self) -> Map;
+
+    /// What lies at `offset`, which need not make sense (V1).
+    fn at<T: Shared>(&self, offset: u64) -> Result<Self::At<'_, T>, os::Error>;
+}
+
+impl Source for Reading {
+    type At<'s, T: Shared + 's> = Box<T>;
+
+    fn map(&self) -> Map {
+        self.map
+    }
+
+    fn at<T: Shared>(&self, offset: u64) -> Result<Box<T>, os::Error> {
+        self.copy(offset)
+    }
+}
+
+impl Source for Segment {
+    type At<'s, T: Shared + 's> = &'s T;
+
+    fn map(&self) -> Map {
+        Segment::map(self)
+    }
+
+    fn at<T: Shared>(&self, offset: u64) -> Result<&T, os::Error> {
+        self.look(offset).ok_or(os::Error::new("look outside of a domain's window", Errno::RANGE))
+    }
+}
 
 /// A domain's memory, open for reading.
 pub struct Reading {

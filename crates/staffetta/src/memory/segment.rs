@@ -87,6 +87,13 @@ impl Segment {
         unsafe { &*self.mapping.base().as_ptr().add(offset as usize).cast::<T>() }
     }
 
+    /// What lies at an offset that need not make sense; None: it is not in the window, or not aligned.
+    pub fn look<T: Shared>(&self, offset: u64) -> Option<&T> {
+        let end = offset.checked_add(size_of::<T>() as u64)?;
+        let fits = end <= self.map.window_bytes() && offset % align_of::<T>() as u64 == 0;
+        fits.then(|| self.at(offset))
+    }
+
     /// The header.
     #[inline]
     pub fn header(&self) -> &Header {

@@ -39,7 +39,7 @@ use crate::os::memfd::{self, Seals};
 pub const MAPPED_MAX: usize = 64;
 
 /// Words of a capability record.
-pub(super) mod word {
+pub(crate) mod word {
     /// State word: the table above; the sequence is the incarnation.
     pub const HOLDER: usize = 0;
     /// Bytes of its file.

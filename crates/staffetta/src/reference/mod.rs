@@ -124,8 +124,7 @@ impl References {
 
     /// The capability that a reference names, if it names one.
     pub fn capability_index(&self, reference: u64) -> Option<u32> {
-        let index = (reference >> OFFSET_BITS).checked_sub(CAPABILITIES)?;
-        u32::try_from(index).ok().filter(|i| (*i as usize) < crate::memory::map::CAPABILITIES_MAX)
+        capability_index(reference)
     }
 
     /// The offset in the window that a reference names.
@@ -155,6 +154,12 @@ impl References {
             None => None,
         }
     }
+}
+
+/// The capability that a reference names, if it names one.
+pub fn capability_index(reference: u64) -> Option<u32> {
+    let index = (reference >> OFFSET_BITS).checked_sub(CAPABILITIES)?;
+    u32::try_from(index).ok().filter(|i| (*i as usize) < crate::memory::map::CAPABILITIES_MAX)
 }
 
 /// The offset in a window, whose base is recorded as `window_base`, that a reference names.
