@@ -142,56 +142,6 @@ fn roles() {
             // SAFETY: none: it must fault.
             unsafe { address.write_volatile(8) };
         }
-        "fork" => {
-            let domain = common::options().open(&arguments[0]).unwrap();
-            let tx = domain.sender::<u64>("c").unwrap();
-            let parcels = domain.sender::<Parcel<u64>>("p").unwrap();
-            let parcel = Parcel::new(&domain, 1_u64).unwrap();
-            let capability = domain.parcels(Method::Capability).new(2_u64).unwrap();
-            let mut variable = domain.variable::<u64>().unwrap();
-            variable.set(3);
-            let (lends, reads) = domain.channel("").unnamed::<[u8]>().unwrap();
-            let jobs = domain.channel("").bounded(2).unnamed::<u64>().unwrap();
-            jobs.0.send(1).unwrap();
-            // SAFETY: the child uses only what is safe after a fork of this program: its own thread.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                let forked = |why| assert!(matches!(why, SendFailure::Forked), "{why}");
-                forked(tx.send(1).unwrap_err().why);
-                forked(tx.try_send(1).unwrap_err().why);
-                forked(parcels.send(parcel).unwrap_err().why);
-                forked(lends.send_from(b"lent").unwrap_err().why);
-                assert!(matches!(reads.recv_into(&mut [0; 4]), Err(RecvError::Forked)));
-                assert!(variable.get().is_none());
-                variable.set(4);
-                assert!(matches!(Parcel::new(&domain, 1_u64), Err(AllocateError::Forked)));
-                assert!(matches!(domain.parcels(Method::Capability).new(1_u64), Err(AllocateError::Forked)));
-                assert!(matches!(domain.receiver::<u64>("d"), Err(AttachError::Forked)));
-                assert!(matches!(domain.memory(), Err(DomainError::Forked)));
-                assert!(matches!(domain.trim(), Err(DomainError::Forked)));
-                assert!(domain.variable::<u64>().is_err());
-                assert!(!tx.has_peer());
-                assert_eq!((tx.len(), jobs.0.len(), jobs.1.counters().messages), (0, 0, 0));
-                assert_eq!(jobs.0.channel_counters().0.messages, 0);
-                forked(jobs.0.force_send(1).unwrap_err().why);
-                assert!(matches!(jobs.0.reserve().map(drop), Err(SendFailure::Forked)));
-                assert!(matches!(jobs.1.recv_ref().map(drop), Err(RecvError::Forked)));
-                assert!(matches!(jobs.1.try_clone(), Err(AttachError::Forked)));
-                drop(jobs);
-                eprintln!("fork: the child has tried everything");
-                drop((tx, parcels, capability, variable, domain));
-                // SAFETY: ends the child without the parent's exit handlers.
-                unsafe { libc::_exit(0) };
-            }
-            let mut status = 0;
-            // SAFETY: waits for our own child.
-            unsafe { libc::waitpid(child, &mut status, 0) };
-            assert_eq!(status, 0, "the forked child failed");
-            assert_eq!(jobs.1.recv().unwrap(), 1);
-            tx.send(7).unwrap();
-            assert_eq!((*parcel, *capability, variable.get()), (1, 2, Some(&3)));
-            parcels.send(parcel).unwrap();
-        }
         "hold" => {
             let domain = common::options().directory(&arguments[1]).open(&arguments[0]).unwrap();
             let _tx = domain.sender::<u64>("c").unwrap();
@@ -444,19 +394,6 @@ fn lengths() {
     assert!(matches!(error, AllocateError::Length { .. }), "{error}");
     let error = Parcel::<[u64]>::with_tail(&domain, 1 << 50).err().unwrap();
     assert!(matches!(error, AllocateError::TooLarge { .. }), "{error}");
-}
-
-#[test]
-fn a_forked_child_may_use_nothing_and_harms_nothing() {
-    let _watchdog = watchdog("fork", 60);
-    let name = name("fork");
-    let domain = common::options().open(&name).unwrap();
-    let values = domain.receiver::<u64>("c").unwrap();
-    let parcels = domain.receiver::<Parcel<u64>>("p").unwrap();
-    let child = start("fork", &[&name]);
-    assert_eq!(values.recv().unwrap(), 7);
-    assert_eq!(*parcels.recv().unwrap(), 1);
-    common::finish(child);
 }
 
 #[test]

@@ -118,9 +118,18 @@ impl Common {
         self.found.spec.form.slow
     }
 
+    /// Is this the process that attached, and not one that was forked from it?
+    pub(super) fn is_here(&self) -> bool {
+        self.member.here()
+    }
+
     /// How many receivers there are.
     pub fn receivers(&self) -> usize {
-        self.cast.receivers().attached()
+        if self.is_here() {
+            self.cast.receivers().attached()
+        } else {
+            0
+        }
     }
 
     pub fn has_sender(&self) -> bool {
@@ -135,6 +144,9 @@ impl Common {
 
     /// The sender's counters, and those of all receivers that there were.
     pub fn counters(&self) -> (SideCounters, SideCounters) {
+        if !self.is_here() {
+            return Default::default();
+        }
         let receivers = self.cast.receivers().seats().iter();
         let received = receivers.fold(SideCounters::default(), |sum, seat| sum + seat.tally.read());
         (self.record().sender_tally.read(), received)

@@ -26,17 +26,21 @@ macro_rules! accessors {
                 self.end.common.set_wait(wait);
             }
 
-            /// The counters of this end.
+            /// The counters of this end; zero in a forked child.
             pub fn counters(&self) -> $crate::SideCounters {
-                self.end.tally().read()
+                if self.end.common.is_here() {
+                    self.end.tally().read()
+                } else {
+                    $crate::SideCounters::default()
+                }
             }
 
-            /// The sender's counters, and those of all receivers together.
+            /// The sender's counters, and those of all receivers together; zero in a forked child.
             pub fn channel_counters(&self) -> ($crate::SideCounters, $crate::SideCounters) {
                 self.end.common.counters()
             }
 
-            /// How many receivers there are.
+            /// How many receivers there are; 0 in a forked child.
             pub fn receivers(&self) -> usize {
                 self.end.common.receivers()
             }

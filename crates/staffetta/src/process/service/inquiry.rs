@@ -101,6 +101,9 @@ impl Service {
     /// Returns when no other member has what `id` names in its address space; gives those who could not be
     /// asked.
     pub(crate) fn have_unmapped(&self, id: u64) -> Vec<Member> {
+        if !self.guard.alive() {
+            return Vec::new();
+        }
         let mut state = self.core.lock();
         loop {
             let outcome;

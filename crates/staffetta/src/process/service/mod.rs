@@ -249,6 +249,10 @@ impl Service {
     /// Closing it unused gives up the place ([`Roster::forsaken`]).
     pub(crate) fn invite(&self) -> Result<OwnedFd, os::Error> {
         const DOING: &str = "invite a process into the domain";
+        if !self.guard.alive() {
+            // The lock may have been held when this child was forked, and the descriptors are closed.
+            return Err(os::Error::new(DOING, rustix::io::Errno::BADF));
+        }
         let core = &self.core;
         let (ours, theirs) = without_fork(|| {
             let (ours, theirs) = socket::pair()?;
