@@ -348,6 +348,13 @@ pub enum SendFailure {
     /// The receiver's process died.
     #[error("the receiver's process died")]
     PeerDied,
+    /// The receiver's process died, and none has taken its place yet; the message was not taken. Of a channel that waits for a
+    /// successor ([`Continuation::WaitForSuccessor`](crate::Continuation)), instead of `PeerDied`, and of `TimedOut` and `WouldBlock`.
+    #[error("the receiver's process died, and no successor has come yet; start it again, or take its messages back with unacknowledged()")]
+    PeerAbsent,
+    /// The channel does not keep what a dead receiver had.
+    #[error("the channel does not keep what a dead receiver had in hand; make it with continuation(Continuation::WaitForSuccessor) or ReturnToSender")]
+    NotKept,
     /// The deadline passed first; the message was not taken.
     #[error("nobody took the message in time")]
     TimedOut,
@@ -560,6 +567,10 @@ pub enum CallFailure {
     /// The server's process died.
     #[error("the server's process died; if it had the request, what became of it is not known")]
     PeerDied,
+    /// The server's process died, and none has taken its place yet. Of a service that waits for a successor
+    /// ([`Continuation::WaitForSuccessor`](crate::Continuation)), instead of `PeerDied`, and of `TimedOut`.
+    #[error("the server's process died, and no successor has come yet; start it again, or wait longer")]
+    PeerAbsent,
     /// The server dropped the request.
     #[error("the server dropped the request without an answer")]
     Unanswered,
@@ -616,6 +627,10 @@ pub enum RecvError {
     /// The sender's process died.
     #[error("the sender's process died")]
     PeerDied,
+    /// The sender's process died, and none has taken its place yet. Of a channel that waits for a successor
+    /// ([`Continuation::WaitForSuccessor`](crate::Continuation)), instead of `PeerDied`, and of `TimedOut` and `WouldBlock`.
+    #[error("the sender's process died, and no successor has come yet; start it again, or wait longer")]
+    PeerAbsent,
     /// The deadline passed first; nothing was taken.
     #[error("no message came in time")]
     TimedOut,

@@ -63,6 +63,7 @@ pub use channel::broadcast::latest::{LatestReceiver, LatestSender};
 pub use channel::broadcast::observer::DynObserver;
 pub use channel::broadcast::{Late, SlowReceiver};
 pub use channel::builder::ChannelBuilder;
+pub use channel::continuation::Continuation;
 pub use channel::dynamic::{Carries, DynReceiver, DynRecvError, DynSendError, DynSender};
 pub use channel::form::Overflow;
 pub use channel::guard::{Received, Slot};

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
 use super::broadcast::place;
+use super::continuation::Continuation;
 use super::desk;
 use super::form::{Form, Overflow};
 use super::many;
@@ -35,6 +36,8 @@ pub struct Wish {
     pub degree: Option<u64>,
     /// Its ends.
     pub form: Option<Form>,
+    /// What a death means to it.
+    pub continuation: Option<Continuation>,
     /// Reference method.
     pub method: Option<Method>,
     /// Longest message of a basic channel.
@@ -298,6 +301,8 @@ fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> 
         "the degrees differ"
     } else if wish.form.is_some_and(|form| form != there.form) {
         "the forms differ"
+    } else if wish.continuation.is_some_and(|continuation| continuation != there.continuation) {
+        "the continuations differ"
     } else if wish.method.is_some_and(|method| method != there.method) {
         "the reference methods differ"
     } else if differs(wish.message_bytes_max, there.message_bytes_max) {
@@ -309,6 +314,7 @@ fn check_wish(name: &str, there: &Spec, wish: &Wish) -> Result<(), AttachError> 
         kind: wish.kind.unwrap_or(there.kind),
         degree: wish.degree.unwrap_or(there.degree),
         form: wish.form.unwrap_or(there.form),
+        continuation: wish.continuation.unwrap_or(there.continuation),
         method: wish.method.unwrap_or(there.method),
         content: wish.content,
         message_bytes_max: wish.message_bytes_max.unwrap_or(there.message_bytes_max),
@@ -356,7 +362,8 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.kind.store(
         u64::from(spec.kind.code())
             | u64::from(spec.method.code()) << 8
-            | u64::from(spec.content.code()) << 16,
+            | u64::from(spec.content.code()) << 16
+            | u64::from(spec.continuation.code()) << 24,
         Relaxed,
     );
     record.degree.store(spec.degree, Relaxed);
@@ -397,15 +404,41 @@ fn spec_of_wish(member: &Member, name: &str, wish: &Wish) -> Result<Spec, Attach
         (_, Content::Value, true) => wish.schema.size(),
         (_, Content::Value, false) => wish.message_bytes_max.unwrap_or(MESSAGE_BYTES_MAX_DEFAULT),
     };
-    Ok(Spec {
+    let spec = Spec {
         kind,
         degree,
         form: wish.form.unwrap_or(form),
+        continuation: wish.continuation.unwrap_or_default(),
         method: wish.method.unwrap_or(coincide),
         content: wish.content,
         message_bytes_max,
         schema: wish.schema.clone(),
-    })
+    };
+    check_continuation(name, &spec)?;
+    Ok(spec)
+}
+
+/// Not every channel can go on after a death.
+fn check_continuation(name: &str, spec: &Spec) -> Result<(), AttachError> {
+    let why = match (spec.continuation, spec.kind) {
+        (Continuation::Disconnect, _) => return Ok(()),
+        (_, Kind::Broadcast | Kind::Latest) => {
+            format!("a {} has only Continuation::Disconnect: its receivers come and go by themselves", spec.kind)
+        }
+        (Continuation::ReturnToSender, Kind::Service) => {
+            "a service has no ReturnToSender: a client is told by its call, and may ask again".to_owned()
+        }
+        _ if name.is_empty() => {
+            "a channel without a name has only Continuation::Disconnect: nobody can come to it by name".to_owned()
+        }
+        _ if spec.content == Content::Parcel && spec.method == Method::Capability => {
+            "parcels in memory files of their own are not kept for a successor: use another reference method, or \
+             Continuation::Disconnect"
+                .to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(impossible(name, why))
 }
 
 fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
@@ -590,6 +623,7 @@ pub fn spec_of(record: &Record, schema: Schema) -> Option<Spec> {
         kind: Kind::from_code(kind as u8)?,
         method: Method::from_code((kind >> 8) as u8)?,
         content: Content::from_code((kind >> 16) as u8)?,
+        continuation: Continuation::from_code((kind >> 24) as u8)?,
         degree: record.degree.load(Relaxed),
         form: Form::from_code(record.form.load(Relaxed))?,
         message_bytes_max: record.message_bytes_max.load(Relaxed),

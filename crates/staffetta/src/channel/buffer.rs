@@ -39,7 +39,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{compiler_fence, fence, Ordering};
 
 use super::call::{Ground, Patience, Stop};
-use super::ring::{change, change_and, RingParty, Slot, Slots, EMPTY, FULL, READING};
+use super::ring::{change, change_and, redeliver, RingParty, Slot, Slots, EMPTY, FULL, READING};
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
 
@@ -209,8 +209,8 @@ impl<P: Platform> Buffer<P> {
     /// FULL => READING: the message is in hand. Some(the sender waits for room and sleeps).
     #[inline(always)]
     pub fn take(&self, full: Word) -> Option<(Word, bool)> {
-        let asleep = change_and(self.slot(), full, READING, true)?; // B6
-        Some((Word::new(READING, 0, full.sequence() + 1), asleep))
+        let asleep = change_and(self.slot(), full, READING, full.slot(), true)?; // B6
+        Some((Word::new(READING, full.slot(), full.sequence() + 1), asleep))
     }
 
     /// The receiver is about to change the message that it has in hand (B5).
@@ -250,8 +250,7 @@ impl<P: Platform> Buffer<P> {
 
     /// READING => FULL: the holder of the end closes it, with a message in hand that it forgot.
     pub fn put_back(&self, reading: Word) {
-        // It fails only if somebody wrote into the word.
-        let _ = change(self.slot(), reading, FULL);
+        redeliver(self.slot(), reading);
     }
 
     /// The word of this side's next slot.

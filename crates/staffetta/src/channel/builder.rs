@@ -7,6 +7,7 @@ use super::broadcast::builder::{BroadcastBuilder, LatestBuilder};
 use super::broadcast::end::ReceiveEnd;
 use super::broadcast::observer::DynObserver;
 use super::broadcast::Late;
+use super::continuation::Continuation;
 use super::dynamic::{Carries, DynReceiver, DynSender};
 use super::end::End;
 use super::form::{Form, Overflow};
@@ -43,6 +44,7 @@ pub struct ChannelBuilder<'d> {
     overflow: Option<Overflow>,
     senders: Option<u8>,
     receivers: Option<u8>,
+    pub(super) continuation: Option<Continuation>,
     pub(super) method: Option<Method>,
     message_bytes_max: Option<u64>,
     pub(super) wait: Wait,
@@ -59,6 +61,7 @@ impl<'d> ChannelBuilder<'d> {
             overflow: None,
             senders: None,
             receivers: None,
+            continuation: None,
             method: None,
             message_bytes_max: None,
             wait: domain.wait(),
@@ -248,6 +251,24 @@ impl<'d> ChannelBuilder<'d> {
         self
     }
 
+    /// What a death means to the channel; unless said otherwise [`Continuation::Disconnect`].
+    ///
+    /// ```
+    /// use staffetta::Continuation;
+    /// # let domain = staffetta::Domain::create()?;
+    /// let jobs = domain.channel("jobs").buffered(8).continuation(Continuation::WaitForSuccessor);
+    /// let tx = jobs.sender::<u64>()?;
+    /// // If the process of its receiver dies, `tx` waits for another one that attaches that end.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// It is refused when an end is attached where it makes no sense: for broadcasts, the latest value, channels without a name, and
+    /// parcels in memory files of their own.
+    pub fn continuation(mut self, continuation: Continuation) -> Self {
+        self.continuation = Some(continuation);
+        self
+    }
+
     /// The reference method.
     pub fn method(mut self, method: Method) -> Self {
         self.method = Some(method);
@@ -287,6 +308,7 @@ impl<'d> ChannelBuilder<'d> {
             kind,
             degree: self.degree,
             form,
+            continuation: self.continuation,
             method: self.method,
             message_bytes_max: self.message_bytes_max,
             content,

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::time::Instant;
 
 use super::line::{Line, Reference3};
-use super::side::{Side, ATTACHED};
+use super::side::{Side, ATTACHED, DIED};
 use crate::memory::platform::Platform;
 use crate::memory::word::Word;
 use crate::process::pcb::Pcb;
@@ -292,6 +292,10 @@ pub struct Memory {
     pub unreadable: Cell<Option<Word>>,
     /// How often the last message was copied, by both sides together.
     pub copies: Cell<u32>,
+    /// A partner that died is waited for: another one will come in its place (`Continuation::WaitForSuccessor`).
+    pub waits: Cell<bool>,
+    /// Of the receiver of a rendezvous: what it has not read out of its cell is its successor's (side.rs, S2).
+    pub keeps: Cell<bool>,
 }
 
 impl Memory {
@@ -310,6 +314,8 @@ impl Memory {
             lends: Cell::new(false),
             unreadable: Cell::new(None),
             copies: Cell::new(0),
+            waits: Cell::new(false),
+            keeps: Cell::new(false),
         }
     }
 
@@ -336,8 +342,20 @@ impl Memory {
 
     /// Would `lost_partner` say so?
     pub fn would_lose(&self, now: Word) -> bool {
-        let (before, now) = (self.peer.get(), now.holding());
+        self.loses(self.peer.get(), now.holding())
+    }
+
+    /// Where a successor is waited for, whoever died and whoever came in its place is no loss; who left is.
+    fn loses(&self, before: Word, now: Word) -> bool {
+        if self.waits.get() && matches!(now.state(), ATTACHED | DIED) {
+            return false;
+        }
         now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
+    }
+
+    /// Is a partner awaited that died?
+    pub fn awaits(&self, now: Word) -> bool {
+        self.waits.get() && now.state() == DIED
     }
 
     /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time
@@ -345,6 +363,6 @@ impl Memory {
     pub fn lost_partner(&self, now: Word) -> bool {
         let now = now.holding();
         let before = self.peer.replace(now);
-        now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
+        self.loses(before, now)
     }
 }

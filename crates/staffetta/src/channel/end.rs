@@ -40,7 +40,7 @@ use super::record::Record;
 use super::ring::Slots;
 use super::select::interest::Interest;
 use super::side::{Side, ATTACHED, DIED, LEFT};
-use super::spec::{Kind, Spec};
+use super::spec::{Content, Kind, Spec};
 use super::tally::{SideCounters, Tally};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
@@ -76,6 +76,8 @@ pub struct End {
     slow: Cell<bool>,
     /// It is in a message, and no longer ours.
     departed: Cell<bool>,
+    /// A receiver whose messages are kept for its successor by more than their slots: no fast path.
+    keeps: bool,
     /// For the next parcel that comes (`stock_handle`).
     handle: Cell<Option<Arc<Member>>>,
     /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
@@ -174,13 +176,19 @@ impl End {
         buffer: Option<Buffer<Native>>,
         many: Option<Box<Many>>,
     ) -> End {
+        let spec = &found.spec;
+        let rendezvous = spec.kind == Kind::Rendezvous;
+        let keeps =
+            !is_sender && spec.continuation.keeps() && (rendezvous || spec.content == Content::Parcel);
+        memory.waits.set(spec.continuation.waits());
+        memory.keeps.set(keeps && rendezvous);
         End {
             member: member.clone(),
             record: InWindow(NonNull::from(member.segment().channel(found.index))),
             is_sender,
             held,
             memory,
-            quick: Cell::new(found.spec.kind == Kind::Rendezvous),
+            quick: Cell::new(rendezvous && !keeps),
             buffer,
             many,
             lender: Cell::new(None),
@@ -188,7 +196,8 @@ impl End {
             over: Cell::new(false),
             interest: Interest::default(),
             secured: Cell::new(Secured::Nothing),
-            slow: Cell::new(false),
+            slow: Cell::new(keeps),
+            keeps,
             departed: Cell::new(false),
             handle: Cell::new(None),
             owed: Cell::new(None),
@@ -384,9 +393,15 @@ impl End {
         end.state() != ATTACHED && self.memory.is_known(end)
     }
 
+    /// A call did nothing in its time; is it because the partner died, and its successor has not come?
+    fn awaits_successor(&self) -> bool {
+        self.memory.awaits(self.peer())
+    }
+
     pub(crate) fn send_failure(&self, stop: Stop, patience: Patience) -> SendFailure {
         let tried = matches!(patience, Patience::Try);
         match stop {
+            Stop::WouldBlock | Stop::TimedOut if self.awaits_successor() => SendFailure::PeerAbsent,
             Stop::WouldBlock | Stop::TimedOut if tried || stop == Stop::WouldBlock => {
                 if self.is_alone() {
                     SendFailure::NoPeer
@@ -409,6 +424,7 @@ impl End {
     pub(crate) fn recv_failure(&self, stop: Stop, patience: Patience) -> RecvError {
         let tried = matches!(patience, Patience::Try);
         match stop {
+            Stop::WouldBlock | Stop::TimedOut if self.awaits_successor() => RecvError::PeerAbsent,
             Stop::WouldBlock | Stop::TimedOut if tried || stop == Stop::WouldBlock => {
                 if self.is_alone() {
                     RecvError::NoPeer

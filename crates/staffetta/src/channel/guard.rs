@@ -20,6 +20,7 @@ use super::call::Patience;
 use super::end::{deadline_after, End};
 use super::many::Many;
 use super::queue::Held;
+use super::ring::REDELIVERED;
 use crate::error::{RecvError, SendFailure};
 use crate::memory::platform::Native;
 use crate::memory::word::Word;
@@ -322,6 +323,23 @@ impl<'a, T: Message> Received<'a, T> {
         match self.place {
             Place::Ring(buffer, _) => buffer.place(),
             Place::Lane(_, held) => held.position(),
+        }
+    }
+
+    /// Had another receiver this message in hand before, and died (or left) without giving it back? Then it may have done a part
+    /// of the work.
+    ///
+    /// ```
+    /// # let domain = staffetta::Domain::create()?;
+    /// let (tx, rx) = domain.channel("").buffered(1).unnamed::<u64>()?;
+    /// tx.send(1)?;
+    /// assert!(!rx.recv_ref()?.redelivered());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn redelivered(&self) -> bool {
+        match self.place {
+            Place::Ring(_, reading) => reading.slot() == REDELIVERED,
+            Place::Lane(_, held) => held.is_redelivered(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `line` | the rendezvous descriptor: a state word and two cells in one cache line |
 //! | `side` | who holds an end |
+//! | `continuation` | what a death means to a channel |
 //! | `call` | what goes out or in, how long it may wait, how it ends |
 //! | `quick` | the rendezvous' fast paths |
 //! | `rendezvous` | whoever arrives second hands over and wakes the partner |
@@ -37,6 +38,7 @@ pub(crate) mod broadcast;
 pub(crate) mod buffer;
 pub(crate) mod builder;
 pub mod call;
+pub(crate) mod continuation;
 pub(crate) mod crowd;
 pub(crate) mod desk;
 pub(crate) mod dynamic;

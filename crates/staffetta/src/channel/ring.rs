@@ -11,6 +11,8 @@
 //! | FULL | holds a message; P: the sender sleeps until it is EMPTY | receiver: READING, or EMPTY at once (buffered); sender: withdraw (basic) |
 //! | READING | the receiver copies it out, or works on it; P as in FULL | receiver: EMPTY, or FULL if its target was too small; who sweeps after its death: FULL |
 //!
+//! The slot field of FULL and READING is REDELIVERED if some receiver had the message in hand before, and did not give it back.
+//!
 //! N1. The sequence of a slot's word grows with every change but P.
 //! N2. The bytes of a slot are the sender's while EMPTY, nobody's while FULL, the receiver's while READING.
 //! N3. `tail` is written only by the holder of the sending end, `head` by that of the receiving end. Commit
@@ -41,6 +43,9 @@ pub const EMPTY: u8 = 0;
 pub const FULL: u8 = 1;
 /// The receiver has it in hand.
 pub const READING: u8 = 2;
+
+/// In the slot field of FULL and READING: a receiver has had it in hand.
+pub const REDELIVERED: u16 = 1;
 
 /// A slot's words before its bytes.
 #[repr(C)]
@@ -138,7 +143,14 @@ pub struct RingParty<'c, P: Platform, G: Ground<P>> {
 /// From `from` (with or without P) to `state`, next sequence. Some(whoever waited for this change sleeps), or None if
 /// the word is no longer `from`.
 pub(super) fn change<P: Platform>(slot: &Slot<P>, from: Word, state: u8) -> Option<bool> {
-    change_and(slot, from, state, (from.state() == EMPTY) != (state == EMPTY)) // N4
+    change_and(slot, from, state, 0, (from.state() == EMPTY) != (state == EMPTY))
+    // N4
+}
+
+/// READING => FULL: whoever takes it next is told.
+pub(super) fn redeliver<P: Platform>(slot: &Slot<P>, reading: Word) {
+    // It fails if another sweeper was first.
+    let _ = change_and(slot, reading, FULL, REDELIVERED, false);
 }
 
 /// `ends_a_wait`: report P, and clear it.
@@ -147,11 +159,12 @@ pub(super) fn change_and<P: Platform>(
     slot: &Slot<P>,
     from: Word,
     state: u8,
+    mark: u16,
     ends_a_wait: bool,
 ) -> Option<bool> {
     let mut now = from;
     loop {
-        let to = Word::new(state, 0, from.sequence() + 1);
+        let to = Word::new(state, mark, from.sequence() + 1);
         let to = if ends_a_wait { to } else { to.parked_as(now) };
         // AcqRel: releases the bytes (N2) to the other side, acquires what it did to them before.
         match slot.word.compare_exchange(now.0, to.0, AcqRel, Acquire) {
@@ -282,8 +295,7 @@ impl<P: Platform> Slots<P> {
             let slot = self.slot(place).0;
             let now = Word(slot.word.load(Acquire));
             if now.state() == READING && still() {
-                // It fails if another sweeper was first.
-                let _ = change(slot, now, FULL);
+                redeliver(slot, now);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a channel is: kind, degree, reference method, and what its messages are.
 
 use super::call::Patience;
+use super::continuation::Continuation;
 use super::end::End;
 use super::form::{Form, Overflow};
 use super::queue::Plan;
@@ -106,6 +107,8 @@ pub struct Spec {
     pub degree: u64,
     /// Its ends.
     pub form: Form,
+    /// What a death means to it.
+    pub continuation: Continuation,
     /// Reference method.
     pub method: Method,
     /// How messages travel.
@@ -146,6 +149,13 @@ impl Spec {
         let one = self.kind == Kind::Queue && (1..=DEGREE_MAX).contains(&degree);
         one.then_some(Plan { degree, per_sender, lane, exclusive })
     }
+
+    fn write_continuation(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.continuation {
+            Continuation::Disconnect => Ok(()),
+            other => write!(f, "on a death: {other}, "),
+        }
+    }
 }
 
 impl std::fmt::Display for Spec {
@@ -157,6 +167,7 @@ impl std::fmt::Display for Spec {
                 "service of {} calls per client, at most {senders} clients and {receivers} servers, ",
                 self.degree
             )?;
+            self.write_continuation(f)?;
             return write!(f, "{} references, of (request, reply) {}", self.method, self.schema);
         }
         write!(f, "{}", self.kind)?;
@@ -171,7 +182,9 @@ impl std::fmt::Display for Spec {
             }
             write!(f, ", messages of at most {} bytes", self.message_bytes_max)?;
         }
-        write!(f, ", {} references, of ", self.method)?;
+        write!(f, ", ")?;
+        self.write_continuation(f)?;
+        write!(f, "{} references, of ", self.method)?;
         if self.content == Content::Parcel {
             write!(f, "parcels of ")?;
         }

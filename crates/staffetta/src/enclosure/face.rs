@@ -166,6 +166,7 @@ macro_rules! ends {
                 let found = find_enclosed(member, end.index, |there| Wish {
                     kind: None,
                     degree: None,
+                    continuation: None,
                     form: None,
                     method: None,
                     message_bytes_max: None,

@@ -38,6 +38,7 @@ fn find<T: Message>(
         kind: Some(kind),
         degree,
         form,
+        continuation: channel.continuation,
         method: channel.method,
         message_bytes_max: None,
         content: Content::Value,

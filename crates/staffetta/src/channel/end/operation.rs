@@ -37,7 +37,7 @@ pub(super) enum Secured {
 impl End {
     fn secure_as(&self, secured: Secured) {
         self.secured.set(secured);
-        let slow = self.over.get() || self.interest.entry() != 0 || secured != Secured::Nothing;
+        let slow = self.over.get() || self.keeps || self.interest.entry() != 0 || secured != Secured::Nothing;
         self.slow.set(slow);
         self.quick.set(!slow && self.found.spec.kind == Kind::Rendezvous);
     }

@@ -217,6 +217,11 @@ impl Held {
     pub fn position(&self) -> u64 {
         self.word.sequence()
     }
+
+    /// Of a message in hand: some receiver has had it in hand before.
+    pub fn is_redelivered(&self) -> bool {
+        split(self.word.slot()).1 != 0
+    }
 }
 
 /// A message found: who it belongs to and what its word says.

@@ -148,22 +148,24 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         self.queue.oldest(&self.side.at, receivers)
     }
 
-    /// A message that a dead receiver had in hand.
+    /// The oldest message that a dead receiver had in hand.
     #[cold]
     #[inline(never)]
     pub(super) fn returned(&self) -> Option<Found<'c, P>> {
+        let mut oldest: Option<Found<'c, P>> = None;
         for lane in 0..SEATS_MAX {
             for slot in 0..self.queue.plan.slots() {
                 let Some((words, bytes)) = self.queue.slot(lane, slot) else {
                     break;
                 };
                 let word = Word(words.word.load(Acquire));
-                if word.state() == RETURNED {
-                    return Some(Found { lane, slot, word, words, bytes });
+                let older = |found: &Found<'c, P>| found.word.sequence() < word.sequence();
+                if word.state() == RETURNED && !oldest.as_ref().is_some_and(older) {
+                    oldest = Some(Found { lane, slot, word, words, bytes });
                 }
             }
         }
-        None
+        oldest
     }
 
     /// The receiver is about to change the message in hand (Q6).
