@@ -130,9 +130,13 @@ impl Member {
         contents::sweep(self, slot, still, &mut loose);
         // Its blocks and capabilities, except those that are on their way to a survivor.
         // `spared` is asked between reading and changing.
-        let full = blocks::release_dead(segment, slot, self.slot, |offset, incarnation| {
-            in_flight.blocks.contains(&(offset, incarnation)) || !still()
-        });
+        let full = blocks::release_dead(
+            segment,
+            slot,
+            self.slot,
+            |offset, incarnation| in_flight.blocks.contains(&(offset, incarnation)) || !still(),
+            |channel| crate::channel::kept::lose(segment, channel),
+        );
         loose.blocks.extend(full);
         // Also channels that somebody who died meanwhile was about to take back.
         loose.channels.extend(crate::enclosure::collect::without_holds(segment));

@@ -8,7 +8,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use common::{name, role, start, watchdog};
-use staffetta::{AttachError, ChannelBuilder, Continuation, Domain, RecvError, SendFailure};
+use staffetta::{AttachError, ChannelBuilder, Continuation, Domain, Parcel, RecvError, SendFailure};
 
 const WAITS: Continuation = Continuation::WaitForSuccessor;
 
@@ -48,6 +48,45 @@ fn roles() {
                         std::thread::sleep(Duration::from_secs(1));
                     }
                 }
+            }
+        }
+        // Takes parcels and keeps some of them: gives those back of which the number is odd, but for the last.
+        "keep" | "keep-default" => {
+            let rx = if role == "keep" {
+                channel(&domain, &arguments[1]).receiver::<Parcel<u64>>().unwrap()
+            } else {
+                domain.receiver::<Parcel<u64>>("channel").unwrap()
+            };
+            let last: u64 = arguments[2].parse().unwrap();
+            let mut kept = Vec::new();
+            loop {
+                let parcel = rx.recv().unwrap();
+                let n = *parcel;
+                if n % 2 == 0 || n == last {
+                    kept.push(parcel);
+                } else {
+                    drop(parcel);
+                }
+                ready.send(n).unwrap();
+                if n == last {
+                    // One of them it is about to change.
+                    if arguments[3] == "change" {
+                        *kept[0] += 0;
+                        ready.send(n + 1).unwrap();
+                    }
+                    loop {
+                        std::thread::sleep(Duration::from_secs(1));
+                    }
+                }
+            }
+        }
+        // Receives from one channel, and forwards to another, until it is killed.
+        "forward" => {
+            let rx = channel(&domain, &arguments[1]).receiver::<Parcel<u64>>().unwrap();
+            let tx = domain.sender::<Parcel<u64>>("forwarded").unwrap();
+            loop {
+                let parcel = rx.recv().unwrap();
+                tx.send(parcel).unwrap();
             }
         }
         other => panic!("no role {other}"),
@@ -91,6 +130,141 @@ fn what_a_killed_receiver_had_in_hand_comes_to_its_successor() {
         tx.send(sent).unwrap();
         assert_eq!(rx.recv().unwrap(), sent);
         assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)));
+    }
+}
+
+const ALL: [&str; 6] = ["rendezvous", "basic", "buffered", "bounded", "many_to_one", "work_queue"];
+
+#[test]
+fn parcels_that_a_killed_receiver_had_not_released_come_to_its_successor_in_order() {
+    let _watchdog = watchdog("parcels", 120);
+    for kind in ALL {
+        let name = name("parcels");
+        let domain = common::options().open(&name).unwrap();
+        let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let tx = channel(&domain, kind).sender::<Parcel<u64>>().unwrap();
+        let before = common::in_use(&domain);
+        let child = start("keep", &[&name, kind, "7", ""]);
+        let send = |n| tx.send_timeout(Parcel::new(&domain, n).unwrap(), Duration::from_millis(30));
+        (0..8).for_each(|n| {
+            tx.send(Parcel::new(&domain, n).unwrap()).unwrap();
+            assert_eq!(ready.recv().unwrap(), n);
+        });
+        kill(child);
+        let mut sent = 8;
+        let why = loop {
+            match send(sent) {
+                Ok(()) => sent += 1,
+                Err(error) => break error.why,
+            }
+        };
+        assert!(matches!(why, SendFailure::PeerAbsent), "{kind}: {why}");
+        let rx = channel(&domain, kind).receiver::<Parcel<u64>>().unwrap();
+        for n in [0, 2, 4, 6, 7] {
+            let parcel = rx.recv().unwrap();
+            assert_eq!((*parcel, parcel.redelivered()), (n, true), "{kind}");
+        }
+        for n in 8..sent {
+            let parcel = rx.recv().unwrap();
+            assert_eq!((*parcel, parcel.redelivered()), (n, false), "{kind}");
+        }
+        assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)), "{kind}");
+        assert_eq!(rx.lost(), 0, "{kind}");
+        drop((tx, rx));
+        assert_eq!(common::in_use(&domain), before, "{kind}: something leaked");
+    }
+}
+
+#[test]
+fn a_parcel_that_the_dead_one_had_begun_to_change_is_torn() {
+    let _watchdog = watchdog("torn parcels", 120);
+    for kind in ALL {
+        let name = name("torn");
+        let domain = common::options().open(&name).unwrap();
+        let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let tx = channel(&domain, kind).sender::<Parcel<u64>>().unwrap();
+        let child = start("keep", &[&name, kind, "2", "change"]);
+        (0..3).for_each(|n| {
+            tx.send(Parcel::new(&domain, n).unwrap()).unwrap();
+            assert_eq!(ready.recv().unwrap(), n);
+        });
+        assert_eq!(ready.recv().unwrap(), 3);
+        kill(child);
+        let rx = channel(&domain, kind).receiver::<Parcel<u64>>().unwrap();
+        assert!(matches!(rx.recv(), Err(RecvError::Torn { .. })), "{kind}");
+        let parcel = rx.recv().unwrap();
+        assert_eq!((*parcel, parcel.redelivered(), rx.lost()), (2, true, 1), "{kind}");
+    }
+}
+
+#[test]
+fn by_default_they_are_freed_and_counted() {
+    let _watchdog = watchdog("counted", 120);
+    let name = name("counted");
+    let domain = common::options().open(&name).unwrap();
+    let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+    let channel = domain.channel("channel").buffered(4).continuation(Continuation::Disconnect);
+    let tx = channel.sender::<Parcel<u64>>().unwrap();
+    let before = common::in_use(&domain);
+    let child = start("keep-default", &[&name, "", "7", ""]);
+    (0..8).for_each(|n| {
+        tx.send(Parcel::new(&domain, n).unwrap()).unwrap();
+        assert_eq!(ready.recv().unwrap(), n);
+    });
+    kill(child);
+    common::until(|| tx.lost() == 5);
+    let rx = domain.receiver::<Parcel<u64>>("channel").unwrap();
+    assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)));
+    drop((tx, rx));
+    assert_eq!(common::in_use(&domain), before);
+}
+
+/// Killed at random moments while parcels go through its hands: each comes out, forwarded once at most, or is redelivered.
+#[test]
+fn whatever_goes_through_the_hands_of_processes_that_are_killed_comes_out() {
+    let _watchdog = watchdog("forwarders", 300);
+    let mut random = common::Random::new("forwarders");
+    for kind in ALL {
+        let name = name("forward");
+        let domain = common::options().open(&name).unwrap();
+        let _ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let tx = channel(&domain, kind).sender::<Parcel<u64>>().unwrap();
+        let out = domain.channel("forwarded").buffered(64).receiver::<Parcel<u64>>().unwrap();
+        let before = common::in_use(&domain);
+        let (sender, sender_domain) = (tx, domain.clone());
+        const MESSAGES: u64 = 3_000;
+        let sending = std::thread::spawn(move || {
+            for n in 0..MESSAGES {
+                sender.send(Parcel::new(&sender_domain, n).unwrap()).unwrap();
+            }
+            sender
+        });
+        let mut child = Some(start("forward", &[&name, kind]));
+        let mut came = Vec::new();
+        let mut kills = 0;
+        while came.len() < MESSAGES as usize {
+            let next_kill = came.len() + 1 + random.below(200) as usize;
+            while came.len() < next_kill.min(MESSAGES as usize) {
+                match out.recv_timeout(Duration::from_secs(20)) {
+                    Ok(parcel) => came.push(*parcel),
+                    Err(RecvError::PeerDied | RecvError::Disconnected) => {} // its successor may be there already
+                    Err(why) => panic!("{kind}: {why} after {} messages and {kills} kills", came.len()),
+                }
+            }
+            if came.len() < MESSAGES as usize {
+                kill(child.take().unwrap());
+                kills += 1;
+                child = Some(start("forward", &[&name, kind]));
+            }
+        }
+        assert!(came.iter().copied().eq(0..MESSAGES), "{kind}: lost, doubled or out of order");
+        kill(child.unwrap());
+        drop((sending.join().unwrap(), out));
+        let left = domain.channel("forwarded").receiver::<Parcel<u64>>().unwrap();
+        assert!(left.try_recv().is_err());
+        drop(left);
+        common::until(|| common::in_use(&domain) == before);
+        eprintln!("{kind}: {kills} kills");
     }
 }
 

@@ -53,6 +53,22 @@ macro_rules! accessors {
                 self.end.another().map(Self::new)
             }
 
+            /// What a death means to this channel.
+            pub fn continuation(&self) -> $crate::Continuation {
+                self.end.spec().continuation
+            }
+
+            /// How many messages of this channel dead receivers had in hand that nobody gets: parcels that were freed with
+            /// them, or that they had begun to change; 0 in a forked child. A sweeper that dies between freeing one and counting it
+            /// leaves it uncounted; values that were copied out, and guards, which come to the next receiver, are not meant.
+            pub fn lost(&self) -> u64 {
+                if self.end.member.here() {
+                    self.end.record().lost.load(std::sync::atomic::Ordering::Relaxed)
+                } else {
+                    0
+                }
+            }
+
             /// How many messages wait: sent, and not taken yet; 0 in a forked child.
             pub fn len(&self) -> u64 {
                 if self.end.member.here() {

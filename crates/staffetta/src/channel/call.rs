@@ -29,6 +29,11 @@ pub trait Ground<P: Platform> {
     /// stand in its `Side`.
     #[inline(always)]
     fn came_first(&self) {}
+    /// Has something else come for the receiver that waits, which is not in the channel's words? (kept.rs)
+    #[inline(always)]
+    fn is_called_away(&self) -> bool {
+        false
+    }
     /// A pointer to `length` bytes behind a reference that a peer wrote; None if it lies outside of
     /// what this process may reach.
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8>;
@@ -188,6 +193,8 @@ pub enum Stop {
     },
     /// A peer left a reference that points outside the domain.
     Corrupt,
+    /// `Ground::is_called_away`.
+    CalledAway,
 }
 
 /// How long an operation may wait.

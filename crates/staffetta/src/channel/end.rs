@@ -34,6 +34,7 @@ use super::attach::Found;
 use super::buffer::Buffer;
 use super::call::{Memory, Patience, Stop};
 use super::ground::{EndGround, Lender};
+use super::kept::Kept;
 use super::line::Reference3;
 use super::many::Many;
 use super::record::Record;
@@ -78,6 +79,8 @@ pub struct End {
     departed: Cell<bool>,
     /// A receiver whose messages are kept for its successor by more than their slots: no fast path.
     keeps: bool,
+    /// Of such a receiver of parcels.
+    kept: Option<Box<Kept>>,
     /// For the next parcel that comes (`stock_handle`).
     handle: Cell<Option<Arc<Member>>>,
     /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
@@ -163,7 +166,9 @@ impl End {
             }
         }
         let memory = Memory::new(&record.line, peer, wait);
-        End::of(member, found, is_sender, held, memory, buffer, None)
+        let end = End::of(member, found, is_sender, held, memory, buffer, None);
+        end.recover_unread();
+        end
     }
 
     #[allow(clippy::too_many_arguments)] // private, and all of an end's parts
@@ -197,6 +202,7 @@ impl End {
             interest: Interest::default(),
             secured: Cell::new(Secured::Nothing),
             slow: Cell::new(keeps),
+            kept: (keeps && spec.content == Content::Parcel).then(Box::default),
             keeps,
             departed: Cell::new(false),
             handle: Cell::new(None),
@@ -303,7 +309,13 @@ impl End {
             method: self.found.spec.method,
             sender: &self.record().sender,
             lender: &self.lender,
+            returned: self.kept.as_ref().map(|kept| (&self.record().returned, kept.seen())),
         }
+    }
+
+    /// What this receiver keeps for its successor, if it is parcels.
+    pub(super) fn kept(&self) -> Option<&Kept> {
+        self.kept.as_deref()
     }
 
     /// Of a queue.
@@ -417,7 +429,7 @@ impl End {
             }
             Stop::Full => SendFailure::NoStaging,
             Stop::Held => SendFailure::Held,
-            Stop::Corrupt | Stop::Torn { .. } | Stop::Cut { .. } => SendFailure::Corrupt,
+            Stop::Corrupt | Stop::Torn { .. } | Stop::Cut { .. } | Stop::CalledAway => SendFailure::Corrupt,
         }
     }
 
@@ -441,7 +453,7 @@ impl End {
             Stop::Held => RecvError::Held,
             Stop::Torn { place } => RecvError::Torn { seq: place },
             Stop::Cut { missed } => RecvError::TooSlow { missed },
-            Stop::Full | Stop::Corrupt => RecvError::Corrupt,
+            Stop::Full | Stop::Corrupt | Stop::CalledAway => RecvError::Corrupt,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +30,8 @@ pub struct EndGround<'c> {
     pub sender: &'c Side,
     /// Who lent last.
     pub lender: &'c Cell<Option<Lender>>,
+    /// Of a receiver of parcels that are kept: how often some came back, and what it has seen of that.
+    pub returned: Option<(&'c AtomicU64, u64)>,
 }
 
 /// The process that holds an end, as the kernel knows it.
@@ -73,6 +77,12 @@ impl Ground<Native> for EndGround<'_> {
     fn own_pcb(&self) -> Option<(&Pcb, u64)> {
         let (pcb, offset) = threads::own_pcb(self.member)?;
         Some((pcb, self.member.refs.refer(self.method, offset)))
+    }
+
+    #[inline(always)]
+    fn is_called_away(&self) -> bool {
+        // Acquire: pairs with `kept::tell`.
+        self.returned.is_some_and(|(returned, seen)| returned.load(Acquire) != seen)
     }
 
     fn wake(&self, pcb_ref: u64) {

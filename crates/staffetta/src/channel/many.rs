@@ -566,6 +566,13 @@ fn tell(member: &Member, spec: &Spec, queue: &DomainQueue<impl Deref<Target = Me
     }
 }
 
+/// Something came back to the queue: everybody who waits looks.
+pub fn tell_all(member: &Member, record: &Record, spec: &Spec) {
+    if let Some(queue) = queue(member, record, spec) {
+        tell(member, spec, &queue, false);
+    }
+}
+
 /// Settles what the dead process in `slot` held of a queue. `claimed`: has the message been taken out of the slot's bytes
 /// already? `dropped`: a dead sender was about to drop it.
 pub fn settle(

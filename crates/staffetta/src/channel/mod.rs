@@ -16,6 +16,7 @@
 //! | `form` | how many ends, whose degree, what happens when it is full |
 //! | `many`, `queued` | a queue in the domain; what its ends do |
 //! | `broadcast` | each message to all receivers, in place; the latest value |
+//! | `kept` | parcels that a dead receiver had not acknowledged, and their next receiver |
 //! | `guard` | a slot reserved, a message in hand |
 //! | `transfer` | messages in private memory: lent, and read across processes |
 //! | `tally` | counters, and the one function that copies message bytes |
@@ -46,6 +47,7 @@ pub(crate) mod end;
 pub(crate) mod form;
 pub(crate) mod ground;
 pub(crate) mod guard;
+pub(crate) mod kept;
 pub(crate) mod lent;
 pub mod line;
 pub(crate) mod many;

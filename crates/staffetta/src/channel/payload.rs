@@ -17,6 +17,7 @@ use crate::custody::Missing;
 use crate::enclosure::contents::is_full;
 use crate::enclosure::face::holds_last_receiver;
 use crate::error::{AcquireError, RecvError, SendError, SendFailure};
+use crate::memory::note::came_from;
 use crate::memory::platform::prefetch_for_write;
 use crate::memory::word::IN_MESSAGE;
 use crate::message::parcel::{Parcel, Raw};
@@ -164,7 +165,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         let displaced = |held: Held| {
             // SAFETY: the message is ours while this runs, a reference.
             let words = unsafe { read_words(held.bytes.cast()) };
-            Parcel::receive(&end.member, || end.member.clone(), method, words)
+            Parcel::receive(&end.member, || end.member.clone(), method, words, 0)
         };
         match end.force_into_queue(size_of::<Reference3>(), fill, displaced) {
             Ok(displaced) => {
@@ -179,6 +180,9 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
     fn recv_on(end: &End, patience: Patience) -> Result<Self, RecvError> {
         if !end.member.here() {
             return Err(RecvError::Forked);
+        }
+        if let Some(kept) = end.kept() {
+            return super::kept::receive(end, kept, patience);
         }
         let method = end.spec().method;
         if method == Method::Capability {
@@ -198,7 +202,9 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         // What the sender wrote travels while we look at whether it makes sense.
         prefetch_for_write(end.member.refs.guess(method, words[0]));
         end.tally().message(words[1] as usize);
-        let parcel = Parcel::receive(&end.member, || end.handle(), method, words).ok_or(RecvError::Corrupt);
+        let note = came_from(end.found.index, words[2].wrapping_add(1));
+        let parcel = Parcel::receive(&end.member, || end.handle(), method, words, note);
+        let parcel = parcel.ok_or(RecvError::Corrupt);
         end.claimed();
         parcel
     }

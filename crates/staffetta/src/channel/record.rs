@@ -66,7 +66,11 @@ pub struct Record {
     pub name: [AtomicU64; NAME_BYTES_MAX / 8],
     /// `Form` code.
     pub form: AtomicU64,
-    pad: [u64; 38],
+    /// Messages that dead receivers had in hand and that nobody gets.
+    pub lost: AtomicU64,
+    /// Grows when parcels have come back that a dead receiver had not acknowledged (kept.rs).
+    pub returned: AtomicU64,
+    pad: [u64; 36],
 }
 
 /// A record's states.
@@ -144,6 +148,8 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         name_len,
         name,
         form,
+        lost,
+        returned,
         pad
     })]
 }

@@ -356,7 +356,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         if !self.memory.is_known(end) && self.partner_changed(end) {
             return Err(Stop::Gone(end));
         }
-        if let (Incoming::Cell { .. } | Incoming::Parcel(_), Patience::Until(deadline)) = (target, patience) {
+        let small = matches!(target, Incoming::Cell { .. } | Incoming::Parcel(_)) && !self.memory.keeps.get();
+        if let (true, Patience::Until(deadline)) = (small, patience) {
             match want_now(self.line, self.tally, self.memory) {
                 // SAFETY: our WANT(s) was delivered.
                 Wanted::Given(s) => return Ok(unsafe { collect_small(self.line, self.tally, s, target) }),
@@ -413,6 +414,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     if !target.is_exact() {
                         self.me.set_target(target.reference(), target.capacity() as u64);
                     }
+                    self.mark_unread((what == brings::CELL).then_some(s));
                     match self.line.want(now, what) {
                         Ok(_) => {
                             self.wake_if(now.is_parked());
@@ -439,6 +441,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 OFFER if now.slot() == brings::VARIABLE => {
                     // For a sender that gives up in the middle: would it have fitted?
                     self.me.set_target(0, target.capacity() as u64);
+                    self.mark_unread(None);
                     match self.line.begin(now, self.me.end().sequence()) {
                         // SAFETY: TAKING(s), made so by us.
                         Ok(taking) => return unsafe { self.copy_offered(taking, target) },
@@ -446,6 +449,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 OFFER if now.slot() == brings::LENT => {
+                    self.mark_unread(None);
                     match self.line.begin(now, self.me.end().sequence()) {
                         // SAFETY: TAKING(s), made so by us.
                         Ok(taking) => match unsafe { self.read_lent(taking, target, patience.deadline()) } {
@@ -456,25 +460,39 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     }
                 }
                 OFFER if now.slot() == brings::STAGE => now = self.await_partner(now, patience)?,
-                OFFER if !target.is_exact() => match self.line.begin(now, self.me.end().sequence()) {
-                    // SAFETY: TAKING(s), made so by us.
-                    Ok(taking) => match unsafe { self.look_at_staged(taking, target) } {
-                        Some(end) => return end,
-                        None => now = self.line.word(), // withdrawn while we looked
-                    },
-                    Err(found) => now = found,
-                },
-                OFFER => match self.line.take(now) {
-                    Ok(()) => {
-                        self.wake_if(now.is_parked());
-                        self.memory.expect.set(Word::new(IDLE, 0, s + 1));
-                        // SAFETY: we took the offer of `s`.
-                        return unsafe { self.collect(s, target) };
+                OFFER if !target.is_exact() => {
+                    self.mark_unread(Some(s));
+                    match self.line.begin(now, self.me.end().sequence()) {
+                        // SAFETY: TAKING(s), made so by us.
+                        Ok(taking) => match unsafe { self.look_at_staged(taking, target) } {
+                            Some(end) => return end,
+                            None => now = self.line.word(), // withdrawn while we looked
+                        },
+                        Err(found) => now = found,
                     }
-                    Err(found) => now = found,
-                },
+                }
+                OFFER => {
+                    self.mark_unread(Some(s));
+                    match self.line.take(now) {
+                        Ok(()) => {
+                            self.wake_if(now.is_parked());
+                            self.memory.expect.set(Word::new(IDLE, 0, s + 1));
+                            // SAFETY: we took the offer of `s`.
+                            return unsafe { self.collect(s, target) };
+                        }
+                        Err(found) => now = found,
+                    }
+                }
                 _ => now = self.await_partner(now, patience)?,
             }
+        }
+    }
+
+    /// The receiver is about to come: what it may find in the cell of `s` is its successor's until it has read it (side.rs, S2).
+    #[inline(always)]
+    pub(super) fn mark_unread(&self, s: Option<u64>) {
+        if self.memory.keeps.get() {
+            self.me.set_unread(s);
         }
     }
 

@@ -423,6 +423,35 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         Ok(length as usize)
     }
 
+    /// As `receive`, of a message of `length` bytes: `take` has them, the place, and whether a receiver had them in hand before.
+    pub fn take_with<R>(
+        &mut self,
+        patience: Patience,
+        length: u64,
+        take: impl FnOnce(*const u8, u64, bool) -> R,
+    ) -> Result<R, Stop> {
+        let deadline = patience.deadline();
+        let place = self.place.load(Relaxed);
+        let slots = self.slots;
+        let (slot, bytes) = slots.slot(place);
+        let (full, reading) = loop {
+            let full = self.await_slot(place, FULL, deadline)?;
+            if change_and(slot, full, READING, full.slot(), false).is_some() {
+                break (full, Word::new(READING, full.slot(), full.sequence() + 1));
+            }
+            // Withdrawn just now: wait for the next one.
+        };
+        if slot.length.load(Relaxed) != length {
+            redeliver(slot, reading);
+            return Err(Stop::Corrupt);
+        }
+        let taken = take(bytes, place, full.slot() == REDELIVERED);
+        self.place.store(place + 1, Relaxed);
+        let asleep = change(slot, reading, EMPTY).unwrap_or(true);
+        self.wake_if(asleep);
+        Ok(taken)
+    }
+
     /// Waits until the slot is in `state`.
     fn await_slot(&mut self, place: u64, state: u8, deadline: Option<Instant>) -> Result<Word, Stop> {
         self.await_word(place, |now| now.state() == state, deadline)
@@ -458,6 +487,9 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             || {
                 if let Some(now) = look() {
                     return Some(Ok(now));
+                }
+                if ground.is_called_away() {
+                    return Some(Err(Stop::CalledAway));
                 }
                 let end = peer.end();
                 if memory.is_known(end) {
@@ -514,8 +546,13 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
 }
 
 #[cfg(test)]
-pub(crate) fn states() -> [(&'static str, u64); 3] {
-    [("ring::EMPTY", EMPTY.into()), ("ring::FULL", FULL.into()), ("ring::READING", READING.into())]
+pub(crate) fn states() -> [(&'static str, u64); 4] {
+    [
+        ("ring::EMPTY", EMPTY.into()),
+        ("ring::FULL", FULL.into()),
+        ("ring::READING", READING.into()),
+        ("ring::REDELIVERED", REDELIVERED.into()),
+    ]
 }
 
 #[cfg(test)]

@@ -12,8 +12,12 @@
 //!
 //! S1. All words but the end word are written only by the holder of the end, before it publishes a state
 //!     that makes the partner read them.
+//! S2. `unread` is of the receiver of a rendezvous that keeps its messages. It is written before the receiver makes its WANT, or takes an
+//!     offer, and cleared when the message is read out of its cell, or, a parcel, claimed. So if the line's sequence says
+//!     that rendezvous `unread - 1` happened (line.rs, L3), its message is still in its cell, which stays as it is until the
+//!     next receiver comes (L2).
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::memory::platform::{Native, Platform, Word64};
 use crate::memory::word::Word;
@@ -42,7 +46,8 @@ pub struct Side<P: Platform = Native> {
     note: P::U64,
     /// Blocks in which messages too large for a cell are staged, one for each parity; they stay with the channel.
     staging: [P::U64; 2],
-    reserved: u64,
+    /// S2: 1 + the rendezvous of which this receiver has not read what its cell brings; 0: none.
+    unread: P::U64,
 }
 
 const _: () = assert!(size_of::<Side>() == 64);
@@ -58,7 +63,7 @@ impl<P: Platform> Side<P> {
             target_capacity: zero(),
             note: zero(),
             staging: [zero(), zero()],
-            reserved: 0,
+            unread: zero(),
         }
     }
 
@@ -159,6 +164,15 @@ impl<P: Platform> Side<P> {
     pub fn set_note(&self, bytes: u64) {
         self.note.store(bytes, Relaxed);
     }
+    /// S2: the rendezvous whose message this receiver may not have read.
+    pub fn unread(&self) -> Option<u64> {
+        // Acquire: of a dead receiver, whose last words its successor reads.
+        self.unread.load(Acquire).checked_sub(1)
+    }
+    /// See `unread`.
+    pub fn set_unread(&self, s: Option<u64>) {
+        self.unread.store(s.map_or(0, |s| s + 1), Release);
+    }
     /// The staging block of a parity; 0 if there is none yet.
     pub fn staging(&self, parity: usize) -> u64 {
         self.staging[parity & 1].load(Relaxed)
@@ -184,6 +198,6 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         target_capacity,
         note,
         staging,
-        reserved
+        unread
     })]
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Acquire;
 use super::attach::{read_spec, read_spec_of_parcels, settle_places, take_hold, unmake_of_dead};
 use super::end::{slots, Travelling};
 use super::ground::wake;
+use super::kept;
 use super::line::{brings, Reference3, ABANDONED};
 use super::record::{state, Record};
 use super::side::{Side, ATTACHED, DIED};
@@ -38,6 +39,9 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
     let segment = member.segment();
     let mut in_flight = InFlight::default();
     let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
+    // Receivers whose parcels come back before they are said to be dead (kept.rs, U2): the channel, and its queue or not.
+    let mut later = Vec::new();
+    let mut keeps = false;
     // Channels without a name of which the dead one may have ends; ours of them.
     let held = holds_of(segment, slot);
     let mut holds = Vec::new();
@@ -68,15 +72,16 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
         let Some(spec) = read_spec(segment, index) else {
             continue;
         };
+        let keeps_parcels = spec.continuation.keeps() && spec.content == Content::Parcel;
+        keeps |= keeps_parcels;
+        if spec.kind == Kind::Queue && keeps_parcels {
+            note_in_flight(member, record, &spec, &mut in_flight);
+            later.push((index, spec));
+            continue;
+        }
         if spec.kind == Kind::Queue {
+            settle_queue(member, record, &spec, slot, &still);
             let parcels = spec.content == Content::Parcel;
-            let claimed = |bytes: *const u8| parcels && is_claimed(member, &spec, reference_at(bytes));
-            let dropped = |bytes: *const u8, still: &dyn Fn() -> bool| {
-                if parcels {
-                    discard(member, &spec, reference_at(bytes), still);
-                }
-            };
-            super::many::settle(member, record, &spec, slot, &still, claimed, dropped);
             if parcels {
                 note_in_flight(member, record, &spec, &mut in_flight);
             }
@@ -97,6 +102,9 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             if end.state() != ATTACHED || end.slot() != slot || !still() {
                 continue;
             }
+            if keeps_parcels && !is_sender {
+                continue;
+            }
             let held = || dead.end().awake() == end.awake();
             match spec.kind {
                 Kind::Rendezvous => settle_line(member, record, &spec, is_sender, held),
@@ -109,7 +117,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
                 }
             }
             if spec.content == Content::Parcel && !is_sender {
-                free_unclaimed(member, record, &spec, held);
+                free_unclaimed(member, index, &spec, held);
             }
             detach(member, record, &spec, dead, partner, end, DIED);
         }
@@ -124,6 +132,20 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
                 in_flight.blocks.insert((segment.map().block(id), incarnation));
             }
         }
+        if keeps_parcels {
+            later.push((index, spec));
+        }
+    }
+    if keeps {
+        let spared = |offset, incarnation| in_flight.blocks.contains(&(offset, incarnation)) || !still();
+        for index in kept::return_dead(segment, slot, spared) {
+            if let Some(spec) = read_spec_of_parcels(segment, index) {
+                kept::tell(member, index, &spec);
+            }
+        }
+    }
+    for (index, spec) in later {
+        settle_receiver_later(member, segment.channel(index), &spec, slot, &still);
     }
     for (index, hold) in holds {
         hold.free(member);
@@ -134,12 +156,50 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
     in_flight
 }
 
+/// What a dead process held of a queue.
+fn settle_queue(member: &Member, record: &Record, spec: &Spec, slot: u16, still: &impl Fn() -> bool) {
+    let parcels = spec.content == Content::Parcel;
+    let claimed = |bytes: *const u8| parcels && is_claimed(member, spec, reference_at(bytes));
+    let dropped = |bytes: *const u8, still: &dyn Fn() -> bool| {
+        if parcels {
+            discard(member, spec, reference_at(bytes), still);
+        }
+    };
+    super::many::settle(member, record, spec, slot, still, claimed, dropped);
+}
+
+/// What a dead process held of a channel that keeps parcels, after they came back: its queue, or the receiving end.
+fn settle_receiver_later(
+    member: &Member,
+    record: &Record,
+    spec: &Spec,
+    slot: u16,
+    still: &impl Fn() -> bool,
+) {
+    if spec.kind == Kind::Queue {
+        return settle_queue(member, record, spec, slot, still);
+    }
+    let (dead, partner) = (&record.receiver, &record.sender);
+    let end = dead.end();
+    if end.state() != ATTACHED || end.slot() != slot || !still() {
+        return;
+    }
+    let held = || dead.end().awake() == end.awake();
+    if spec.kind == Kind::Rendezvous {
+        settle_line(member, record, spec, false, held);
+    } else if let Some(slots) = slots(member, record, spec) {
+        slots.settle_receiver(held);
+    }
+    detach(member, record, spec, dead, partner, end, DIED);
+}
+
 /// The parcel that a dead receiver took last, if it was killed before it could say that it holds it: nobody does.
 ///
 /// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell, or the place of the
 /// last message, is stable. Of a basic channel it cannot be told whether the sender writes the slot again: its parcel is lost.
-fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn() -> bool) {
+fn free_unclaimed(member: &Member, index: usize, spec: &Spec, held: impl Fn() -> bool) {
     let segment = member.segment();
+    let record = segment.channel(index);
     let words = match spec.kind {
         Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
         // SAFETY: a buffered channel of parcels: its messages are references.
@@ -153,6 +213,7 @@ fn free_unclaimed(member: &Member, record: &Record, spec: &Spec, held: impl Fn()
         // It still has the incarnation that it was sent with (blocks.rs, B2).
         let still = || Blocks::incarnation(segment, id) == incarnation && held();
         if member.blocks.adopt(segment, id, still).is_some() {
+            kept::lose(segment, index);
             free_full(member, id);
         }
     }
@@ -164,7 +225,7 @@ pub fn parcel_of(member: &Member, spec: &Spec, [reference, _, incarnation]: Refe
     (Blocks::incarnation(member.segment(), id) == incarnation).then_some(id)
 }
 
-fn block_of(member: &Member, spec: &Spec, reference: u64) -> Option<BlockId> {
+pub fn block_of(member: &Member, spec: &Spec, reference: u64) -> Option<BlockId> {
     let map = member.segment().map();
     let id = map.locate(member.refs.offset(spec.method, reference)?)?;
     (id.index < map.count(id.class)).then_some(id)
@@ -327,6 +388,10 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
     };
     match spec.kind {
         Kind::Rendezvous => {
+            let s = record.line.word().sequence();
+            // What a dead receiver has not read out of its cell is its successor's (side.rs, S2).
+            let unread = record.receiver.unread().filter(|unread| s.wrapping_sub(*unread) % 2 == 1);
+            unread.into_iter().for_each(|unread| note(record.line.peek_reference(unread)));
             let receiver = record.receiver.end();
             if receiver.state() == ATTACHED {
                 let s = record.line.word().sequence();

@@ -339,6 +339,7 @@ impl<T: Message + ?Sized> Parcel<T> {
         let Some((id, _)) = self.lies_in() else {
             return Err(EncloseError { what, why: EncloseFailure::Capability });
         };
+        self.begin_changing();
         contents::tidy(&member, id);
         what.put_into(Outer { member: &member, id })
     }
@@ -354,6 +355,7 @@ impl<T: Message + ?Sized> Parcel<T> {
             return Err(TakeOutError::Forked);
         }
         let (id, _) = self.lies_in().ok_or(TakeOutError::NotHere)?;
+        self.begin_changing();
         let taken = E::take_from(Outer { member: &member, id }, enclosed)?;
         contents::tidy(&member, id);
         Ok(taken)

@@ -10,6 +10,7 @@
 //! | OWNED(slot) | in use by that process, kept by it for its next allocation, or being punched by it | its owner: FREE, CHANNEL; a receiver: OWNED(receiver) |
 //! | CHANNEL | a ring or a staging block, named by a record | whoever ends the channel: OWNED |
 //! | ENCLOSED | a parcel that lies in another one | who holds that one: OWNED (`enclosure`) |
+//! | RETURNED | a parcel that a dead receiver had not acknowledged | the next receiver of its channel: OWNED (`channel::kept`) |
 //!
 //! B1. The holder word is the authority; the free lists are hints. A block that is found in a list but is
 //!     not FREE is skipped; one that is FREE but in no list is lost until the lists are rebuilt.
@@ -19,12 +20,14 @@
 //! B3. What a block costs is charged before the block is handed out, and stays charged while its memory
 //!     may be resident; so blocks never occupy more than the budget.
 
+use std::sync::atomic::compiler_fence;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Mutex;
 
 use super::header::block::{CHANNEL, FREE, NEVER, OWNED};
 use super::header::BlockRecord;
 use super::map::{BlockId, BLOCK_RECORD_BYTES, CLASSES};
+use super::note;
 use super::segment::Segment;
 use super::word::Word;
 use crate::error::AllocateError;
@@ -116,11 +119,14 @@ impl Blocks {
         Word(segment.block_record(id).holder.load(Relaxed)).sequence()
     }
 
-    /// A parcel arrived: corrects the holder word. Plain store: the hand-over gave the block to this
-    /// process alone (the state word of the channel was acquired).
+    /// A parcel arrived: corrects the holder word, and notes from which channel it came (Z2; 0: from none). Plain stores: the
+    /// hand-over gave the block to this process alone (the state word of the channel was acquired).
     #[inline]
-    pub fn received(&self, segment: &Segment, id: BlockId, incarnation: u64) {
-        segment.block_record(id).holder.store(Word::new(OWNED, self.slot, incarnation).0, Relaxed);
+    pub fn received(&self, segment: &Segment, id: BlockId, incarnation: u64, note: u64) {
+        let record = segment.block_record(id);
+        record.next.store(note, Relaxed);
+        compiler_fence(AcqRel); // whoever is killed has done a beginning of its program
+        record.holder.store(Word::new(OWNED, self.slot, incarnation).0, Relaxed);
     }
 
     /// A block whose owner left it to us, in whatever word says so (`still`, asked after the holder was read, so what
@@ -338,12 +344,14 @@ fn push(segment: &Segment, id: BlockId) {
 
 /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
 /// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it. Those in which something lies
-/// become this process's, and are for the caller to empty and to free.
+/// become this process's, and are for the caller to empty and to free. `lost` is told of each parcel from which channel it had
+/// come.
 pub fn release_dead(
     segment: &Segment,
     slot: u16,
     by: u16,
     spared: impl Fn(u64, u64) -> bool,
+    lost: impl Fn(usize),
 ) -> Vec<BlockId> {
     let mut full = Vec::new();
     for class in segment.map().classes() {
@@ -357,6 +365,7 @@ pub fn release_dead(
                 continue;
             }
             let is_full = record.inside.load(Relaxed) != 0;
+            let came_from = note::channel_of(record.next.load(Relaxed), now.sequence());
             let next = Word::new(
                 if is_full { OWNED } else { FREE },
                 if is_full { by } else { 0 },
@@ -365,6 +374,7 @@ pub fn release_dead(
             if record.holder.compare_exchange(now.0, next.0, AcqRel, Relaxed).is_err() {
                 continue;
             }
+            came_from.into_iter().for_each(&lost);
             if is_full {
                 full.push(id);
             } else {

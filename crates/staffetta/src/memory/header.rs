@@ -11,7 +11,7 @@ use super::map::CLASSES;
 /// "staffet" and the layout's generation.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"staffeta");
 /// Version of everything shared: changes whenever a layout or a protocol changes.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 /// Reads 0x01020304 only in the byte order in which it was written.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 
@@ -124,6 +124,8 @@ pub mod block {
     pub const CHANNEL: u8 = 3;
     /// In a parcel: an entry says in which (`enclosure`).
     pub const ENCLOSED: u8 = 4;
+    /// A parcel that a dead receiver had not acknowledged: waits for the next one (`channel::kept`).
+    pub const RETURNED: u8 = 5;
 }
 
 /// One block: who holds it, and what its memory costs.
@@ -131,7 +133,7 @@ pub mod block {
 pub struct BlockRecord {
     /// State word; the sequence is the block's incarnation: it changes whenever the block is freed.
     pub holder: AtomicU64,
-    /// In a free list: index + 1 of the next one.
+    /// In a free list: index + 1 of the next one. Of a parcel that was received: from which channel (`memory::note`).
     pub next: AtomicU64,
     /// Bytes charged for it.
     pub charged: AtomicU64,

@@ -34,6 +34,7 @@ pub(crate) use layout;
 fn all() -> Vec<Layout> {
     [
         crate::memory::header::layouts(),
+        crate::memory::note::layouts(),
         crate::process::pcb::layouts(),
         crate::process::ready_set::layouts(),
         crate::enclosure::table::layouts(),
@@ -86,6 +87,7 @@ fn constants() -> Vec<(String, u64)> {
         map::ENTRIES_MAX,
         map::ENTRY_BYTES,
         map::BLOCK_RECORD_BYTES,
+        map::NOTE_BYTES,
         map::CLASS_MIN,
         map::CLASS_LARGE,
         map::CLASS_MAX,
@@ -100,6 +102,7 @@ fn constants() -> Vec<(String, u64)> {
         header::block::OWNED,
         header::block::CHANNEL,
         header::block::ENCLOSED,
+        header::block::RETURNED,
         record::state::FREE,
         record::state::BUILDING,
         record::state::NAMED,

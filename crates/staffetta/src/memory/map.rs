@@ -13,6 +13,7 @@
 //!  W/64     block records, one for each block of 64 B and more (32 B)
 //!  20W/256  blocks of 8 B .. 2 KiB, one region of W/256 for each class
 //!  W/8      blocks of 4 KiB ..,     one region of W/32  for each class   (to 7W/8)
+//!  7W/8     notes of parcels that are kept for a successor, one for each block (32 B)   (to 15W/16)
 //! ```
 //!
 //! W is the window: a power of two, at least 16 GiB. The file is sparse: a region costs memory where it
@@ -54,6 +55,9 @@ pub const SELECT_BYTES: u64 = 4096;
 pub const ENTRY_BYTES: u64 = 64;
 /// Bytes of a block record.
 pub const BLOCK_RECORD_BYTES: u64 = 32;
+
+/// Bytes of a note.
+pub const NOTE_BYTES: u64 = 32;
 
 /// Offset of the process slots.
 pub const PROCESSES: u64 = 64 << 10;
@@ -206,6 +210,20 @@ impl Map {
         (1 << (self.window_log2 - 6)) + (before + id.index) * BLOCK_RECORD_BYTES
     }
 
+    /// Offset of a block's note.
+    pub const fn note(self, id: BlockId) -> u64 {
+        let notes = 7 << (self.window_log2 - 3);
+        if id.class < CLASS_LINE {
+            // After the others, which fill less than W/64, as their records do.
+            let of_class = 1 << (self.window_log2 - 9);
+            return notes
+                + (1 << (self.window_log2 - 6))
+                + (id.class - CLASS_MIN) as u64 * of_class
+                + id.index * NOTE_BYTES;
+        }
+        notes + self.block_record(id) - (1 << (self.window_log2 - 6))
+    }
+
     /// The block that holds `offset`, if any.
     #[inline]
     pub const fn locate(self, offset: u64) -> Option<BlockId> {
@@ -271,7 +289,15 @@ mod tests {
                 }
                 assert_eq!(map.class_for(1 << class), Some(class));
             }
-            assert!(end <= map.window_bytes());
+            assert!(end <= map.window_bytes() / 8 * 7);
+            // Notes: first those of larger blocks, then those of small ones; below 15W/16.
+            let large = map.classes().filter(|class| *class >= CLASS_LINE);
+            end = map.window_bytes() / 8 * 7;
+            for class in large.chain(CLASS_MIN..CLASS_LINE) {
+                assert!(map.note(BlockId { class, index: 0 }) >= end, "notes of class {class} of 2^{log2}");
+                end = map.note(BlockId { class, index: map.count(class) - 1 }) + NOTE_BYTES;
+            }
+            assert!(end <= map.window_bytes() / 16 * 15);
             assert_eq!(map.locate(0), None);
             assert_eq!(map.locate(first), None);
             assert_eq!(map.locate(map.window_bytes() - 1), None);

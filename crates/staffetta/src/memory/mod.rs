@@ -9,6 +9,7 @@ pub mod header;
 #[cfg(test)]
 pub(crate) mod layout;
 pub mod map;
+pub mod note;
 pub mod platform;
 pub mod reading;
 pub mod segment;

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::header::{BlockRecord, Header, ProcessSlot};
 use super::map::{self, BlockId, Map};
+use super::note::Note;
 use crate::channel::crowd::Crowd;
 use crate::channel::record::Record;
 use crate::enclosure::Entry;
@@ -33,6 +34,8 @@ unsafe impl Shared for Header {}
 unsafe impl Shared for ProcessSlot {}
 // SAFETY: as above.
 unsafe impl Shared for BlockRecord {}
+// SAFETY: as above.
+unsafe impl Shared for Note {}
 // SAFETY: as above.
 unsafe impl Shared for Pcb {}
 // SAFETY: as above.
@@ -171,6 +174,12 @@ impl Segment {
     pub fn block_record(&self, id: BlockId) -> &BlockRecord {
         assert!(id.class <= self.map.class_max() && id.index < self.map.count(id.class));
         self.at(self.map.block_record(id))
+    }
+
+    /// The note of a block.
+    pub fn note(&self, id: BlockId) -> &Note {
+        assert!(id.class <= self.map.class_max() && id.index < self.map.count(id.class));
+        self.at(self.map.note(id))
     }
 
     /// Schema bytes as words, from a word index; all of the schema region.

@@ -17,6 +17,8 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::compiler_fence;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::Arc;
 
 use crate::channel::line::Reference3;
@@ -44,9 +46,29 @@ pub(crate) struct Raw {
     member: Arc<Member>,
     memory: Memory,
     data: NonNull<u8>,
+    /// It is noted for the case that this process dies, and nobody has written to it yet (`channel::kept`, U4).
+    kept: bool,
+    /// A receiver that died had it in hand before.
+    redelivered: bool,
 }
 
 impl Raw {
+    #[inline(always)]
+    fn new(member: Arc<Member>, memory: Memory, data: NonNull<u8>) -> Raw {
+        Raw { member, memory, data, kept: false, redelivered: false }
+    }
+
+    /// Somebody is about to write to what is noted (U4).
+    #[cold]
+    #[inline(never)]
+    fn begin_changing(&mut self) {
+        self.kept = false;
+        if let (Memory::Block(id, _), true) = (self.memory, self.member.here()) {
+            self.member.segment().note(id).changed.store(1, Relaxed);
+            compiler_fence(AcqRel); // whoever is killed has done a beginning of its program
+        }
+    }
+
     /// `bytes` of fresh memory for `method`, not initialised.
     fn allocate(member: &Arc<Member>, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
         if !member.here() {
@@ -60,7 +82,7 @@ impl Raw {
             }
             let table = member.refs.capabilities();
             let (id, data) = table.create(segment, &member.blocks, member.slot, bytes)?;
-            return Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data });
+            return Ok(Raw::new(member.clone(), Memory::Capability(id), data));
         }
         // Parcels of 64 bytes and more lie on cache lines.
         let id = member.blocks.allocate(segment, bytes, align)?;
@@ -69,7 +91,7 @@ impl Raw {
             .pointer(offset, bytes)
             .ok_or(AllocateError::TooLarge { bytes, bytes_max: segment.map().window_bytes() })?;
         let incarnation = crate::memory::blocks::Blocks::incarnation(segment, id);
-        Ok(Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data })
+        Ok(Raw::new(member.clone(), Memory::Block(id, incarnation), data))
     }
 
     /// Acquires a capability that a peer sent; `None` if its reference makes no sense.
@@ -82,7 +104,7 @@ impl Raw {
         Table::received(member.segment(), id, member.slot);
         let data = member.refs.capabilities().acquire(id, Access::ReadWrite, length);
         let data = data.map_err(Some)?.ok_or(None)?;
-        Ok(Raw { member: member.clone(), memory: Memory::Capability(id), data })
+        Ok(Raw::new(member.clone(), Memory::Capability(id), data))
     }
 
     /// The words by which a channel of `method` refers to it.
@@ -328,17 +350,31 @@ impl<T: Message + ?Sized> Parcel<T> {
         crate::os::mapping::populate(self.raw.data, self.length())
     }
 
+    /// Did a receiver that died have it in hand before, and neither release nor forward it? Then it may have done a part of the
+    /// work. Only of channels with a [`Continuation`](crate::Continuation) that keeps messages; a parcel that the dead one had begun
+    /// to write to does not come again ([`RecvError::Torn`](crate::RecvError)).
+    pub fn redelivered(&self) -> bool {
+        self.raw.redelivered
+    }
+
+    /// It was received from a channel that keeps it, and is noted.
+    pub(crate) fn is_kept(&mut self, redelivered: bool) {
+        (self.raw.kept, self.raw.redelivered) = (true, redelivered);
+    }
+
     pub(crate) fn words(&self, method: Method) -> Result<Reference3, SendFailure> {
         self.raw.words(method, self.length())
     }
 
-    /// Takes over a block that a peer sent; `None` if its words make no sense. `handle` gives a handle of `member`.
+    /// Takes over a block that a peer sent; `None` if its words make no sense. `handle` gives a handle of `member`; `note` says from
+    /// which channel it came (`memory::note`).
     #[inline(always)]
     pub(crate) fn receive(
         member: &Arc<Member>,
         handle: impl FnOnce() -> Arc<Member>,
         method: Method,
         [reference, length, incarnation]: Reference3,
+        note: u64,
     ) -> Option<Parcel<T>> {
         let offset = member.refs.offset(method, reference)?;
         let segment = member.segment();
@@ -346,9 +382,9 @@ impl<T: Message + ?Sized> Parcel<T> {
         let data = segment.pointer(offset, length)?;
         let tail = Self::tail_in(id, data, length).filter(|_| segment.map().block(id) == offset)?;
         let memory = Memory::Block(id, incarnation + 1);
-        let parcel = Parcel { raw: Raw { member: handle(), memory, data }, tail, _owns: PhantomData };
+        let parcel = Parcel { raw: Raw::new(handle(), memory, data), tail, _owns: PhantomData };
         // Last: it waits for the line of the holder word, which the sender had, and what is written after it waits too.
-        member.blocks.received(segment, id, incarnation + 1);
+        member.blocks.received(segment, id, incarnation + 1, note);
         Some(parcel)
     }
 
@@ -370,7 +406,7 @@ impl<T: Message + ?Sized> Parcel<T> {
     ) -> Option<Parcel<T>> {
         let data = member.segment().pointer(member.segment().map().block(id), length)?;
         let tail = Self::tail_in(id, data, length)?;
-        let raw = Raw { member: member.clone(), memory: Memory::Block(id, incarnation), data };
+        let raw = Raw::new(member.clone(), Memory::Block(id, incarnation), data);
         Some(Parcel { raw, tail, _owns: PhantomData })
     }
 
@@ -402,6 +438,14 @@ impl<T: ?Sized> Parcel<T> {
 
     pub(crate) fn into_raw(self) -> Raw {
         self.raw
+    }
+
+    /// What is in it is about to be changed.
+    #[inline(always)]
+    pub(crate) fn begin_changing(&mut self) {
+        if self.raw.kept {
+            self.raw.begin_changing();
+        }
     }
 
     /// The block and its incarnation; None: a memory file of its own.
@@ -471,6 +515,7 @@ impl<T: Message + ?Sized> Deref for Parcel<T> {
 impl<T: Message + ?Sized> DerefMut for Parcel<T> {
     fn deref_mut(&mut self) -> &mut T {
         assert_here(&self.raw.member);
+        self.begin_changing();
         // SAFETY: as for `deref`; `&mut self`.
         unsafe { &mut *self.pointer() }
     }

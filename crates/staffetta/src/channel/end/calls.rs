@@ -248,6 +248,9 @@ impl End {
         if let Some(s) = self.given_to_select() {
             // SAFETY: E1, E2: the rendezvous `s` is over, and was ours; the target is the caller's promise.
             let length = unsafe { self.party(&ground).collect(s, target) };
+            if !matches!(target, Incoming::Parcel(_)) {
+                self.read_out();
+            }
             return length.inspect(|&length| {
                 self.completed();
                 self.count_received(target, length);
@@ -256,7 +259,11 @@ impl End {
         self.check_over()?;
         let received = if self.found.spec.kind == Kind::Rendezvous {
             // SAFETY: E1, E2; the target is the caller's promise.
-            unsafe { self.party(&ground).receive(target, patience) }
+            let received = unsafe { self.party(&ground).receive(target, patience) };
+            if received.is_err() || !matches!(target, Incoming::Parcel(_)) {
+                self.read_out();
+            }
+            received
         } else if self.many.is_some() {
             return self.receive_from_queue(target, patience);
         } else {

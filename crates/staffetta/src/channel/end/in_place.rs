@@ -6,7 +6,8 @@ use super::{sides, slots, End};
 use crate::channel::buffer::Buffer;
 use crate::channel::call::{Incoming, Outgoing, Patience, Stop};
 use crate::channel::ground::EndGround;
-use crate::channel::ring::RingParty;
+use crate::channel::line::Reference3;
+use crate::channel::ring::{RingParty, REDELIVERED};
 use crate::memory::platform::{Native, Platform};
 use crate::memory::word::Word;
 use crate::process::wait::Waited;
@@ -216,6 +217,35 @@ impl End {
         if asleep {
             self.wake_peer();
         }
+    }
+
+    /// Takes the next message of a ring in hand, and gives its slot back when `claim` is through: it has the bytes, the place, and
+    /// whether a receiver had it before.
+    pub(crate) fn take_and_claim<R>(
+        &self,
+        patience: Patience,
+        claim: impl FnOnce(*const u8, u64, bool) -> R,
+    ) -> Result<R, Stop> {
+        let length = size_of::<Reference3>();
+        let Some(buffer) = &self.buffer else {
+            self.check_over()?;
+            let ground = self.ground();
+            let taken = self.ring_party(&ground)?.take_with(patience, length as u64, claim);
+            return taken.map_err(|stop| self.note_over(stop));
+        };
+        let full = self.await_message(buffer, patience)?;
+        if buffer.length() != length as u64 {
+            return Err(Stop::Corrupt);
+        }
+        let (reading, asleep) = buffer.take(full).ok_or(Stop::Corrupt)?;
+        if asleep {
+            self.wake_peer();
+        }
+        let claimed = claim(buffer.bytes(), buffer.place(), reading.slot() == REDELIVERED);
+        if buffer.give_back(&self.record().head, reading, length as u64) {
+            self.wake_peer();
+        }
+        Ok(claimed)
     }
 
     #[cold]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::End;
 use crate::channel::call::{Patience, Stop};
+use crate::channel::ground::EndGround;
 use crate::channel::line::Reference3;
 use crate::channel::queue::Held;
 use crate::channel::select::interest::forget;
@@ -103,14 +104,22 @@ impl End {
         if self.over.get() || owed.is_some() || self.secured.get() != Secured::Nothing {
             return Look::Ready;
         }
-        let entry = at.entry.map(|entry| self.reference(entry));
+        let look = self.look_at_channel(at.entry.map(|entry| self.reference(entry)), &ground);
+        // After the announcement: whoever brings something back changes this, and then looks who sleeps (kept.rs).
+        match &self.kept {
+            Some(kept) if look != Look::Ready && kept.secure(self) => Look::Ready,
+            _ => look,
+        }
+    }
+
+    fn look_at_channel(&self, entry: Option<u64>, ground: &EndGround<'_>) -> Look {
         if let Some(many) = &self.many {
-            return many.look(&ground, &self.memory, entry);
+            return many.look(ground, &self.memory, entry);
         }
         if self.found.spec.kind == Kind::Rendezvous {
-            return self.party(&ground).look(self.is_sender, entry);
+            return self.party(ground).look(self.is_sender, entry);
         }
-        let Ok(party) = self.ring_party(&ground) else {
+        let Ok(party) = self.ring_party(ground) else {
             return Look::Ready; // by an error
         };
         match (&self.buffer, self.is_sender) {
@@ -130,6 +139,9 @@ impl End {
     /// It was found possible: sees to it that completing it does not fail because the partner changes its mind. False: it
     /// has.
     pub(crate) fn secure(&self) -> bool {
+        if self.kept.as_ref().is_some_and(|kept| kept.is_secured()) {
+            return true;
+        }
         if !self.member.here() || self.secured.get() != Secured::Nothing || self.over.get() {
             return true;
         }
@@ -254,7 +266,32 @@ impl End {
         }
     }
 
-    /// The end is closed: what was secured is nobody's.
+    /// A receiver of a rendezvous that keeps its messages: the one that the receiver before it has not read out of its cell comes
+    /// first (side.rs, S2).
+    pub(super) fn recover_unread(&self) {
+        if !self.memory.keeps.get() {
+            return;
+        }
+        let unread = self.record().receiver.unread();
+        let happened = |s: &u64| self.record().line.word().sequence().wrapping_sub(*s) % 2 == 1;
+        if let Some(s) = unread.filter(happened) {
+            self.secure_as(Secured::Given(s));
+        }
+    }
+
+    /// The message of a rendezvous was read out of its cell, or none came.
+    pub(in crate::channel) fn read_out(&self) {
+        if self.memory.keeps.get() {
+            self.record().receiver.set_unread(None);
+        }
+    }
+
+    /// Is the message that comes next one that was given to the receiver before?
+    pub(in crate::channel) fn is_recovered(&self) -> bool {
+        matches!(self.secured.get(), Secured::Given(_)) && self.interest.entry() == 0
+    }
+
+    /// The end is closed: what was secured is nobody's, or its successor's.
     pub(super) fn give_up_secured(&self) {
         self.unreserve();
         self.withdraw(0);
@@ -263,7 +300,7 @@ impl End {
         };
         self.secure_as(Secured::Nothing);
         let spec = &self.found.spec;
-        if spec.content != Content::Parcel {
+        if spec.content != Content::Parcel || self.keeps {
             return;
         }
         let words: Reference3 = self.record().line.peek_reference(s);

@@ -85,6 +85,9 @@ impl End {
     /// Nothing is in hand any more: a guard may have been forgotten, and its message is the next receiver's.
     pub(super) fn put_back(&self) {
         self.give_up_secured();
+        if let Some(kept) = &self.kept {
+            kept.put_back(self);
+        }
         if let Some(many) = &self.many {
             many.put_back(&self.member, &self.found.spec);
         }

@@ -88,6 +88,9 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
             if let Some(found) = look(self) {
                 return Some(Ok(found));
             }
+            if self.ground.is_called_away() {
+                return Some(Err(Stop::CalledAway));
+            }
             if sleepless {
                 self.wake_seen(others, others.sleepers());
             }

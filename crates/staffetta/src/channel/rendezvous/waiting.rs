@@ -40,6 +40,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             let memory = self.memory;
             let (policy, mut spinner) = (memory.wait.get(), memory.spinner.get());
             let mut lost = None;
+            let mut called_away = false;
             let woken = wait(
                 policy,
                 &mut spinner,
@@ -49,6 +50,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 || {
                     let now = line.word();
                     if now.sequence() != s || is_our_turn(now, s, sender) {
+                        return Some(now);
+                    }
+                    if !sender && ground.is_called_away() {
+                        called_away = true;
                         return Some(now);
                     }
                     let end = peer.end();
@@ -64,6 +69,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             );
             self.memory.spinner.set(spinner);
             let stop = match (&woken, lost) {
+                (Woken::Ready(_), None) if called_away => Stop::CalledAway,
                 (Woken::Ready(now), None) => break *now,
                 (_, Some(end)) => Stop::Gone(end),
                 (Woken::TimedOut, None) => Stop::TimedOut,

@@ -108,6 +108,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// The receiver stands: `IDLE => WANT`, announced. Gives the rendezvous; None: look again.
     pub fn stand(&self, entry: u64) -> Option<u64> {
         let now = self.line.word();
+        self.mark_unread(Some(now.sequence()));
         if now.state() != IDLE || self.line.want(now, brings::CELL).is_err() {
             return None;
         }
@@ -167,7 +168,11 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// withdrawn, or has to be copied while the sender waits.
     pub fn take_offer(&self) -> Option<u64> {
         let now = self.line.word();
-        if now.state() != OFFER || now.slot() != brings::CELL || self.line.take(now).is_err() {
+        if now.state() != OFFER || now.slot() != brings::CELL {
+            return None;
+        }
+        self.mark_unread(Some(now.sequence()));
+        if self.line.take(now).is_err() {
             return None;
         }
         self.wake_if(now.is_parked());

@@ -64,7 +64,7 @@ impl<T: Message + ?Sized> Capability<T> {
                 let this = std::mem::ManuallyDrop::new(self);
                 // SAFETY: `this` is never used again, and never dropped.
                 let member = unsafe { std::ptr::read(&this.member) };
-                let raw = Raw { member, memory: Memory::Capability(this.id), data };
+                let raw = Raw::new(member, Memory::Capability(this.id), data);
                 let tail = T::tail(this.length).unwrap_or(0);
                 Ok(Parcel { raw, tail, _owns: PhantomData })
             }
