@@ -108,8 +108,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "what a dead receiver had in hand is dropped instead of put back",
         file: "crates/staffetta/src/channel/ring.rs",
-        at: "let _ = change(slot, now, «FULL»);",
-        to: "EMPTY",
+        at: "«redeliver(slot, now)»;",
+        to: "drop(change(slot, now, EMPTY))",
         by: &[By::Test("lib", "model::buffer::loom_buffer_receiver_dies")],
     },
     Mutant {
