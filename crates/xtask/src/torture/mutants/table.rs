@@ -213,7 +213,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         what: "a sweeper forgets the parcel that a dead receiver had taken and not claimed",
         file: "crates/staffetta/src/channel/sweep.rs",
-        at: "«free_unclaimed(member, record, &spec, held)»;",
+        at: "«free_unclaimed(member, index, &spec, held)»;",
         to: "()",
         by: &[By::Row("images", 20_000)],
     },
