@@ -55,6 +55,7 @@ mod os;
 mod process;
 mod reference;
 mod roster;
+mod succession;
 
 pub use channel::broadcast::builder::{BroadcastBuilder, LatestBuilder};
 pub use channel::broadcast::ends::{BroadcastIter, BroadcastReceiver, BroadcastSender};
@@ -93,6 +94,7 @@ pub use process::wait::{park_ns, Wait};
 pub use process::{Name, NameError, OpenError, PassError, Place, PlaceError, StartError, TakeError};
 pub use reference::Method;
 pub use staffetta_derive::Message;
+pub use succession::{LeftEnd, Succession};
 
 // The README's examples are tests too.
 #[cfg(doctest)]

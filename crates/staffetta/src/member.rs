@@ -144,6 +144,7 @@ impl Member {
         capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index) || !still());
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot, generation);
+        crate::succession::reopen(segment, slot, still);
         // Only then may the slot be another's.
         let free = Word::new(FREE, 0, generation);
         let _ = record.word.compare_exchange(dead.0, free.0, AcqRel, Relaxed);
@@ -185,10 +186,13 @@ pub(crate) fn give_slot_back(segment: &Segment, (slot, generation): (u16, u64)) 
 
 /// FREE => JOINING, next generation.
 pub(crate) fn reserve_slot(segment: &Segment) -> Option<(u16, u64)> {
-    for slot in 0..PROCESSES_MAX {
+    // Those last of which the process before left ends to a successor, who is to find them.
+    for (slot, needed) in
+        [false, true].into_iter().flat_map(|needed| (0..PROCESSES_MAX).map(move |slot| (slot, needed)))
+    {
         let record = segment.process(slot);
         let now = Word(record.word.load(Acquire));
-        if now.state() != FREE {
+        if now.state() != FREE || !crate::succession::is_settled(segment, slot, needed) {
             continue;
         }
         let generation = now.sequence() + 1;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use super::attach::Found;
 use super::crowd::{Crowd, Seat, SEATS_MAX};
 use super::ground::{wake, Lender};
+use super::heirs::take_seat;
 use super::record::Record;
 use super::service::{why, ClientSide, Place, Places, ServerSide, Service, Terms, SLOTS_MAX};
 use super::side::{Side, ATTACHED, DIED, LEFT};
@@ -61,7 +62,9 @@ fn terms(spec: &Spec) -> Option<(Terms, Layout)> {
     let body = spec.schema.align().max(HEAD_BYTES);
     let stride = body.checked_add(spec.message_bytes_max)?.checked_next_multiple_of(body.max(PAIR))?;
     stride.checked_mul(slots)?;
-    let terms = Terms { calls: calls as u32, slots: slots as usize, exclusive: servers == 1 };
+    let keeps = spec.continuation.keeps();
+    let exclusive = servers == 1 && !keeps;
+    let terms = Terms { calls: calls as u32, slots: slots as usize, exclusive, keeps };
     Some((terms, Layout { body, stride, slots }))
 }
 
@@ -119,7 +122,11 @@ impl<M: Deref<Target = Member>> DomainPlaces<M> {
 pub type DomainService<M> = Service<Native, DomainPlaces<M>>;
 
 /// The service of a channel. None: it has none.
-fn service<M: Deref<Target = Member>>(member: M, record: &Record, spec: &Spec) -> Option<DomainService<M>> {
+pub fn service<M: Deref<Target = Member>>(
+    member: M,
+    record: &Record,
+    spec: &Spec,
+) -> Option<DomainService<M>> {
     let (terms, layout) = terms(spec)?;
     let offset = record.ring.load(Relaxed);
     let block = member.segment().pointer(offset, 2 * CROWD_BYTES).filter(|_| offset % 256 == 0)?;
@@ -223,13 +230,13 @@ impl Desk {
         } else {
             (service.servers(), spec.form.receivers, "server")
         };
-        let taken = crowd.attach(member.slot, many.into()).or_else(|_| {
+        let taken = take_seat(member, &spec, crowd, many.into()).or_else(|_| {
             // Somebody dead, of whom we have not heard yet, is in nobody's way.
             let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
             for slot in holders {
                 member.sweep_if_dead(slot);
             }
-            crowd.attach(member.slot, many.into())
+            take_seat(member, &spec, crowd, many.into())
         });
         let (seat, held) = taken.map_err(|_| AttachError::EndsTaken { name: name.to_owned(), side, many })?;
         if is_client {
@@ -305,6 +312,11 @@ fn leave(
         service.settle_client(seat, still);
     } else {
         service.settle_server(seat, if into == DIED { why::DIED } else { why::LEFT }, still, wake);
+        if service.terms().keeps {
+            // What it had in hand waits again, for the others.
+            let servers = service.servers();
+            servers.wake(servers.sleepers_after_rmw(), |side: &Side| wake(side.pcb_ref()));
+        }
     }
     if side.detach(held, into) {
         tell(service, is_client, wake);
@@ -333,6 +345,9 @@ pub fn settle(member: &Member, record: &Record, spec: &Spec, slot: u16, still: i
             let end = seat.side.end();
             if end.state() == ATTACHED && end.slot() == slot && still() {
                 any = true;
+                if spec.continuation.waits() {
+                    crate::succession::open(member.segment(), slot, &still);
+                }
                 leave(member, spec, &service, is_client, number, end, DIED);
             }
         }

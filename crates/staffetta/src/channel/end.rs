@@ -10,6 +10,7 @@
 //! |---|---|
 //! | here | how an end is taken and left, what it can be asked, why a call failed |
 //! | `calls` | one message out, one message in |
+//! | `continuation` | what goes on where another process's end stopped |
 //! | `in_place` | the slots of a buffered channel |
 //! | `operation` | an end as an operation of a select |
 //! | `travel` | an end that is handed on in a message |
@@ -17,6 +18,7 @@
 #![allow(unsafe_code)] // Calls the protocols, whose contract is E1 and E2.
 
 mod calls;
+mod continuation;
 mod in_place;
 mod operation;
 mod travel;
@@ -116,13 +118,8 @@ impl End {
         }
         let (me, peer) = sides(record, is_sender);
         // Somebody dead, of whom we have not heard yet, is in nobody's way.
-        let attached = me.attach(member.slot).or_else(|now| {
-            if member.sweep_if_dead(now.slot()) {
-                me.attach(member.slot)
-            } else {
-                Err(now)
-            }
-        });
+        let take = || super::heirs::take_side(member, &found.spec, me);
+        let attached = take().or_else(|now| if member.sweep_if_dead(now.slot()) { take() } else { Err(now) });
         let held = attached.map_err(|now| {
             let side = if is_sender { "sender" } else { "receiver" };
             if now.slot() == IN_MESSAGE {
@@ -403,11 +400,6 @@ impl End {
     fn is_alone(&self) -> bool {
         let end = self.peer();
         end.state() != ATTACHED && self.memory.is_known(end)
-    }
-
-    /// A call did nothing in its time; is it because the partner died, and its successor has not come?
-    fn awaits_successor(&self) -> bool {
-        self.memory.awaits(self.peer())
     }
 
     pub(crate) fn send_failure(&self, stop: Stop, patience: Patience) -> SendFailure {

@@ -196,6 +196,21 @@ pub fn receive<T: Message + ?Sized>(
     }
 }
 
+/// What came back, and what the dead receiver had not claimed yet; nothing else.
+pub fn take_back<T: Message + ?Sized>(end: &End, kept: &Kept) -> Vec<Parcel<T>> {
+    let mut back = Vec::new();
+    while let Some(claimed) = kept.take(end) {
+        back.extend(redeliver(end, claimed).ok());
+    }
+    while end.comes_again() {
+        match next(end, Patience::Try) {
+            Ok(parcel) => back.extend(parcel.flatten()),
+            Err(_) => break,
+        }
+    }
+    back
+}
+
 fn redeliver<T: Message + ?Sized>(end: &End, claimed: Claimed) -> Result<Parcel<T>, RecvError> {
     let Claimed { id, incarnation, order, length, changed } = claimed;
     let parcel = if changed { None } else { Parcel::<T>::of_block(&end.member, id, incarnation, length) };

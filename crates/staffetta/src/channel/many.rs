@@ -25,6 +25,7 @@ use super::crowd::{Crowd, Seat, SEATS_MAX};
 use super::end::Travelling;
 use super::form::Overflow;
 use super::ground::{wake, EndGround};
+use super::heirs::take_seat;
 use super::queue::{Held, Lanes, Plan, Queue, QueueParty, QueueSide};
 use super::record::Record;
 use super::select::look::Look;
@@ -199,13 +200,13 @@ impl Many {
         } else {
             (queue.receivers(), spec.form.receivers, "receiver")
         };
-        let taken = crowd.attach(member.slot, many.into()).or_else(|_| {
+        let taken = take_seat(member, spec, crowd, many.into()).or_else(|_| {
             // Somebody dead, of whom we have not heard yet, is in nobody's way.
             let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
             for slot in holders {
                 member.sweep_if_dead(slot);
             }
-            crowd.attach(member.slot, many.into())
+            take_seat(member, spec, crowd, many.into())
         });
         let (seat, held) = taken.map_err(|_| AttachError::EndsTaken { name: name.to_owned(), side, many })?;
         if is_sender {
@@ -266,6 +267,11 @@ impl Many {
     /// The other side's end words as if they were one.
     pub fn peer(&self) -> Word {
         self.others().end()
+    }
+
+    /// The other side's end words, by seat.
+    pub fn words_of_others(&self) -> Vec<Word> {
+        self.others().seats().iter().map(|seat| seat.side.end()).collect()
     }
 
     /// Who has left the other side is looked at again by the next call.
@@ -517,6 +523,11 @@ impl Many {
         }
     }
 
+    /// Does a message wait that a receiver had in hand when it died?
+    pub fn has_returned(&self, ground: &EndGround<'_>, memory: &Memory) -> bool {
+        self.party(ground, memory).has_returned()
+    }
+
     /// Nobody waits here any more.
     pub fn retire(&self) {
         self.crowd().retire(self.side.seat);
@@ -596,6 +607,9 @@ pub fn settle(
                 continue;
             }
             any = true;
+            if spec.continuation.waits() {
+                crate::succession::open(member.segment(), slot, &still);
+            }
             let held = || seat.side.end().awake() == end.awake();
             if is_sender {
                 queue.settle_sender(number, held, &dropped);

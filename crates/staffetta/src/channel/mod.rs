@@ -31,6 +31,7 @@
 //! | `accessors` | what both ends can be asked |
 //! | `select` | the theory's alternative: several operations at once |
 //! | `view` | the descriptor as people see it |
+//! | `heirs` | which seat or end a successor takes |
 //! | `sweep` | what a dead process left in the channels |
 
 mod accessors;
@@ -47,6 +48,7 @@ pub(crate) mod end;
 pub(crate) mod form;
 pub(crate) mod ground;
 pub(crate) mod guard;
+mod heirs;
 pub(crate) mod kept;
 pub(crate) mod lent;
 pub mod line;
@@ -69,3 +71,5 @@ pub(crate) mod sweep;
 pub mod tally;
 pub(crate) mod transfer;
 pub(crate) mod view;
+
+pub(crate) use heirs::ends_that_died;

@@ -208,6 +208,10 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         end.claimed();
         parcel
     }
+
+    fn take_back_on(end: &End) -> Vec<Self> {
+        end.kept().map_or_else(Vec::new, |kept| super::kept::take_back(end, kept))
+    }
 }
 
 /// What lies in the parcel must not be what it needs to be received.

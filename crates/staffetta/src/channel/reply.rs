@@ -136,6 +136,7 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
     ) -> Result<Self, AttachError> {
         let desk = Desk::attach(member, name, found, true)?;
         let memory = Memory::of(Word(0), desk.others().end(), wait);
+        memory.waits.set(found.spec.continuation.waits());
         Ok(Client { desk, memory, types: PhantomData })
     }
 
@@ -235,6 +236,9 @@ impl<Req: Message, Rep: Message> Client<Req, Rep> {
     #[cold]
     fn failure(&self, stop: Stop) -> CallFailure {
         match stop {
+            Stop::TimedOut | Stop::WouldBlock if self.memory.awaits(self.desk.others().end()) => {
+                CallFailure::PeerAbsent
+            }
             Stop::TimedOut | Stop::WouldBlock => CallFailure::TimedOut,
             Stop::Gone(end) if end.state() == DIED => CallFailure::PeerDied,
             Stop::Gone(_) => CallFailure::Disconnected,
@@ -455,6 +459,12 @@ impl<Req: Message, Rep: Message> Request<'_, Req, Rep> {
             return Err(SendError { message: reply, why: SendFailure::Unwanted });
         }
         Ok(())
+    }
+
+    /// Had another server this request in hand, and died before it answered? Then it may have done a part of the work. Only of
+    /// services that wait for a successor ([`Continuation::WaitForSuccessor`](crate::Continuation)).
+    pub fn redelivered(&self) -> bool {
+        self.hand.is_redelivered()
     }
 
     /// Does the client still wait? One that does may give up the next moment.

@@ -261,6 +261,12 @@ impl<P: Platform> Slots<P> {
         (state, slot.ticket.load(Relaxed))
     }
 
+    /// Does a message wait in the slot of `place` that a receiver has had in hand?
+    pub fn is_redelivered(&self, place: u64) -> bool {
+        let now = Word(self.slot(place).0.word.load(Acquire));
+        now.state() == FULL && now.slot() == REDELIVERED
+    }
+
     /// The place of a sender's successor, who has just attached (N5).
     pub fn recover_tail(&self, tail: &P::U64, head: &P::U64) {
         let place = tail.load(Relaxed);

@@ -211,6 +211,42 @@ impl<T: Message + Copy> Sender<[T]> {
     }
 }
 
+impl<T: Payload> Sender<T> {
+    /// Takes back what a dead receiver had not acknowledged, for another one to do the work: its parcels, and the message that it had in
+    /// hand. Empty as long as a receiver is there, which gets them itself, or a successor has claimed that end
+    /// ([`Domain::successor_of`](crate::Domain::successor_of)).
+    ///
+    /// What was sent and not yet received stays in the channel. What comes back was perhaps worked on in part. A message that the dead one
+    /// had begun to change in place does not come back; it is counted in [`lost`](Self::lost).
+    ///
+    /// ```
+    /// use staffetta::{Continuation, SendFailure};
+    /// # let domain = staffetta::Domain::create()?;
+    /// let jobs = domain.channel("jobs").buffered(8).continuation(Continuation::ReturnToSender).sender::<u64>()?;
+    /// if let Err(error) = jobs.try_send(7) {
+    ///     if matches!(error.why, SendFailure::PeerDied | SendFailure::PeerAbsent) {
+    ///         let again = jobs.unacknowledged()?;
+    ///         // ... give them to somebody else
+    /// #       drop(again);
+    ///     }
+    /// }
+    /// assert!(jobs.unacknowledged()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotKept`: the channel's continuation keeps nothing; `Forked`.
+    pub fn unacknowledged(&self) -> Result<Vec<T>, SendFailure> {
+        if !self.end.member.here() {
+            return Err(SendFailure::Forked);
+        }
+        if !self.end.spec().continuation.keeps() {
+            return Err(SendFailure::NotKept);
+        }
+        Ok(self.end.in_place_of_receiver(T::take_back_on).unwrap_or_default())
+    }
+}
+
 impl<T: Message + ?Sized> Sender<T> {
     fn send_variable_within(
         &self,

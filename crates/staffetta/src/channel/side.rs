@@ -118,6 +118,20 @@ impl<P: Platform> Side<P> {
         }
     }
 
+    /// As `detach`: the end is again what it `was` before it was attached, but for its sequence.
+    pub fn leave_as(&self, held: Word, was: Word) -> bool {
+        let mut now = self.end();
+        loop {
+            if now.awake() != held.awake() {
+                return false;
+            }
+            match self.change_end(now, now.awake().with_state(was.state()).with_slot(was.slot())) {
+                Ok(()) => return true,
+                Err(found) => now = found,
+            }
+        }
+    }
+
     /// The end is handed on, from where `held` says to process `slot` or into a message: the same holding, so the partner
     /// notices nothing. `Err`: it is no longer as `held`.
     pub fn hand_on(&self, held: Word, slot: u16) -> Result<Word, Word> {

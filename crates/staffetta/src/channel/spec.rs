@@ -219,4 +219,17 @@ pub trait Payload: Carried + Sized {
     fn force_on(end: &End, payload: Self) -> Result<Option<Self>, SendError<Self>>;
     #[doc(hidden)]
     fn recv_on(end: &End, patience: Patience) -> Result<Self, RecvError>;
+    /// What was in the hand of a receiver that died, and nothing else.
+    #[doc(hidden)]
+    fn take_back_on(end: &End) -> Vec<Self> {
+        let mut back = Vec::new();
+        while end.comes_again() {
+            match Self::recv_on(end, Patience::Try) {
+                Ok(message) => back.push(message),
+                Err(RecvError::Torn { .. }) => {}
+                Err(_) => break,
+            }
+        }
+        back
+    }
 }

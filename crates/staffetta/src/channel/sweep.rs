@@ -102,6 +102,9 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             if end.state() != ATTACHED || end.slot() != slot || !still() {
                 continue;
             }
+            if spec.continuation.waits() {
+                crate::succession::open(segment, slot, &still);
+            }
             if keeps_parcels && !is_sender {
                 continue;
             }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::{window, Addresses, Domain, DomainOptions};
 use crate::error::DomainError;
 use crate::launch::{self, Inherited};
-use crate::member::Member;
+use crate::member::{write_text, Member};
 use crate::memory::header::FORMAT_VERSION;
 use crate::memory::map::PROCESSES_MAX;
 use crate::os::fork::ForkGuard;
@@ -137,6 +137,9 @@ impl DomainOptions {
             None => None,
         };
         let member = Member::join(refs, name, guard, reserved).ok_or_else(full)?;
+        if let Some(name) = self.called() {
+            write_text(&member.segment().process(member.slot.into()).name, &name);
+        }
         let member = Arc::new(member);
         let service = Service::start(entrance, Arc::new(roster::Table::new(&member, file)))?;
         let _ = member.service.set(service);
@@ -146,6 +149,12 @@ impl DomainOptions {
             domain.prefault(self.prefault_bytes)?;
         }
         Ok(domain)
+    }
+
+    /// What this process is called, if not like its program.
+    fn called(&self) -> Option<String> {
+        let launched = || launch::identity().map(|identity| identity.name).filter(|name| !name.contains('/'));
+        self.process_name.clone().or_else(launched)
     }
 
     /// Bytes that messages may occupy: what is chosen, or half of what there is.

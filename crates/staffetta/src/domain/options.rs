@@ -40,6 +40,7 @@ pub struct DomainOptions {
     pub(super) wait: Wait,
     pub(super) cross_memory: bool,
     pub(super) patience: Duration,
+    pub(super) process_name: Option<String>,
 }
 
 impl Default for DomainOptions {
@@ -55,6 +56,7 @@ impl Default for DomainOptions {
             wait: Wait::default(),
             cross_memory: true,
             patience: Duration::from_secs(10),
+            process_name: None,
         }
     }
 }
@@ -132,6 +134,13 @@ impl DomainOptions {
     /// ```
     pub fn cross_memory(mut self, allowed: bool) -> Self {
         self.cross_memory = allowed;
+        self
+    }
+
+    /// What this process is called in the domain, of which the first 32 bytes are kept: shown to people, and the name by which it is
+    /// succeeded ([`Domain::successor_of`]). Unless it is said, the name that its launcher gave it, or that of its program.
+    pub fn process_name(mut self, name: impl Into<String>) -> Self {
+        self.process_name = Some(name.into());
         self
     }
 

@@ -201,6 +201,11 @@ macro_rules! ends {
             fn recv_on(end: &End, patience: Patience) -> Result<Self, RecvError> {
                 Ok(unwrap(Parcel::<Enclosed<Self>>::recv_on(end, patience)?)?)
             }
+
+            fn take_back_on(end: &End) -> Vec<Self> {
+                let parcels = Parcel::<Enclosed<Self>>::take_back_on(end);
+                parcels.into_iter().filter_map(|parcel| unwrap(parcel).ok()).collect()
+            }
         }
     )*};
 }

@@ -106,7 +106,9 @@ pub struct ProcessSlot {
     pub name: [AtomicU64; 4],
     /// Address of its mailbox.
     pub address: [AtomicU64; 13],
-    pad: [u64; 35],
+    /// What it left for a successor, if it died (`succession`).
+    pub estate: AtomicU64,
+    pad: [u64; 34],
 }
 
 const _: () = assert!(size_of::<ProcessSlot>() == super::map::PROCESS_BYTES as usize);
@@ -179,6 +181,7 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             window_base,
             name,
             address,
+            estate,
             pad
         }),
         crate::memory::layout::layout!(BlockRecord { holder, next, charged, inside }),

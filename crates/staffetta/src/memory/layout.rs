@@ -125,6 +125,7 @@ fn constants() -> Vec<(String, u64)> {
         line::brings::RESERVED,
     ];
     let more = crate::reference::constants().into_iter().chain(crate::channel::ring::states());
+    let more = more.chain(crate::succession::states());
     let more = more.chain(crate::channel::queue::states()).chain(crate::channel::broadcast::words());
     let more = more.chain(crate::channel::service::states()).chain(crate::enclosure::table::states());
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));

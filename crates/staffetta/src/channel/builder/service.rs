@@ -18,7 +18,8 @@ impl ChannelBuilder<'_> {
     /// A request is built in a slot of its client's, is read there by the server, and its reply comes back in the same slot.
     /// If a server dies or leaves with requests in hand their clients are told ([`CallFailure`](crate::CallFailure)): a
     /// request that killed one server is not given to the next. Requests that nobody had wait for another server, if there is
-    /// one.
+    /// one. With [`continuation(Continuation::WaitForSuccessor)`](Self::continuation) clients wait for another server, and a request
+    /// that a dead one had in hand comes to it, flagged [`redelivered`](crate::Request::redelivered).
     ///
     /// ```
     /// # let domain = staffetta::Domain::create()?;

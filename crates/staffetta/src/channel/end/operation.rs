@@ -36,7 +36,7 @@ pub(super) enum Secured {
 }
 
 impl End {
-    fn secure_as(&self, secured: Secured) {
+    pub(super) fn secure_as(&self, secured: Secured) {
         self.secured.set(secured);
         let slow = self.over.get() || self.keeps || self.interest.entry() != 0 || secured != Secured::Nothing;
         self.slow.set(slow);
@@ -264,31 +264,6 @@ impl End {
             self.party(&ground).unreserve(giving);
             self.completed();
         }
-    }
-
-    /// A receiver of a rendezvous that keeps its messages: the one that the receiver before it has not read out of its cell comes
-    /// first (side.rs, S2).
-    pub(super) fn recover_unread(&self) {
-        if !self.memory.keeps.get() {
-            return;
-        }
-        let unread = self.record().receiver.unread();
-        let happened = |s: &u64| self.record().line.word().sequence().wrapping_sub(*s) % 2 == 1;
-        if let Some(s) = unread.filter(happened) {
-            self.secure_as(Secured::Given(s));
-        }
-    }
-
-    /// The message of a rendezvous was read out of its cell, or none came.
-    pub(in crate::channel) fn read_out(&self) {
-        if self.memory.keeps.get() {
-            self.record().receiver.set_unread(None);
-        }
-    }
-
-    /// Is the message that comes next one that was given to the receiver before?
-    pub(in crate::channel) fn is_recovered(&self) -> bool {
-        matches!(self.secured.get(), Secured::Given(_)) && self.interest.entry() == 0
     }
 
     /// The end is closed: what was secured is nobody's, or its successor's.

@@ -168,6 +168,11 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         oldest
     }
 
+    /// Does a message wait that a receiver had in hand when it died?
+    pub fn has_returned(&self) -> bool {
+        self.returned().is_some()
+    }
+
     /// The receiver is about to change the message in hand (Q6).
     pub fn begin_changing(&mut self, held: Held) {
         if let Some((words, _)) = self.queue.slot(held.lane, held.slot) {

@@ -12,8 +12,8 @@
 //! | slot's state | sequence | slot field | means | left by |
 //! |---|---|---|---|---|
 //! | EMPTY | t | | its client's | its client: ASKED |
-//! | ASKED | t | stamp | a request that waits; with one server: or is in its hand | server: REPLIED, REFUSED, or with several TAKEN; client that gives up: ABANDONED, or with several servers EMPTY |
-//! | TAKEN | t | seat | in the hand of the server in that seat (if there may be several) | that server: REPLIED, REFUSED; who sweeps after its death: REFUSED; the client: ABANDONED |
+//! | ASKED | t | stamp, or attempt | a request that waits; with one server: or is in its hand | server: REPLIED, REFUSED, or with several TAKEN; client that gives up: ABANDONED, or with several servers EMPTY |
+//! | TAKEN | t | seat, attempt | in the hand of the server in that seat (if there may be several, or it keeps) | that server: REPLIED, REFUSED; who sweeps after its death: REFUSED, or where it keeps ASKED; the client: ABANDONED |
 //! | REPLIED | t | | the reply is in the slot, which is its client's | its client: ASKED |
 //! | REFUSED | t | why | there will be no reply | its client: ASKED |
 //! | ABANDONED | t | seat | the client has given up, or is gone; the slot is still its server's | that server, and who sweeps after its death: EMPTY |
@@ -36,6 +36,10 @@
 //! V6. Requests of one client are found in the order of their tickets.
 //! V7. `waiter` is written by the slot's client, before it puts P on the word; by a read-modify-write also where P is already, which
 //!     publishes who waits now.
+//!
+//! V8. A service that *keeps* (`Continuation::WaitForSuccessor`) says of each request who has it, as if there were several servers. If that
+//!     one dies the request is asked again (TAKEN => ASKED), and its attempts are counted: so TAKEN by the same seat again is another
+//!     word, whoever reads the request knows that another one had it, and one that so many died of is refused.
 //!
 //! Servers sleep in their `Crowd`, clients on the word of their slot. Nothing here knows what is in a message.
 //!
@@ -118,6 +122,21 @@ pub struct Terms {
     pub slots: usize,
     /// There can only be one server (V3).
     pub exclusive: bool,
+    /// What a dead server had in hand is asked again (V8).
+    pub keeps: bool,
+}
+
+/// A seat's number in the slot field of TAKEN and ABANDONED; above it, and in that of an ASKED that is not stamped, the attempt.
+const SEAT_BITS: u32 = SEATS_MAX.trailing_zeros();
+/// So many servers may die with a request in hand; then it is taken for the reason, and refused.
+const ATTEMPTS_MAX: u16 = (1 << (12 - SEAT_BITS)) - 1;
+
+fn seat_of(word: Word) -> usize {
+    usize::from(word.slot()) % SEATS_MAX
+}
+
+fn attempt_of(word: Word) -> u16 {
+    word.slot() >> SEAT_BITS
 }
 
 /// A service as this process reaches it.
@@ -164,6 +183,13 @@ pub struct Hand {
     word: Word,
     /// Request and reply.
     pub body: *mut u8,
+}
+
+impl Hand {
+    /// Has a server died with this request in hand? (V8)
+    pub fn is_redelivered(&self) -> bool {
+        self.word.state() == TAKEN && attempt_of(self.word) != 0
+    }
 }
 
 // SAFETY: where the bytes are is no secret; who may touch them V1 says, and asks which server it is, not which thread.
@@ -317,10 +343,15 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
     /// word was read and before it is changed. Idempotent.
     pub fn settle_server(&self, seat: usize, why: u16, still: impl Fn() -> bool, wake: impl Fn(u64)) {
         let exclusive = self.terms.exclusive;
-        self.each(|_, _, place| {
+        let keeps = self.terms.keeps && why == why::DIED;
+        self.each(|lane, slot, place| {
             let to = |now: Word| {
-                let its = exclusive || usize::from(now.slot()) == seat;
+                let its = exclusive || seat_of(now) == seat;
                 match now.state() {
+                    TAKEN if its && keeps && attempt_of(now) < ATTEMPTS_MAX => {
+                        let again = (attempt_of(now) + 1) << SEAT_BITS;
+                        Some(Word::new(ASKED, again, now.sequence()).parked_as(now))
+                    }
                     ASKED if exclusive => Some(Word::new(REFUSED, why, now.sequence())), // V3
                     TAKEN if its => Some(Word::new(REFUSED, why, now.sequence())),
                     ABANDONED if its => Some(Word::new(EMPTY, 0, now.sequence())),
@@ -328,6 +359,11 @@ impl<P: Platform, L: Places<P>> Service<P, L> {
                 }
             };
             self.change(place, to, &still, &wake);
+            // Whoever took it cleared its bit (V5). Also if it was another sweeper, which has not come to set it.
+            let now = Word(place.word.load(Acquire));
+            if keeps && slot != 0 && now.state() == ASKED && attempt_of(now) != 0 && still() {
+                self.bits(lane).fetch_or(1 << slot, AcqRel);
+            }
         });
     }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
+use super::{attempt_of, SEAT_BITS};
 use super::{why, Hand, Places, ServerSide, Service, ABANDONED, ASKED, EMPTY, REFUSED, REPLIED, TAKEN};
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::crowd::SEATS_MAX;
@@ -151,7 +152,8 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
             taken.set(now.sequence() + 1);
         } else {
             let place = self.service.places.place(lane, slot)?;
-            word = Word::new(TAKEN, self.side.seat as u16, now.sequence());
+            let attempt = attempt_of(now) << SEAT_BITS; // V8
+            word = Word::new(TAKEN, self.side.seat as u16 | attempt, now.sequence());
             let mut now = now;
             // Acquire: the request. If P alone has changed we are still the first; and must be, since a client that sleeps
             // wakes no server any more.

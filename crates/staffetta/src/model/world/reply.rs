@@ -123,7 +123,7 @@ impl<P: Checker> Desk<P> {
             bodies: (0..clients * SLOTS).map(|_| bodies()).collect(),
             pcbs: (0..2 * ENDS).map(|_| Pcb::new()).collect(),
             set: ReadySet::new(),
-            terms: Terms { calls: slots as u32, slots, exclusive },
+            terms: Terms { calls: slots as u32, slots, exclusive, keeps: false },
         };
         for (crowd, ends) in [(&desk.clients, clients), (&desk.servers, servers)] {
             for _ in 0..ends {
