@@ -148,7 +148,7 @@ impl Domain {
         let member = self.here()?;
         let capabilities = crate::reference::capability::trim(member.segment(), member.refs.capabilities());
         member.blocks.flush(member.segment());
-        Ok(member.blocks.trim(member.segment(), 0) + capabilities)
+        Ok(member.blocks.trim(member.segment(), 0).saturating_add(capabilities))
     }
 
     fn here(&self) -> Result<&Member, DomainError> {

@@ -446,7 +446,7 @@ fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attac
     let bytes = shape.bytes();
     let segment = member.segment();
     // Whole pages of the window are aligned alike in every process, and no more than that.
-    let (align, page) = (spec.schema.align(), segment.header().page_bytes.load(Relaxed));
+    let (align, page) = (spec.schema.align(), segment.page_bytes());
     if spec.kind == Kind::Buffered && align > page {
         return Err(AllocateError::Alignment { align, page }.into());
     }

@@ -75,6 +75,12 @@ impl<P: Platform> Buffer<P> {
         }
     }
 
+    /// The slots.
+    #[inline(always)]
+    pub fn slots(&self) -> Slots<P> {
+        self.slots
+    }
+
     /// This side's next place.
     #[inline(always)]
     pub fn place(&self) -> u64 {

@@ -151,7 +151,7 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
         return Err(AttachError::Impossible { name: name.to_owned(), why });
     }
     let segment = member.segment();
-    let (align, page) = (spec.schema.align(), segment.header().page_bytes.load(Relaxed));
+    let (align, page) = (spec.schema.align(), segment.page_bytes());
     if align > page {
         return Err(AllocateError::Alignment { align, page }.into());
     }

@@ -40,7 +40,7 @@ use super::kept::Kept;
 use super::line::Reference3;
 use super::many::Many;
 use super::record::Record;
-use super::ring::Slots;
+use super::ring::{place_in, Slots};
 use super::select::interest::Interest;
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Content, Kind, Spec};
@@ -159,7 +159,7 @@ impl End {
                 &record.head
             };
             if found.spec.kind == Kind::Buffered {
-                buffer = Some(Buffer::new(slots, place.load(Relaxed)));
+                buffer = Some(Buffer::new(slots, place_in::<Native>(place)));
             }
         }
         let memory = Memory::new(&record.line, peer, wait);
@@ -500,8 +500,9 @@ fn sides(record: &Record, is_sender: bool) -> (&Side, &Side) {
 /// The slots of a channel with a buffer. None for a rendezvous.
 pub(crate) fn slots(member: &Member, record: &Record, spec: &Spec) -> Option<Slots<Native>> {
     let shape = spec.shape()?;
-    // The spec was checked when it was read: the ring lies in its block.
-    let ring = member.segment().pointer(record.ring.load(Relaxed), 0)?;
+    // Where it lies was checked when the spec was read, but that word may have changed since.
+    let offset = record.ring.load(Relaxed);
+    let ring = member.segment().pointer(offset, shape.bytes()).filter(|_| offset % spec.ring_align() == 0)?;
     Some(Slots { ring, shape, platform: PhantomData })
 }
 

@@ -121,7 +121,7 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
             super::spec::DEGREE_MAX
         ),
     })?;
-    let (align, page) = (spec.schema.align(), member.segment().header().page_bytes.load(Relaxed));
+    let (align, page) = (spec.schema.align(), member.segment().page_bytes());
     if align > page {
         return Err(AllocateError::Alignment { align, page }.into());
     }
@@ -158,7 +158,7 @@ fn make_lane(member: &Member, seat: &Seat, plan: &Plan, align: u64) -> Result<()
         return Ok(());
     }
     let segment = member.segment();
-    let page = segment.header().page_bytes.load(Relaxed);
+    let page = segment.page_bytes();
     let id = member.blocks.allocate(segment, plan.lane.bytes(), align.clamp(64, page.max(64)))?;
     let offset = segment.map().block(id);
     // The words, not the messages: memory that is never used is never touched.
@@ -377,6 +377,7 @@ impl Many {
             return Ok(false);
         }
         let known = memory.peer.get();
+        let mut stuck = Stuck::default();
         loop {
             let published = party.publish(held, length as u64, Patience::Try);
             if matches!(published, Err(Stop::Gone(_))) {
@@ -391,6 +392,8 @@ impl Many {
                 Err(Stop::WouldBlock | Stop::Gone(_)) if !self.discards => {
                     if party.drop_oldest() {
                         self.seat().tally.dropped();
+                    } else {
+                        stuck.at(self.side.position())?;
                     }
                 }
                 Err(Stop::WouldBlock | Stop::Gone(_)) => {
@@ -398,6 +401,8 @@ impl Many {
                         discard(oldest.bytes);
                         party.dropped(oldest);
                         self.seat().tally.dropped();
+                    } else {
+                        stuck.at(self.side.position())?;
                     }
                 }
                 Err(stop) => return Err(stop),
@@ -420,6 +425,7 @@ impl Many {
         fill(held.bytes);
         let mut out = None;
         let known = memory.peer.get();
+        let mut stuck = Stuck::default();
         loop {
             let published = party.publish(held, length as u64, Patience::Try);
             if matches!(published, Err(Stop::Gone(_))) {
@@ -434,6 +440,9 @@ impl Many {
                         party.dropped(oldest);
                         self.seat().tally.dropped();
                         out.get_or_insert(taken);
+                    } else if let Err(stop) = stuck.at(self.side.position()) {
+                        party.withdraw(held);
+                        return Err(stop);
                     }
                 }
                 Err(stop) => {
@@ -549,6 +558,22 @@ impl Many {
     /// Closes the end.
     pub fn leave(&self, member: &Arc<Member>, spec: &Spec, held: Word) {
         leave(member, spec, &self.queue, self.is_sender, self.side.seat, held, LEFT);
+    }
+}
+
+/// Tells a queue in which nobody else does anything, and which has neither room nor a message that could make some, from one in
+/// which others were quicker.
+#[derive(Default)]
+struct Stuck(Option<u64>);
+
+impl Stuck {
+    /// There was no room at this position, and then no message. Twice in a row: whoever has come between the two, and took the
+    /// message or filled the place, would have made room, or moved the position on. So nobody has, and the words are corrupt.
+    fn at(&mut self, position: u64) -> Result<(), Stop> {
+        match self.0.replace(position) {
+            Some(before) if before == position => Err(Stop::Corrupt),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -47,6 +47,14 @@ pub const READING: u8 = 2;
 /// In the slot field of FULL and READING: a receiver has had it in hand.
 pub const REDELIVERED: u16 = 1;
 
+/// Places are below, whatever a peer wrote.
+const PLACES_MAX: u64 = 1 << 60;
+
+/// What `head` or `tail` says.
+pub(super) fn place_in<P: Platform>(word: &P::U64) -> u64 {
+    word.load(Relaxed).min(PLACES_MAX)
+}
+
 /// A slot's words before its bytes.
 #[repr(C)]
 pub struct Slot<P: Platform> {
@@ -104,7 +112,7 @@ impl Shape {
 
 /// The slots of a channel.
 pub struct Slots<P: Platform> {
-    /// The first of `degree + 1` slots; zero at first.
+    /// The first of `degree + 1` slots, all of them mapped; zero at first.
     pub ring: NonNull<u8>,
     /// Where they are.
     pub shape: Shape,
@@ -269,7 +277,7 @@ impl<P: Platform> Slots<P> {
 
     /// The place of a sender's successor, who has just attached (N5).
     pub fn recover_tail(&self, tail: &P::U64, head: &P::U64) {
-        let place = tail.load(Relaxed);
+        let place = place_in::<P>(tail);
         // The last message was withdrawn, but `tail` not moved back: nobody read it, so `head` is not past it.
         if place != 0 && self.look(place - 1).0 == EMPTY && head.load(Relaxed) < place {
             tail.store(place - 1, Relaxed);
@@ -285,7 +293,7 @@ impl<P: Platform> Slots<P> {
 
     /// The place of a receiver's successor, who has just attached (N5): `head` was moved, but the slot not emptied.
     pub fn recover_head(&self, head: &P::U64) {
-        let place = head.load(Relaxed);
+        let place = place_in::<P>(head);
         if let Some(before) = place.checked_sub(1) {
             let (state, ticket) = self.look(before);
             if state != EMPTY && ticket == before {
@@ -357,7 +365,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             Patience::Try => Some(Instant::now()),
             Patience::Until(deadline) => deadline,
         };
-        let place = self.place.load(Relaxed);
+        let place = place_in::<P>(self.place);
         // Empty unless a withdrawal failed or the sender before us left in the middle.
         let empty = self.await_slot(place, EMPTY, deadline)?;
         let (slot, to) = self.slots.slot(place);
@@ -406,7 +414,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             Patience::Try => Some(Instant::now()),
             Patience::Until(deadline) => deadline,
         };
-        let place = self.place.load(Relaxed);
+        let place = place_in::<P>(self.place);
         let full = loop {
             let full = self.await_slot(place, FULL, deadline)?;
             if change(self.slots.slot(place).0, full, READING).is_some() {
@@ -532,7 +540,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             if counts {
                 self.tally.copy(from, to, length);
             } else {
-                std::ptr::copy_nonoverlapping(from, to, length);
+                std::ptr::copy(from, to, length);
             }
         }
     }

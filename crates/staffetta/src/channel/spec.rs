@@ -122,15 +122,17 @@ pub struct Spec {
 impl Spec {
     /// Where messages lie in its ring. None: it has none, or it overflows.
     pub(crate) fn shape(&self) -> Option<Shape> {
+        let has_ring = matches!(self.kind, Kind::Basic | Kind::Buffered);
+        has_ring.then(|| Shape::in_turn(self.degree, self.message_bytes_max, self.ring_align()))?
+    }
+
+    /// What its ring is aligned to, at least.
+    pub(crate) fn ring_align(&self) -> u64 {
         // In place a message lies as its type wants it; where it is copied any place will do.
-        let align = match (self.kind, self.content) {
-            (Kind::Rendezvous | Kind::Queue | Kind::Broadcast | Kind::Latest | Kind::Service, _) => {
-                return None
-            }
+        match (self.kind, self.content) {
             (Kind::Buffered, Content::Value) => self.schema.align().max(8),
             _ => 8,
-        };
-        Shape::in_turn(self.degree, self.message_bytes_max, align)
+        }
     }
 
     /// What its queue is. None: it is none, or it overflows.

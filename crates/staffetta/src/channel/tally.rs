@@ -53,17 +53,18 @@ pub struct SideCounters {
 
 impl std::ops::Add for SideCounters {
     type Output = SideCounters;
+    // Wrapping: a peer may have written anything there.
     fn add(self, more: SideCounters) -> SideCounters {
         SideCounters {
-            messages: self.messages + more.messages,
-            bytes: self.bytes + more.bytes,
-            bytes_copied: self.bytes_copied + more.bytes_copied,
-            waits: self.waits + more.waits,
-            parks: self.parks + more.parks,
-            wake_ups: self.wake_ups + more.wake_ups,
-            spins: self.spins + more.spins,
-            spin_ns: self.spin_ns + more.spin_ns,
-            dropped: self.dropped + more.dropped,
+            messages: self.messages.wrapping_add(more.messages),
+            bytes: self.bytes.wrapping_add(more.bytes),
+            bytes_copied: self.bytes_copied.wrapping_add(more.bytes_copied),
+            waits: self.waits.wrapping_add(more.waits),
+            parks: self.parks.wrapping_add(more.parks),
+            wake_ups: self.wake_ups.wrapping_add(more.wake_ups),
+            spins: self.spins.wrapping_add(more.spins),
+            spin_ns: self.spin_ns.wrapping_add(more.spin_ns),
+            dropped: self.dropped.wrapping_add(more.dropped),
         }
     }
 }
@@ -92,12 +93,14 @@ impl<P: Platform> Tally<P> {
 
     /// Copies `length` bytes of a message, and counts them.
     ///
+    /// The two may overlap: where they are may come from a peer.
+    ///
     /// # Safety
-    /// As `ptr::copy_nonoverlapping`.
+    /// As `ptr::copy`.
     #[inline(always)]
     pub unsafe fn copy(&self, from: *const u8, to: *mut u8, length: usize) {
         // SAFETY: passed on to the caller.
-        unsafe { std::ptr::copy_nonoverlapping(from, to, length) };
+        unsafe { std::ptr::copy(from, to, length) };
         Self::add(&self.bytes_copied, length as u64);
     }
 

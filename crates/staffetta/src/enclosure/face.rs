@@ -292,7 +292,7 @@ impl<M: Message + ?Sized> Enclose for Parcel<M> {
         let inner = segment.map().locate(entry.of.load(Relaxed)).ok_or(TakeOutError::NotHere)?;
         let receive = || {
             let lies = Word::new(ENCLOSED, 0, incarnation);
-            let ours = Word::new(OWNED, member.slot, incarnation + 1);
+            let ours = Word::new(OWNED, member.slot, incarnation.wrapping_add(1));
             let holder = &segment.block_record(inner).holder;
             holder.compare_exchange(lies.0, ours.0, AcqRel, Relaxed).is_ok().then_some(())
         };
@@ -301,7 +301,7 @@ impl<M: Message + ?Sized> Enclose for Parcel<M> {
             return Err(TakeOutError::Type { here: M::schema().to_string() });
         }
         entry.take_out(member.slot, receive).ok_or(TakeOutError::NotHere)?;
-        Parcel::of_block(member, inner, incarnation + 1, length).ok_or(TakeOutError::NotHere)
+        Parcel::of_block(member, inner, incarnation.wrapping_add(1), length).ok_or(TakeOutError::NotHere)
     }
 }
 

@@ -61,7 +61,7 @@ impl Blocks {
     /// A block of at least `bytes`, aligned to at least `align` (a power of two), owned by this process.
     pub fn allocate(&self, segment: &Segment, bytes: u64, align: u64) -> Result<BlockId, AllocateError> {
         let map = segment.map();
-        let page = segment.header().page_bytes.load(Relaxed);
+        let page = segment.page_bytes();
         if align > page {
             return Err(AllocateError::Alignment { align, page });
         }
@@ -233,7 +233,7 @@ impl Blocks {
 
     /// A block that the caller holds is to hold `bytes` from now on.
     pub fn recharge(&self, segment: &Segment, id: BlockId, bytes: u64) -> Result<(), AllocateError> {
-        let page = segment.header().page_bytes.load(Relaxed);
+        let page = segment.page_bytes();
         self.charge_block(segment, id, bytes, page)
     }
 
@@ -287,7 +287,7 @@ impl Blocks {
     /// the bytes returned. Largest blocks first: one call each, and they are what counts.
     pub fn trim(&self, segment: &Segment, retain: u64) -> u64 {
         let header = segment.header();
-        let page = header.page_bytes.load(Relaxed);
+        let page = segment.page_bytes();
         let mut returned = 0;
         for class in segment.map().classes().rev().take_while(|class| 1 << class >= page) {
             // Taken out of the list first: while it is punched it is ours, and nobody else's.
@@ -301,7 +301,7 @@ impl Blocks {
                 if given != 0 && segment.punch(segment.map().block(id), id.bytes()).is_ok() {
                     record.charged.store(BLOCK_RECORD_BYTES, Relaxed);
                     Self::uncharge(segment, given);
-                    returned += given;
+                    returned = given.saturating_add(returned); // a peer's word
                 }
                 taken.push(id);
             }

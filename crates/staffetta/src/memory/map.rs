@@ -224,9 +224,12 @@ impl Map {
         notes + self.block_record(id) - (1 << (self.window_log2 - 6))
     }
 
-    /// The block that holds `offset`, if any.
+    /// The block that holds `offset`, if any. The offset may come from a peer.
     #[inline]
     pub const fn locate(self, offset: u64) -> Option<BlockId> {
+        if offset >= self.window_bytes() {
+            return None;
+        }
         let (class, region_log2) = if offset >= self.region(CLASS_LARGE) {
             let region_log2 = self.window_log2 - 5;
             let class = (offset >> region_log2) as u32 + CLASS_LARGE - 4;
@@ -302,6 +305,10 @@ mod tests {
             assert_eq!(map.locate(first), None);
             assert_eq!(map.locate(map.window_bytes() - 1), None);
             assert_eq!(map.class_for(map.window_bytes()), None);
+            for offset in (log2..64).map(|bit| 1 << bit).chain([u64::MAX, u64::MAX - 4095, 1 << 61 | 1 << 34])
+            {
+                assert_eq!(map.locate(offset), None, "{offset:#x} is beyond the window");
+            }
         }
         assert!(Map::new(WINDOW_MIN / 2).is_none() && Map::new(WINDOW_MIN + 1).is_none());
     }

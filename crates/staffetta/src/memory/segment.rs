@@ -54,12 +54,19 @@ pub struct Segment {
     mapping: Mapping,
     file: NotInherited,
     map: Map,
+    page_bytes: u64,
 }
 
 impl Segment {
     /// None: the mapping is shorter than the window.
     pub fn new(mapping: Mapping, file: NotInherited, map: Map) -> Option<Segment> {
-        (mapping.len() as u64 >= map.window_bytes()).then_some(Segment { mapping, file, map })
+        let page_bytes = os::mapping::page_size() as u64;
+        (mapping.len() as u64 >= map.window_bytes()).then_some(Segment { mapping, file, map, page_bytes })
+    }
+
+    /// Bytes of a page: the machine's. The header's was compared with it, and is not believed after that.
+    pub fn page_bytes(&self) -> u64 {
+        self.page_bytes
     }
 
     /// The file behind the window.

@@ -76,7 +76,7 @@ impl Raw {
         }
         let segment = member.segment();
         if method == Method::Capability {
-            let page = segment.header().page_bytes.load(std::sync::atomic::Ordering::Relaxed);
+            let page = segment.page_bytes();
             if align > page {
                 return Err(AllocateError::Alignment { align, page });
             }
@@ -381,10 +381,11 @@ impl<T: Message + ?Sized> Parcel<T> {
         let id = segment.map().locate(offset)?;
         let data = segment.pointer(offset, length)?;
         let tail = Self::tail_in(id, data, length).filter(|_| segment.map().block(id) == offset)?;
-        let memory = Memory::Block(id, incarnation + 1);
+        let next = incarnation.wrapping_add(1);
+        let memory = Memory::Block(id, next);
         let parcel = Parcel { raw: Raw::new(handle(), memory, data), tail, _owns: PhantomData };
         // Last: it waits for the line of the holder word, which the sender had, and what is written after it waits too.
-        member.blocks.received(segment, id, incarnation + 1, note);
+        member.blocks.received(segment, id, next, note);
         Some(parcel)
     }
 

@@ -71,13 +71,10 @@ impl<T: Message + ?Sized> Variable<T> {
         };
         let old = std::mem::replace(&mut self.storage, spare);
         match self.tail.filter(|_| keep).and_then(T::length) {
-            // SAFETY: V2: `length` bytes of the old storage are initialised; both blocks hold `capacity`.
+            // SAFETY: V2: `length` bytes of the old storage are initialised; both blocks hold `capacity`. They do not overlap, unless
+            // a peer wrote into the allocator's words.
             Some(length) => unsafe {
-                std::ptr::copy_nonoverlapping(
-                    old.raw().data().as_ptr(),
-                    self.storage.raw().data().as_ptr(),
-                    length,
-                );
+                std::ptr::copy(old.raw().data().as_ptr(), self.storage.raw().data().as_ptr(), length);
             },
             None => self.tail = None,
         }

@@ -138,7 +138,7 @@ impl Table {
         slot: u16,
         bytes: u64,
     ) -> Result<(CapabilityId, NonNull<u8>), AllocateError> {
-        let page = segment.header().page_bytes.load(Relaxed);
+        let page = segment.page_bytes();
         let bytes = bytes
             .max(1)
             .checked_next_multiple_of(page)
@@ -175,7 +175,7 @@ impl Table {
             Ok(data) => Some(Ok((id, data))),
             Err(_) => {
                 // Sealed against writing: of no more use. Its record gets a new life (K1), its file goes.
-                let next = Word::new(FREE, 0, id.incarnation + 1);
+                let next = Word::new(FREE, 0, id.incarnation.wrapping_add(1));
                 segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
                 holder(segment, index).store(next.0, Release);
                 Blocks::uncharge(segment, old);
@@ -495,7 +495,7 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
     let mut given = 0;
     for (&index, entry) in entries.by_index.iter().filter(|(_, e)| e.pins == 0) {
         let free = Word::new(FREE, 0, entry.incarnation);
-        let next = Word::new(FREE, 0, entry.incarnation + 1);
+        let next = Word::new(FREE, 0, entry.incarnation.wrapping_add(1));
         if holder(segment, index).compare_exchange(free.0, next.0, AcqRel, Relaxed).is_ok() {
             // Punched, so that mappings others keep of it hold no memory.
             let _ = memfd::punch(entry.file.as_fd(), 0, entry.bytes);
@@ -511,7 +511,7 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
 /// Frees a capability that is on its way to nobody: its record gets a new life.
 pub fn discard(segment: &Segment, id: CapabilityId) {
     let now = Word(holder(segment, id.index).load(Acquire));
-    let free = Word::new(FREE, 0, id.incarnation + 1);
+    let free = Word::new(FREE, 0, id.incarnation.wrapping_add(1));
     let mine = now.state() == OWNED && now.sequence() == id.incarnation;
     if mine && holder(segment, id.index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
         let bytes = segment.capability_word(id.index as usize, word::BYTES);

@@ -112,6 +112,9 @@ impl<P: Platform> BroadcastHead<P> {
     }
 }
 
+/// Places are below, whatever a peer wrote: there is room for two of them in a word (`CURSOR`).
+const PLACES_MAX: u64 = 1 << 60;
+
 /// What happens when a receiver is slower than the sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub enum SlowReceiver {
@@ -287,11 +290,17 @@ impl<P: Platform> Cast<P> {
 
     /// How many messages were published (F7).
     pub fn tail(&self) -> u64 {
-        let mut at = At::of(self.head().tail.load(Acquire), self.degree);
-        while self.cell(at.index).load(Acquire) >> self.slot_bits > at.round {
-            at = at.next(self.degree);
+        let mut place = self.head().tail.load(Acquire);
+        loop {
+            place = place.min(PLACES_MAX);
+            let at = At::of(place, self.degree);
+            let there = self.cell(at.index).load(Acquire) >> self.slot_bits;
+            if there <= at.round || place == PLACES_MAX {
+                return place;
+            }
+            // To where this cell says that it has come: each cell is looked at once, unless the sender goes on meanwhile.
+            place = (there - 1).saturating_mul(self.degree).saturating_add(at.index + 1);
         }
-        at.place
     }
 
     #[inline(always)]

@@ -82,7 +82,7 @@ pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, Attach
         ),
     })?;
     let segment = member.segment();
-    let page = segment.header().page_bytes.load(Relaxed);
+    let page = segment.page_bytes();
     if layout.align > page {
         return Err(AllocateError::Alignment { align: layout.align, page }.into());
     }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::{At, Cast, CastParty, Late, SlowReceiver, CURSOR, MISSED, MODE, PIN, WAITED_FOR};
+use super::{At, Cast, CastParty, Late, SlowReceiver, CURSOR, MISSED, MODE, PIN, PLACES_MAX, WAITED_FOR};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
@@ -65,7 +65,8 @@ impl CastReceiver {
         P::fence_after_rmw(); // F5
         let mut waited_from = u64::MAX;
         if waited_for {
-            waited_from = start.max(cast.head().granted.load(Acquire).saturating_sub(cast.degree));
+            let granted = cast.head().granted.load(Acquire).min(PLACES_MAX);
+            waited_from = start.max(granted.saturating_sub(cast.degree));
             words[CURSOR].fetch_add(2 * (waited_from - start), AcqRel);
         }
         let (at, since) = (At::of(start, cast.degree), if waited_for { waited_from } else { tail });
@@ -105,7 +106,7 @@ impl CastReceiver {
                 return Ok(None);
             }
             if there > round + 1 {
-                self.skip(cast, (there - 1) * cast.degree + index)?;
+                self.skip(cast, ((there - 1) * cast.degree).saturating_add(index))?;
                 continue;
             }
             let slot = cast.slot_of(word);
@@ -142,10 +143,10 @@ impl CastReceiver {
     #[cold]
     #[inline(never)]
     fn skip<P: Platform>(&mut self, cast: &Cast<P>, newest: u64) -> Result<(), Stop> {
-        let published = cast.head().tail.load(Relaxed).max(newest + 1);
+        let published = cast.head().tail.load(Relaxed).min(PLACES_MAX).max(newest + 1);
         let place = self.at.place;
-        if place >= self.waited_from {
-            return Err(Stop::Corrupt); // F4
+        if place >= self.waited_from || newest >= PLACES_MAX {
+            return Err(Stop::Corrupt); // F4; and no sender ever came so far
         }
         let to = published.saturating_sub(cast.degree).max(place + 1).min(self.waited_from);
         let missed = to.saturating_sub(place.max(self.since));

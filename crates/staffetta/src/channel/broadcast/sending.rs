@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::{At, Cast, CastParty, CURSOR, MODE, PIN, WAITED_FOR};
+use super::{At, Cast, CastParty, CURSOR, MODE, PIN, PLACES_MAX, WAITED_FOR};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::side::ATTACHED;
 use crate::memory::platform::{prefetch_for_write, Platform, Word64};
@@ -63,7 +63,7 @@ impl CastSender {
         let mut sender = CastSender {
             at: At::of(tail, cast.degree),
             clear: if cast.waits { tail } else { u64::MAX }, // nothing is known
-            granted: cast.head().granted.load(Acquire),
+            granted: cast.head().granted.load(Acquire).min(PLACES_MAX),
             cells,
             held: None,
             free: Vec::with_capacity(slots as usize),

@@ -264,7 +264,11 @@ impl End {
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
         Ok(RingParty {
-            slots: slots(&self.member, record, &self.found.spec).ok_or(Stop::Corrupt)?,
+            // Of one end always the same: what a buffer knows of its place is about these.
+            slots: match &self.buffer {
+                Some(buffer) => buffer.slots(),
+                None => slots(&self.member, record, &self.found.spec).ok_or(Stop::Corrupt)?,
+            },
             place: if self.is_sender { &record.tail } else { &record.head },
             me,
             peer,

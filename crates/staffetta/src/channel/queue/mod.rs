@@ -70,7 +70,7 @@ use super::crowd::{Crowd, SEATS_MAX};
 use super::ring::{Shape, Slot, Slots, FULL};
 use super::tally::Tally;
 use crate::memory::platform::{Platform, Word64};
-use crate::memory::word::Word;
+use crate::memory::word::{Word, SEQUENCE_BITS};
 
 /// A dead receiver had it in hand.
 pub const RETURNED: u8 = 3;
@@ -90,6 +90,9 @@ const GLANCES: u32 = 6;
 
 /// Slots further on whose lines are asked for in advance: they were last on another core.
 const AHEAD: u64 = 6;
+
+/// Positions are below: they are the sequences of words.
+const POSITIONS_MAX: u64 = 1 << SEQUENCE_BITS;
 
 /// A seat's number in the slot field of a word.
 const SEAT_BITS: u32 = SEATS_MAX.trailing_zeros();
@@ -333,11 +336,17 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
         (((position >> self.cell_bits) + 1) << (SEAT_BITS + bits)) | ((lane as u64) << bits) | slot
     }
 
-    /// The position that a cell's word is about; None: nothing yet.
+    /// The position that a cell's word is about; None: nothing yet, or what no sender writes.
     #[inline(always)]
     fn position_of(&self, position: u64, cell: u64) -> Option<u64> {
         let round = (cell >> (SEAT_BITS + self.slot_bits)).checked_sub(1)?;
-        Some((round << self.cell_bits) | (position & self.mask))
+        Some((round << self.cell_bits) | (position & self.mask)).filter(|there| *there < POSITIONS_MAX)
+    }
+
+    /// The hint of a direction: what a peer wrote there may be anything.
+    #[inline(always)]
+    fn place(crowd: &Crowd<P>) -> u64 {
+        crowd.place.load(Relaxed).min(POSITIONS_MAX)
     }
 
     /// (lane, slot) of a cell's word.
@@ -379,7 +388,7 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
                 Some(there) if there == position => match self.waits(position, cell) {
                     Some(found) => return Some(found),
                     // Taken: the place hint says how far others have come.
-                    None => at.set((position + 1).max(crowd.place.load(Relaxed))),
+                    None => at.set((position + 1).max(Self::place(crowd))),
                 },
                 // A later round: at most n positions back from there may wait (Q2).
                 Some(later) if later > position => {
@@ -392,7 +401,7 @@ impl<P: Platform, L: Lanes> Queue<P, L> {
 
     /// How many messages wait, about: exact if nobody sends or receives meanwhile.
     pub fn waiting(&self) -> u64 {
-        let at = Cell::new(self.receivers().place.load(Relaxed));
+        let at = Cell::new(Self::place(self.receivers()));
         let Some(found) = self.oldest(&at, self.receivers()) else {
             return 0;
         };

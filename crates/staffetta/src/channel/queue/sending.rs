@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::{join, Held, Lanes, QueueParty, AHEAD, DROPPING};
+use super::{join, Held, Lanes, Queue, QueueParty, AHEAD, DROPPING};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::ring::{Slot, EMPTY, FULL};
 use crate::memory::platform::{prefetch_for_write, Platform, Word64};
@@ -86,7 +86,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
             let cell = queue.cell(position).load(Acquire);
             match queue.position_of(position, cell) {
                 Some(there) if there == position => {
-                    at.set((position + 1).max(queue.senders().place.load(Relaxed)));
+                    at.set((position + 1).max(Queue::<P, L>::place(queue.senders())));
                 }
                 Some(later) if later > position => at.set(later + 1),
                 _ if position < self.side.clear.get() || self.look_further(position) => {
@@ -243,7 +243,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     pub fn take_to_drop(&mut self) -> Result<Option<Held>, Stop> {
         loop {
             let receivers = self.queue.receivers();
-            let at = Cell::new(receivers.place.load(Relaxed));
+            let at = Cell::new(Queue::<P, L>::place(receivers));
             let Some(found) = self.queue.oldest(&at, receivers) else {
                 return Ok(None);
             };
@@ -262,7 +262,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
     /// Makes room: the oldest message is gone at once. Nothing is to be done with its bytes.
     pub fn drop_oldest(&mut self) -> bool {
         let receivers = self.queue.receivers();
-        let at = Cell::new(receivers.place.load(Relaxed));
+        let at = Cell::new(Queue::<P, L>::place(receivers));
         while let Some(found) = self.queue.oldest(&at, receivers) {
             let position = found.word.sequence();
             let empty = Word::new(EMPTY, 0, position);

@@ -30,7 +30,7 @@ use crate::channel::buffer::{Buffer, Missing};
 use crate::channel::call::{Ground, Memory, Outgoing, Stop};
 use crate::channel::line::{brings, Finished, Withdrawn, IDLE, INLINE_BYTES, OFFER, WANT};
 use crate::channel::rendezvous::Party;
-use crate::channel::ring::{RingParty, EMPTY, FULL};
+use crate::channel::ring::{place_in, RingParty, EMPTY, FULL};
 use crate::channel::side::ATTACHED;
 use crate::memory::platform::{Platform, Word64};
 use crate::memory::word::Word;
@@ -289,13 +289,13 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
 
     /// Basic channel: is a message there?
     pub fn look_message(&self, entry: Option<u64>) -> Look {
-        let place = self.place.load(Relaxed);
+        let place = place_in::<P>(self.place);
         self.look_until(entry, || (self.state(place) != FULL).then_some((place, |now| now.state() == FULL)))
     }
 
     /// Basic channel: is room there, so that the sender does not wait after it has put? K > 0.
     pub fn look_room(&self, entry: Option<u64>) -> Look {
-        let place = self.place.load(Relaxed);
+        let place = place_in::<P>(self.place);
         self.look_until(entry, || {
             let taken = [place, place + 1].into_iter().find(|&place| self.state(place) != EMPTY)?;
             Some((taken, |now| now.state() == EMPTY))
