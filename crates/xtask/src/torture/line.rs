@@ -44,8 +44,8 @@ impl Line {
         Line { name: name.into(), ..Line::default() }
     }
 
-    /// Counts one fault, and tells what it was.
-    pub fn fault(&mut self, fault: Fault, what: impl Into<String>) {
+    /// Counts one fault, of which nothing new is to be told.
+    pub fn count(&mut self, fault: Fault) {
         *match fault {
             Fault::Lost => &mut self.lost,
             Fault::Duplicated => &mut self.duplicated,
@@ -53,6 +53,11 @@ impl Line {
             Fault::Hung => &mut self.hung,
             Fault::Wrong => &mut self.wrong,
         } += 1;
+    }
+
+    /// Counts one fault, and tells what it was.
+    pub fn fault(&mut self, fault: Fault, what: impl Into<String>) {
+        self.count(fault);
         if self.failures.len() < TOLD {
             self.failures.push(format!("{fault:?}: {}", what.into()));
         }

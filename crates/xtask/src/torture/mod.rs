@@ -7,6 +7,7 @@
 
 #![allow(dead_code)] // The rows to come use all of it.
 
+mod hostile;
 mod kills;
 mod line;
 mod mutants;
@@ -38,10 +39,10 @@ struct Row {
 type Role = (&'static str, fn(&[String]));
 
 /// The battery, in the order in which it runs.
-const ROWS: &[Row] = &[kills::ROW, mutants::ROW];
+const ROWS: &[Row] = &[kills::ROW, hostile::FLIPS, hostile::MUTATIONS, mutants::ROW];
 
 /// What processes of the rows play.
-const ROLES: &[Role] = &[kills::VICTIM];
+const ROLES: &[Role] = &[kills::VICTIM, hostile::VICTIM];
 
 /// What to do.
 #[derive(clap::Args)]
@@ -64,6 +65,9 @@ pub struct Orders {
     /// How many to try, of every row that runs.
     #[arg(long, value_name = "N")]
     tries: Option<u64>,
+    /// Of a row whose tries are numbered: this one, and what it depends on.
+    #[arg(long, value_name = "N")]
+    only: Option<u64>,
     /// Say what rows there are, and stop.
     #[arg(long)]
     list: bool,
@@ -92,7 +96,8 @@ pub fn run(orders: &Orders) -> ExitCode {
         ROWS.iter().filter(|row| orders.rows.is_empty() || orders.rows.iter().any(|name| name == row.name))
     {
         let usual = if orders.soak { row.tries.1 } else { row.tries.0 };
-        let plan = Plan { seed, tries: orders.tries.unwrap_or(usual), soak: orders.soak };
+        let tries = orders.tries.unwrap_or(usual);
+        let plan = Plan { seed, tries, soak: orders.soak, only: orders.only };
         let start = Instant::now();
         for line in (row.run)(&plan) {
             println!("{} [{:.0?}; limits: {}]", line.text(seed), start.elapsed(), row.limits);

@@ -11,6 +11,8 @@ pub struct Plan {
     pub tries: u64,
     /// In full, not only what fits into the quick battery.
     pub soak: bool,
+    /// Of numbered tries: this one, and what it depends on.
+    pub only: Option<u64>,
 }
 
 impl Plan {
