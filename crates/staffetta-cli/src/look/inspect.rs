@@ -157,6 +157,9 @@ fn show_channel(view: &DomainView, channel: &ChannelView) -> Result<(), Failure>
     if spec.message_bytes_max != 0 {
         what += &format!(", messages of at most {} bytes", spec.message_bytes_max);
     }
+    if spec.continuation != Default::default() {
+        what += &format!(", on a death: {}", spec.continuation);
+    }
     line(&what)?;
     line(&format!("senders:   {}", describe::holders(view, &channel.senders)))?;
     line(&format!("receivers: {}", describe::holders(view, &channel.receivers)))?;
@@ -164,6 +167,9 @@ fn show_channel(view: &DomainView, channel: &ChannelView) -> Result<(), Failure>
         line(&format!("descriptor: {descriptor}"))?;
     } else {
         line(&format!("messages that wait: {}", channel.waiting))?;
+        if channel.lost != 0 {
+            line(&format!("messages lost with dead receivers: {}", channel.lost))?;
+        }
     }
     if !channel.slots.is_empty() {
         let slot = |slot: &staffetta::inspect::SlotView| {

@@ -65,6 +65,7 @@ pub fn channel(channel: &ChannelView) -> Value {
         "name": channel.name,
         "what": channel.spec.as_ref().map(spec),
         "waiting": channel.waiting,
+        "lost": channel.lost,
         "descriptor": channel.descriptor.map(|descriptor| json!({
             "state": descriptor.state.to_string(),
             "sequence": descriptor.sequence,
@@ -90,6 +91,7 @@ fn spec(spec: &SpecView) -> Value {
         "kind": spec.kind.to_string(),
         "degree": spec.degree,
         "form": spec.form,
+        "continuation": spec.continuation.to_string(),
         "method": spec.method.to_string(),
         "parcels": spec.carries_parcels,
         "message_bytes_max": spec.message_bytes_max,

@@ -118,7 +118,7 @@ impl Kept {
 }
 
 /// The channel of a RETURNED block; its next holder may have moved its note already (note.rs, Z2).
-fn channel_of_returned(note: u64, incarnation: u64) -> Option<usize> {
+pub fn channel_of_returned(note: u64, incarnation: u64) -> Option<usize> {
     channel_of(note, incarnation).or_else(|| channel_of(note, incarnation + 1))
 }
 

@@ -5,7 +5,7 @@
 //!
 //! | what | may be had by |
 //! |---|---|
-//! | block | a process that lives; a message that waits in a channel; a channel's record, as its ring, staging or lane; a parcel |
+//! | block | a process that lives; a message that waits in a channel, or for a successor; a channel's record, as its ring, staging or lane; a parcel |
 //! | capability | a process that lives; a message that waits in a channel; if it is free, nobody |
 //! | entry | a process that lives; the list of the block in which it lies |
 //! | channel without a name | an entry |
@@ -23,6 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use crate::channel::kept::channel_of_returned;
 use crate::enclosure::table::{state as entry, what};
 use crate::enclosure::Entry;
 use crate::memory::header::{block, process, BlockRecord, Header, ProcessSlot};
@@ -302,6 +303,13 @@ impl<'m, S: Source> Auditor<'m, S> {
             block::ENCLOSED => {
                 self.account.blocks_enclosed += 1;
                 self.blocks_enclosed.push((offset, now.sequence(), charged));
+                self.list(id, inside)?;
+            }
+            block::RETURNED => {
+                self.account.blocks_waiting += 1;
+                if channel_of_returned(of.next.load(Relaxed), now.sequence()).is_none() {
+                    lost(self, "it waits for a successor, and does not say of which channel".to_owned());
+                }
                 self.list(id, inside)?;
             }
             block::NEVER => lost(self, "it was never used, and counts as if".to_owned()),

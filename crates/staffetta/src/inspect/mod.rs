@@ -41,6 +41,7 @@ mod error;
 mod find;
 mod look;
 
+use crate::channel::continuation::Continuation;
 use crate::message::Schema;
 use crate::{DescriptorView, Kind, Method, SideCounters};
 
@@ -364,6 +365,8 @@ pub struct ChannelView {
     pub slots: Vec<SlotView>,
     /// Messages that wait: sent, and not taken.
     pub waiting: u64,
+    /// Messages that dead receivers had in hand and that nobody gets.
+    pub lost: u64,
     /// The sending ends that were ever held.
     pub senders: Vec<EndView>,
     /// The receiving ends that were ever held.
@@ -390,6 +393,8 @@ pub struct SpecView {
     pub degree: u64,
     /// How many ends it may have, whose degree it is, what happens when it is full; if that is to be said.
     pub form: Option<String>,
+    /// What a death means to it.
+    pub continuation: Continuation,
     /// Its reference method.
     pub method: Method,
     /// Does it carry parcels?

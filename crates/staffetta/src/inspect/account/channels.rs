@@ -160,6 +160,9 @@ impl<S: Source> Auditor<'_, S> {
         if word.state() == OFFER {
             all.push(of.line.peek_reference(word.sequence()));
         }
+        // What a dead receiver had not read out of its cell is its successor's (side.rs, S2).
+        let unread = of.receiver.unread().filter(|s| word.sequence().wrapping_sub(*s) % 2 == 1);
+        all.extend(unread.map(|s| of.line.peek_reference(s)));
         let receiver = of.receiver.end();
         if receiver.state() == ATTACHED && self.is_live(receiver.slot()) {
             all.push(of.line.peek_reference(word.sequence().wrapping_sub(1)));
