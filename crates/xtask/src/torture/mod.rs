@@ -14,6 +14,7 @@ mod mutants;
 mod plan;
 mod process;
 mod random;
+mod step;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -39,10 +40,10 @@ struct Row {
 type Role = (&'static str, fn(&[String]));
 
 /// The battery, in the order in which it runs.
-const ROWS: &[Row] = &[kills::ROW, hostile::FLIPS, hostile::MUTATIONS, mutants::ROW];
+const ROWS: &[Row] = &[kills::ROW, step::IMAGES, hostile::FLIPS, hostile::MUTATIONS, mutants::ROW];
 
 /// What processes of the rows play.
-const ROLES: &[Role] = &[kills::VICTIM, hostile::VICTIM];
+const ROLES: &[&[Role]] = &[&[kills::VICTIM], &step::ROLES, &[hostile::VICTIM]];
 
 /// What to do.
 #[derive(clap::Args)]
@@ -65,9 +66,12 @@ pub struct Orders {
     /// How many to try, of every row that runs.
     #[arg(long, value_name = "N")]
     tries: Option<u64>,
-    /// Of a row whose tries are numbered: this one, and what it depends on.
+    /// Only what has this in its name, of rows that try many things.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Only this point, of rows whose tries are numbered, and what it depends on.
     #[arg(long, value_name = "N")]
-    only: Option<u64>,
+    at: Option<u64>,
     /// Say what rows there are, and stop.
     #[arg(long)]
     list: bool,
@@ -96,8 +100,13 @@ pub fn run(orders: &Orders) -> ExitCode {
         ROWS.iter().filter(|row| orders.rows.is_empty() || orders.rows.iter().any(|name| name == row.name))
     {
         let usual = if orders.soak { row.tries.1 } else { row.tries.0 };
-        let tries = orders.tries.unwrap_or(usual);
-        let plan = Plan { seed, tries, soak: orders.soak, only: orders.only };
+        let plan = Plan {
+            seed,
+            tries: orders.tries.unwrap_or(usual),
+            soak: orders.soak,
+            only: orders.only.clone(),
+            at: orders.at,
+        };
         let start = Instant::now();
         for line in (row.run)(&plan) {
             println!("{} [{:.0?}; limits: {}]", line.text(seed), start.elapsed(), row.limits);
@@ -120,7 +129,7 @@ pub fn run(orders: &Orders) -> ExitCode {
 
 /// Plays a role that a row has started.
 pub fn play(role: &str, arguments: &[String]) -> ExitCode {
-    match ROLES.iter().find(|(name, _)| *name == role) {
+    match ROLES.iter().copied().flatten().find(|(name, _)| *name == role) {
         Some((_, play)) => {
             play(arguments);
             ExitCode::SUCCESS

@@ -11,8 +11,10 @@ pub struct Plan {
     pub tries: u64,
     /// In full, not only what fits into the quick battery.
     pub soak: bool,
-    /// Of numbered tries: this one, and what it depends on.
-    pub only: Option<u64>,
+    /// Only what has this in its name.
+    pub only: Option<String>,
+    /// Only this point, of numbered tries, and what it depends on.
+    pub at: Option<u64>,
 }
 
 impl Plan {

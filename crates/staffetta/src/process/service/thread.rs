@@ -193,7 +193,10 @@ impl Core {
                 }
             }
             if look_again {
-                self.audit(&mut self.lock()); // invariant 1
+                let mut state = self.lock();
+                self.audit(&mut state); // invariant 1
+                                        // What the dead had freed is nobody's to ask for: no descriptor keeps its memory.
+                state.passed.keep_only(|id| self.roster.is_wanted(id));
             }
         }
     }

@@ -12,7 +12,7 @@
 //! | `scenes` | what the victim does meanwhile |
 //!
 //! Trials are numbered. What a trial does depends on the seed and its number; and, since a process remembers things, on the
-//! trials before it in its batch. So one is done again by doing its batch up to it: `--seed S --only N`.
+//! trials before it in its batch. So one is done again by doing its batch up to it: `--seed S --at N`.
 
 mod mutate;
 mod scenes;

@@ -101,7 +101,7 @@ impl Watched {
     fn start(plan: &Plan, kind: Kind, share: u64, first: u64) -> Watched {
         let (file, report) = new_report();
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        let numbers = [plan.seed, share, VICTIMS, first, plan.tries, plan.only.map_or(0, |n| n + 1)];
+        let numbers = [plan.seed, share, VICTIMS, first, plan.tries, plan.at.map_or(0, |n| n + 1)];
         let numbers = numbers.map(|n| n.to_string());
         let mut arguments = vec![path.as_str(), kind.name()];
         arguments.extend(numbers.iter().map(String::as_str));
@@ -152,7 +152,7 @@ impl Watched {
 /// Does all trials of a row.
 pub fn run(plan: &Plan, name: &str, kind: Kind) -> Line {
     let mut line = Line::new(name);
-    let shares = if plan.only.is_some() { 0..1 } else { 0..VICTIMS };
+    let shares = if plan.at.is_some() { 0..1 } else { 0..VICTIMS };
     let mut victims: Vec<Watched> = shares.map(|share| Watched::start(plan, kind, share, 0)).collect();
     let mut sums = [0; 4];
     let mut findings = 0;
@@ -180,7 +180,7 @@ pub fn run(plan: &Plan, name: &str, kind: Kind) -> Line {
             } else {
                 line.count(fault);
             }
-            if plan.only.is_none() && at != 0 {
+            if plan.at.is_none() && at != 0 {
                 sums[0] += 1; // this one
                 next.push(Watched::start(plan, kind, victim.share, at));
             }

@@ -1,0 +1,270 @@
+//! Steps victims through the operations, and kills them at every point.
+//!
+//! First pass: the victim is stepped from mark to mark; after every instruction the domain's memory is compared with what it
+//! was. Where it changed, and at every system call, is a *point*: (instruction, how often it had been executed), which a fresh
+//! victim reaches at full speed by a hardware breakpoint. Second pass: for each point a fresh victim in the same starting
+//! state is killed there, by a real SIGKILL, and the others say what they find.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::peer::Report;
+use super::tracer::{Stop, Traced};
+use super::world::{scene, Failed, World};
+use crate::torture::line::Fault;
+
+/// How long a victim may be busy, at full speed, before it is taken to wait for somebody.
+const BUSY: Duration = Duration::from_millis(3);
+/// Instructions without a point, after which it is taken to wait for somebody.
+const BUSY_STEPS: u64 = 3_000;
+/// Instructions of one operation.
+const STEPS_MAX: u64 = 400_000;
+
+/// How often the survivor does what the victim waits for.
+const NUDGES: u32 = 4;
+/// Scenes in one domain.
+const SCENES: u32 = 20;
+
+/// Where a victim can be killed so that the others see another image than before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// Before the first instruction.
+    Begin,
+    /// After an instruction that changed memory, or a system call, when it was executed so many times.
+    After { rip: u64, times: u32 },
+    /// While it sleeps in the kernel for the n-th time.
+    Asleep(u32),
+    /// After the last instruction.
+    End,
+}
+
+/// What the first pass found.
+pub struct Survey {
+    /// Instructions after which the memory was compared.
+    pub images: u64,
+    pub points: Vec<Point>,
+    /// What the victim says that it did.
+    pub outcome: u64,
+    /// It waited for somebody: where it is then found is not always the same.
+    pub waited: bool,
+}
+
+/// Steps a fresh victim through all of it.
+pub fn survey(world: &mut World, number: usize) -> Result<Survey, Failed> {
+    let mut victim = world.stage(number)?;
+    world.shadow.refresh();
+    let mut survey = Survey { images: 1, points: vec![Point::Begin], outcome: 0, waited: false };
+    let mut executed: HashMap<u64, u32> = HashMap::new();
+    let (mut sleeps, mut quiet, mut nudged) = (0, 0, 0);
+    let mut next = victim.registers();
+    loop {
+        if Traced::is_at_mark(next.rip) {
+            break survey.outcome = next.rdi;
+        }
+        let at = next.rip;
+        let syscall = Traced::is_at_syscall(at);
+        let times = executed.entry(at).or_insert(0);
+        *times += 1;
+        let times = *times;
+        while let stop @ (Stop::Asleep | Stop::Busy | Stop::Signal(_) | Stop::Gone { .. }) =
+            victim.step(syscall, BUSY * 100)
+        {
+            match stop {
+                Stop::Asleep if nudged < NUDGES || sleeps < 50 => {
+                    sleeps += 1;
+                    survey.points.push(Point::Asleep(sleeps));
+                    nudge(world, &mut nudged)?;
+                }
+                other => {
+                    victim.kill();
+                    return Err(Failed(format!("step {} at {at:#x}: {other:?}", survey.images)));
+                }
+            }
+        }
+        survey.images += 1;
+        quiet += 1;
+        if world.shadow.has_changed() || syscall {
+            survey.points.push(Point::After { rip: at, times });
+            quiet = 0;
+        }
+        if quiet > BUSY_STEPS {
+            quiet = 0;
+            nudge(world, &mut nudged)?;
+        }
+        if survey.images > STEPS_MAX {
+            victim.kill();
+            return Err(Failed("it does not end".into()));
+        }
+        next = victim.registers();
+    }
+    survey.points.push(Point::End);
+    survey.waited = nudged > 0;
+    victim.kill();
+    Ok(survey)
+}
+
+fn nudge(world: &mut World, nudged: &mut u32) -> Result<(), Failed> {
+    if *nudged < NUDGES {
+        *nudged += 1;
+        world.ask("nudge")?;
+    }
+    Ok(())
+}
+
+/// Where a victim was brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// The point.
+    Point,
+    /// The end, with this outcome.
+    End(u64),
+}
+
+/// Brings a victim to a point, or to the end if it does not come there.
+pub fn bring(world: &mut World, victim: &mut Traced, point: Point) -> Result<Reached, Failed> {
+    let mut to_come = match point {
+        Point::Begin => return Ok(Reached::Point),
+        Point::After { rip, times } => {
+            if !victim.set_breakpoint(rip) {
+                return Err(Failed("there are no hardware breakpoints here".into()));
+            }
+            times
+        }
+        _ => 0,
+    };
+    let (mut sleeps, mut nudged) = (0, 0);
+    let begun = Instant::now();
+    loop {
+        match victim.run(BUSY) {
+            Stop::Here => {
+                let registers = victim.registers();
+                match point {
+                    Point::After { rip, .. } if registers.rip == rip => {
+                        to_come -= 1;
+                        if to_come == 0 {
+                            break;
+                        }
+                    }
+                    _ => return Ok(Reached::End(registers.rdi)),
+                }
+            }
+            Stop::Asleep => {
+                sleeps += 1;
+                if point == Point::Asleep(sleeps) {
+                    return Ok(Reached::Point);
+                }
+                nudge(world, &mut nudged)?;
+            }
+            Stop::Busy => nudge(world, &mut nudged)?,
+            other => return Err(Failed(format!("on its way to {point:?}: {other:?}"))),
+        }
+        if begun.elapsed() > Duration::from_secs(3) {
+            return Err(Failed(format!("it does not come to {point:?}")));
+        }
+    }
+    victim.clear_breakpoint();
+    // The instruction itself; one that sleeps is another point.
+    let syscall = Traced::is_at_syscall(victim.registers().rip);
+    while let stop @ (Stop::Asleep | Stop::Busy | Stop::Signal(_) | Stop::Gone { .. }) =
+        victim.step(syscall, BUSY * 100)
+    {
+        match stop {
+            Stop::Asleep => nudge(world, &mut nudged)?,
+            other => return Err(Failed(format!("at {point:?}: {other:?}"))),
+        }
+        if begun.elapsed() > Duration::from_secs(3) {
+            return Err(Failed(format!("it does not come past {point:?}")));
+        }
+    }
+    Ok(Reached::Point)
+}
+
+/// Kills a fresh victim at a point.
+pub fn kill_at(world: &mut World, number: usize, point: Point) -> Result<(Reached, Report), Failed> {
+    let mut victim = world.stage(number)?;
+    let reached = bring(world, &mut victim, point);
+    victim.kill();
+    let reached = reached?;
+    Ok((reached, world.conclude(scene(number).lingering())?))
+}
+
+/// What a scene came to.
+#[derive(Default)]
+pub struct Found {
+    pub images: u64,
+    pub points: u64,
+    /// Kills that came at another point than planned.
+    pub missed: u64,
+    pub faults: Vec<(Fault, String)>,
+}
+
+/// All of one scene, or one point of it.
+pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>) -> Found {
+    let mut found = Found::default();
+    let name = scene(number).name();
+    let fail = |found: &mut Found, world: &mut Option<World>, fault, at: &str, what: &str| {
+        found.faults.push((fault, format!("{name}, {at}: {what}")));
+        // Whatever it left behind must not be laid at another's door.
+        *world = None;
+    };
+    if world.as_ref().is_some_and(|world| world.scenes >= SCENES) {
+        *world = None;
+    }
+    let it = world.get_or_insert_with(World::new);
+    it.scenes += 1;
+    let survey =
+        match survey(it, number).and_then(|survey| Ok((it.conclude(scene(number).lingering())?, survey))) {
+            Ok((report, survey)) => {
+                for (fault, what) in report.faults {
+                    fail(&mut found, world, fault, "end", &what);
+                }
+                survey
+            }
+            Err(Failed(why)) => {
+                fail(&mut found, world, Fault::Wrong, "first pass", &why);
+                return found;
+            }
+        };
+    found.images = survey.images;
+    found.points = survey.points.len() as u64;
+    let mut highest = 0;
+    for (i, point) in survey.points.iter().enumerate() {
+        if only.is_some_and(|only| only != i) {
+            continue;
+        }
+        let at = format!("at {i} of {} ({point:?})", survey.points.len());
+        let it = world.get_or_insert_with(World::new);
+        match kill_at(it, number, *point) {
+            Ok((reached, report)) => {
+                found.missed += u64::from(reached != Reached::Point && *point != Point::End);
+                for (fault, what) in report.faults {
+                    fail(&mut found, world, fault, &at, &what);
+                }
+                let Some(outcome) = report.outcome else {
+                    continue;
+                };
+                if only.is_some() {
+                    println!("note outcome {outcome} at {point:?}");
+                }
+                let right = match (reached, point) {
+                    (Reached::End(at_end), _) => outcome == at_end,
+                    (_, Point::Begin) => outcome == 0,
+                    _ if scene(number).may_happen_more() => true,
+                    _ => (outcome >= highest || survey.waited) && outcome <= survey.outcome,
+                };
+                if !right {
+                    let what = format!(
+                        "outcome {outcome} after {highest}; {reached:?}, at the end {}",
+                        survey.outcome
+                    );
+                    fail(&mut found, world, Fault::Wrong, &at, &what);
+                }
+                if reached == Reached::Point {
+                    highest = highest.max(outcome);
+                }
+            }
+            Err(Failed(why)) => fail(&mut found, world, Fault::Wrong, &at, &why),
+        }
+    }
+    found
+}

@@ -1,0 +1,172 @@
+//! Real processes, stepped instruction by instruction through every public operation, and killed or stopped at every point.
+//!
+//! ```text
+//!   row ── drivers, one per core ── fork ──> victim: starting state | operation, stepped | SIGKILL
+//!               │ lines                        │ the domain
+//!               ├────────> survivor: has the other end; says what it finds, and whether the account is as before
+//!               └────────> bystander: a member that sweeps, too
+//! ```
+//!
+//! | file | one idea |
+//! |---|---|
+//! | `tracer.rs` | one thread of another process, stepped or run to an instruction |
+//! | `memory.rs` | what changed in a domain, seen from outside |
+//! | `scene.rs`, `scenes/` | the operations and their starting states |
+//! | `peer.rs`, `peers.rs` | survivors: processes that do what lines say |
+//! | `world.rs` | a domain, its survivors, one victim after the other |
+//! | `driver.rs` | first pass and kills |
+
+mod driver;
+mod memory;
+mod peer;
+mod peers;
+mod scene;
+mod scenes;
+mod tracer;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use super::line::{Fault, Line};
+use super::plan::Plan;
+use super::{Role, Row};
+use peer::{fault_of, Peer};
+
+pub const IMAGES: Row = Row {
+    name: "images",
+    about: "steps real processes through every operation from every starting state and kills one at every distinct image",
+    tries: (1_000_000, 100_000_000),
+    limits: "the peers stand still while the victim is stepped; the order of memory is x86's; images that differ in the victim's private memory only are one",
+    run: images,
+};
+
+pub const ROLES: [Role; 3] = [peers::SURVIVOR, peers::BYSTANDER, ("step-driver", drive)];
+
+/// How long the quick battery goes on when it has tried enough.
+const QUICK: Duration = Duration::from_secs(90);
+/// Drivers side by side.
+const DRIVERS: usize = 2;
+
+fn images(plan: &Plan) -> Vec<Line> {
+    let mut line = Line::new("crash images of operations, each distinct one a real kill");
+    let mut drivers: Vec<Peer> = (0..DRIVERS)
+        .map(|which| {
+            let arguments = Share::arguments(plan, which);
+            Peer::start("step-driver", &arguments.each_ref().map(String::as_str))
+        })
+        .collect();
+    let (mut kills, mut scenes, mut missed) = (0, 0, 0);
+    for driver in &mut drivers {
+        loop {
+            let Some(said) = driver.line(Instant::now() + Duration::from_secs(60)) else {
+                line.fault(Fault::Hung, "a driver says nothing any more");
+                break;
+            };
+            let words: Vec<&str> = said.splitn(3, ' ').collect();
+            match words[..] {
+                ["fault", fault, what] => line.fault(fault_of(fault), what),
+                ["scene", images, rest] => {
+                    let mut rest = rest.split(' ').map(|n| n.parse::<u64>().unwrap_or(0));
+                    line.tried += images.parse::<u64>().unwrap_or(0);
+                    kills += rest.next().unwrap_or(0);
+                    missed += rest.next().unwrap_or(0);
+                    scenes += 1;
+                }
+                ["ok"] => break,
+                _ => println!("{said}"),
+            }
+        }
+    }
+    line.figures.push(format!(
+        "{kills} kills, {scenes} operations in a state, {missed} kills elsewhere than planned"
+    ));
+    vec![line]
+}
+
+/// A driver: its share of the scenes, in an order that the seed chooses.
+fn drive(arguments: &[String]) {
+    tracer::block_child_signals();
+    let share = Share::of(arguments);
+    let begun = Instant::now();
+    let mut world = None;
+    let mut images = 0;
+    for number in share.scenes() {
+        let started = Instant::now();
+        let found = driver::images(&mut world, number, share.at);
+        let name = scenes::all()[number].name();
+        if !share.only.is_empty() {
+            println!(
+                "note {name}: {} images, {} points, {:.0?}",
+                found.images,
+                found.points,
+                started.elapsed()
+            );
+        }
+        for (fault, what) in &found.faults {
+            println!("fault {fault:?} {}", what.replace('\n', " "));
+        }
+        println!("scene {} {} {}", found.images, found.points, found.missed);
+        images += found.images;
+        if share.is_enough(images, begun.elapsed()) {
+            break;
+        }
+    }
+    println!("ok");
+}
+
+/// What one driver is to do.
+struct Share {
+    which: usize,
+    of: usize,
+    seed: u64,
+    images: u64,
+    only: String,
+    at: Option<usize>,
+    soak: bool,
+}
+
+impl Share {
+    fn of(arguments: &[String]) -> Share {
+        let number = |i: usize| arguments[i].parse::<u64>().expect("a number");
+        Share {
+            which: number(0) as usize,
+            of: number(1) as usize,
+            seed: number(2),
+            images: number(3) / number(1),
+            only: arguments[4].clone(),
+            at: arguments[5].parse().ok(),
+            soak: arguments[6] == "soak",
+        }
+    }
+
+    fn arguments(plan: &Plan, which: usize) -> [String; 7] {
+        [
+            which.to_string(),
+            DRIVERS.to_string(),
+            plan.seed.to_string(),
+            plan.tries.to_string(),
+            plan.only.clone().unwrap_or_default(),
+            plan.at.map_or("all".to_owned(), |at| at.to_string()),
+            if plan.soak { "soak" } else { "quick" }.to_owned(),
+        ]
+    }
+
+    /// The scenes, by number: each once; in a soak again and again.
+    fn scenes(&self) -> impl Iterator<Item = usize> {
+        let all = scenes::all();
+        let mut numbers: Vec<usize> =
+            (0..all.len()).filter(|i| all[*i].name().contains(&self.only)).collect();
+        let mut random = super::random::Random::new(self.seed);
+        for i in (1..numbers.len()).rev() {
+            numbers.swap(i, random.below(i as u64 + 1) as usize);
+        }
+        let rounds = if self.soak { usize::MAX } else { 1 };
+        let (which, of) = (self.which, self.of);
+        let mine: Vec<usize> = numbers.into_iter().skip(which).step_by(of).collect();
+        (0..rounds).flat_map(move |_| mine.clone())
+    }
+
+    fn is_enough(&self, images: u64, time: Duration) -> bool {
+        self.only.is_empty() && images >= self.images && (self.soak || time >= QUICK)
+    }
+}

@@ -1,0 +1,146 @@
+//! A domain with a survivor and a bystander, in which one victim after the other dies.
+
+use std::time::{Duration, Instant};
+
+use super::memory::Shadow;
+use super::peer::{Peer, Report};
+use super::scene::Scene;
+use super::scenes;
+use super::tracer::{self, Stop, Traced};
+use crate::torture::line::Fault;
+
+/// How long whatever is not measured may take.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A domain and who lives in it.
+pub struct World {
+    pub name: String,
+    survivor: Peer,
+    bystander: Peer,
+    pub shadow: Shadow,
+    /// How many were played here: each leaves a channel with a name.
+    pub scenes: u32,
+}
+
+/// Why there is no victim.
+pub struct Failed(pub String);
+
+impl World {
+    /// A new domain.
+    pub fn new() -> World {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("step-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut survivor = Peer::start("step-survivor", &[&name]);
+        let said = survivor.answer(LONG).expect("the survivor's domain");
+        let fd = said[0].strip_prefix("memory ").and_then(|fd| fd.parse().ok()).expect("a descriptor");
+        let shadow = Shadow::of(survivor.pid(), fd).expect("the domain's memory");
+        let mut bystander = Peer::start("step-bystander", &[&name]);
+        bystander.answer(LONG).expect("a bystander");
+        let mut world = World { name, survivor, bystander, shadow, scenes: 0 };
+        // What is made once for all (PCBs of threads, descriptors) is made before the first account.
+        if let Ok(mut victim) = world.stage(0) {
+            victim.kill();
+        }
+        let _ = world.ask("check");
+        let _ = world.ask("base 0");
+        let _ = world.bystander.ask("base 0", LONG);
+        world
+    }
+
+    /// Makes the starting state of a scene; the victim stands before its first instruction.
+    pub fn stage(&mut self, number: usize) -> Result<Traced, Failed> {
+        let scene = &scenes::all()[number];
+        self.ask(&format!("stage {number}"))?;
+        let mut gone = fork(|| {
+            if !scene.gone_before(&self.name) {
+                // SAFETY: nothing of this copy of the process is to be put in order.
+                #[allow(unsafe_code)]
+                unsafe {
+                    libc::_exit(0)
+                };
+            }
+            mark(0);
+        });
+        match run_to_mark(&mut gone) {
+            Stop::Here => gone.kill(),
+            Stop::Gone { code: 0, .. } => {}
+            other => return Err(Failed(format!("the one before: {other:?}"))),
+        }
+        let mut victim = fork(|| {
+            let act = scene.victim(&self.name);
+            mark(0);
+            let done = act();
+            mark(done.outcome);
+            std::mem::forget(done.kept);
+        });
+        match run_to_mark(&mut victim) {
+            Stop::Here => {}
+            other => {
+                victim.kill();
+                return Err(Failed(format!("the victim's way to its starting state: {other:?}")));
+            }
+        }
+        self.ask("ready")?;
+        Ok(victim)
+    }
+
+    /// Tells the survivor something.
+    pub fn ask(&mut self, what: &str) -> Result<Report, Failed> {
+        let said = self.survivor.ask(what, LONG);
+        said.map(|lines| Report::parse(&lines))
+            .ok_or_else(|| Failed(format!("the survivor has no answer to {what:?}")))
+    }
+
+    /// The victim is dead: what do the others find? So many descriptors may linger.
+    pub fn conclude(&mut self, linger: usize) -> Result<Report, Failed> {
+        let mut report = self.ask("check")?;
+        let account = format!("account {linger}");
+        report.faults.extend(self.ask(&account)?.faults);
+        match self.bystander.ask(&account, LONG) {
+            Some(lines) => report.faults.extend(Report::parse(&lines).faults),
+            None => report.fault(Fault::Hung, "the bystander has no answer"),
+        }
+        Ok(report)
+    }
+}
+
+/// To the next mark, however often it sleeps on its way.
+fn run_to_mark(process: &mut Traced) -> Stop {
+    let until = Instant::now() + LONG;
+    loop {
+        match process.run(LONG) {
+            Stop::Asleep if Instant::now() < until => {}
+            other => return other,
+        }
+    }
+}
+
+/// A copy of this process that does something, traced.
+fn fork(play: impl FnOnce()) -> Traced {
+    // SAFETY: this process has one thread, so the copy may do whatever it likes.
+    #[allow(unsafe_code)]
+    match unsafe { libc::fork() } {
+        0 => {
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+            tracer::trace_me();
+            let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(play));
+            // SAFETY: nothing of this copy of the process is to be put in order.
+            unsafe { libc::_exit(if played.is_ok() { 0 } else { 101 }) }
+        }
+        pid => Traced::child(pid),
+    }
+}
+
+/// Where the tracer is told that the operation begins, or ends with this outcome.
+#[inline(never)]
+#[allow(unsafe_code)]
+fn mark(outcome: u64) {
+    // SAFETY: a trap; whoever traces this process goes on behind it.
+    unsafe { std::arch::asm!("int3", in("rdi") outcome, options(nostack)) };
+}
+
+/// The scene of a number.
+pub fn scene(number: usize) -> &'static dyn Scene {
+    &*scenes::all()[number]
+}
