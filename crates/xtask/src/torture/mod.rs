@@ -7,6 +7,8 @@
 
 #![allow(dead_code)] // The rows to come use all of it.
 
+mod account;
+mod history;
 mod hostile;
 mod kills;
 mod line;
@@ -14,7 +16,9 @@ mod mutants;
 mod plan;
 mod process;
 mod random;
+mod shared;
 mod step;
+mod zygote;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -40,10 +44,18 @@ struct Row {
 type Role = (&'static str, fn(&[String]));
 
 /// The battery, in the order in which it runs.
-const ROWS: &[Row] = &[kills::ROW, step::IMAGES, hostile::FLIPS, hostile::MUTATIONS, mutants::ROW];
+const ROWS: &[Row] = &[
+    kills::KILLS,
+    kills::PAUSES,
+    kills::CONSERVATION,
+    step::IMAGES,
+    hostile::FLIPS,
+    hostile::MUTATIONS,
+    mutants::ROW,
+];
 
 /// What processes of the rows play.
-const ROLES: &[&[Role]] = &[&[kills::VICTIM], &step::ROLES, &[hostile::VICTIM]];
+const ROLES: &[&[Role]] = &[&[kills::DRIVER], &step::ROLES, &[hostile::VICTIM]];
 
 /// What to do.
 #[derive(clap::Args)]
