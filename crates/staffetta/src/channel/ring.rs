@@ -19,7 +19,7 @@
 //!     points: EMPTY => FULL, and READING => EMPTY: a message that a dead receiver was reading is its successor's.
 //! N4. P means: whoever waits for the slot to become EMPTY, or FULL, sleeps. It is kept between FULL and
 //!     READING, which end no wait, and reported by the change that ends the wait.
-//! N5. `ticket` is the place of the message in a slot that is not EMPTY. The sender puts, then moves `tail`;
+//! N5. `ticket` is the place of the message in a slot that is not EMPTY; it is written before the message. The sender puts, then moves `tail`;
 //!     it withdraws, then moves `tail` back; the receiver moves `head`, then empties. So each place is off by one at
 //!     most when its holder dies, and the successor finds it again from the slots (`recover_*`).
 
@@ -331,17 +331,20 @@ impl<P: Platform> Slots<P> {
         full.map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
     }
 
-    /// The references to parcels that the slots hold, or held last: for a sweeper, who checks each
-    /// against the block's own word.
+    /// The references to parcels that wait in the slots, or were taken out of them last: for a sweeper, who checks each
+    /// against the block's own word. What a sender has written and not sent is not among them.
     ///
     /// # Safety
     /// The messages are references.
-    pub unsafe fn references(&self) -> Vec<[u64; 3]> {
+    pub unsafe fn references(&self, head: &P::U64) -> Vec<[u64; 3]> {
+        let sent = (0..=self.shape.degree).filter(|&place| {
+            // Taken: `head` moved before the slot became EMPTY (N5).
+            let (state, ticket) = self.look(place);
+            state != EMPTY || head.load(Relaxed) > ticket
+        });
         // SAFETY: inside the slot, by the caller's promise. Volatile: a survivor may be reading or writing it;
         // whatever is read is only a hint.
-        (0..=self.shape.degree)
-            .map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() })
-            .collect()
+        sent.map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
     }
 }
 
@@ -369,10 +372,12 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         // Empty unless a withdrawal failed or the sender before us left in the middle.
         let empty = self.await_slot(place, EMPTY, deadline)?;
         let (slot, to) = self.slots.slot(place);
+        slot.ticket.store(place, Relaxed);
+        // As in a buffered channel: whose words they are is known before they are written (buffer.rs, W of B4).
+        super::buffer::before_words();
         // SAFETY: EMPTY: the bytes are ours (N2).
         unsafe { self.copy(bytes, to, length, counts) };
         slot.length.store(length as u64, Relaxed);
-        slot.ticket.store(place, Relaxed);
         let asleep = change(slot, empty, FULL).ok_or(Stop::Corrupt)?;
         self.place.store(place + 1, Relaxed);
         self.wake_if(asleep);

@@ -99,6 +99,10 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             [(&record.sender, &record.receiver, true), (&record.receiver, &record.sender, false)]
         {
             let end = dead.end();
+            if end.state() != ATTACHED && end.slot() == slot {
+                // It was closing the end, or sweeping it, and may have been killed before it woke the partner.
+                tell(member, record, &spec, partner);
+            }
             if end.state() != ATTACHED || end.slot() != slot || !still() {
                 continue;
             }
@@ -199,14 +203,16 @@ fn settle_receiver_later(
 /// The parcel that a dead receiver took last, if it was killed before it could say that it holds it: nobody does.
 ///
 /// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell, or the place of the
-/// last message, is stable. Of a basic channel it cannot be told whether the sender writes the slot again: its parcel is lost.
+/// last message, is stable.
 fn free_unclaimed(member: &Member, index: usize, spec: &Spec, held: impl Fn() -> bool) {
     let segment = member.segment();
     let record = segment.channel(index);
     let words = match spec.kind {
         Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
-        // SAFETY: a buffered channel of parcels: its messages are references.
-        Kind::Buffered => slots(member, record, spec).and_then(|s| unsafe { s.taken_last(&record.head) }),
+        // SAFETY: a channel of parcels: its messages are references.
+        Kind::Buffered | Kind::Basic => {
+            slots(member, record, spec).and_then(|s| unsafe { s.taken_last(&record.head) })
+        }
         _ => None,
     };
     let Some([reference, _, incarnation]) = words else {
@@ -364,9 +370,13 @@ pub fn detach(
     held: Word,
     into: u8,
 ) {
-    if !side.detach(held, into) {
-        return;
+    if side.detach(held, into) {
+        tell(member, record, spec, partner);
     }
+}
+
+/// An end changed, and its partner has to look at it.
+fn tell(member: &Member, record: &Record, spec: &Spec, partner: &Side) {
     match spec.kind {
         Kind::Rendezvous => drop(record.line.word_after_change()),
         _ => {
@@ -416,7 +426,7 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
             // SAFETY: a channel of parcels: its messages are references.
             let references = unsafe {
                 if received {
-                    slots.references()
+                    slots.references(&record.head)
                 } else {
                     slots.buffered()
                 }

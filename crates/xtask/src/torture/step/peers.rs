@@ -114,10 +114,11 @@ fn survivor(arguments: &[String]) {
             ("meanwhile", Some(stage)) => stage.meanwhile(&mut report),
             ("check", Some(stage)) => stage.check(&mut report),
             // All ends are dropped; what is in use must be what was.
-            ("base" | "account", _) => {
+            ("base" | "account" | "look", _) => {
                 stage = None;
                 let linger = rest.parse().unwrap_or(0);
-                settle(&domain, &observer, &mut base, linger, &mut report);
+                let patience = if word == "look" { Duration::from_millis(10) } else { PATIENCE };
+                settle((&domain, &observer), &mut base, linger, patience, &mut report);
             }
             _ => panic!("{line:?} makes no sense now"),
         }
@@ -127,13 +128,13 @@ fn survivor(arguments: &[String]) {
 
 /// Waits until the account is what it was; the first one is what it is to be.
 fn settle(
-    domain: &Domain,
-    observer: &Observer,
+    (domain, observer): (&Domain, &Observer),
     base: &mut Option<Quiet>,
     linger: usize,
+    patience: Duration,
     report: &mut Report,
 ) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let mut before: Option<Quiet> = None;
     loop {
         let Some(now) = Quiet::of(domain, observer) else {
@@ -172,6 +173,8 @@ fn bystander(arguments: &[String]) {
                 std::thread::sleep(Duration::from_millis(20));
                 base = Some(descriptors());
             }
+            // What it keeps for its next allocations is given to all.
+            "trim" => drop(domain.trim()),
             _ => {
                 let base = base.expect("said before");
                 let until = Instant::now() + PATIENCE;

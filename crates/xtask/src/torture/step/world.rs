@@ -96,7 +96,14 @@ impl World {
     pub fn conclude(&mut self, linger: usize) -> Result<Report, Failed> {
         let mut report = self.ask("check")?;
         let account = format!("account {linger}");
-        report.faults.extend(self.ask(&account)?.faults);
+        // A sweeper keeps what it found for its own next allocations, until it trims.
+        let _ = self.bystander.ask("trim 0", LONG);
+        let mut found = self.ask(&format!("look {linger}"))?;
+        if !found.faults.is_empty() {
+            let _ = self.bystander.ask("trim 0", LONG);
+            found = self.ask(&account)?;
+        }
+        report.faults.extend(found.faults);
         match self.bystander.ask(&account, LONG) {
             Some(lines) => report.faults.extend(Report::parse(&lines).faults),
             None => report.fault(Fault::Hung, "the bystander has no answer"),
