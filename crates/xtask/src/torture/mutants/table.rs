@@ -208,7 +208,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "crates/staffetta/src/channel/sweep.rs",
         at: "«detach(member, record, &spec, dead, partner, end, DIED)»;",
         to: "()",
-        by: &[By::Row("kills", 50)],
+        by: &[By::Row("kills", 500)],
     },
     Mutant {
         what: "a sweeper forgets the parcel that a dead receiver had taken and not claimed",
