@@ -11,8 +11,10 @@ mod account;
 mod history;
 mod hostile;
 mod kills;
+mod life;
 mod line;
 mod mutants;
+mod pid_reuse;
 mod plan;
 mod process;
 mod random;
@@ -49,13 +51,16 @@ const ROWS: &[Row] = &[
     kills::PAUSES,
     kills::CONSERVATION,
     step::IMAGES,
+    life::ROW,
+    pid_reuse::ROW,
     hostile::FLIPS,
     hostile::MUTATIONS,
     mutants::ROW,
 ];
 
 /// What processes of the rows play.
-const ROLES: &[&[Role]] = &[&[kills::DRIVER], &step::ROLES, &[hostile::VICTIM]];
+const ROLES: &[&[Role]] =
+    &[&[kills::DRIVER], &step::ROLES, &life::ROLES, &[pid_reuse::ROLE], &[hostile::VICTIM]];
 
 /// What to do.
 #[derive(clap::Args)]
