@@ -104,7 +104,7 @@ impl Member {
 
     /// A capability that arrived will not be received: nobody holds it any more.
     pub(crate) fn abandon_capability(&self, id: CapabilityId) {
-        capability::discard(self.segment(), id);
+        capability::discard(self.segment(), &self.blocks, id, self.slot);
         if let Some(service) = self.service.get() {
             service.forget(id.ticket());
         }

@@ -23,11 +23,12 @@ use crate::channel::builder::ChannelBuilder;
 use crate::error::{AllocateError, AttachError, DomainError};
 use crate::launch::{Host, Launcher};
 use crate::member::Member;
+use crate::memory::ledger;
 use crate::message::parcel::Parcels;
 use crate::message::variable::Variable;
 use crate::os::mapping;
 use crate::process::wait::Wait;
-use crate::reference::Method;
+use crate::reference::{capability, Method};
 use crate::{Carried, Message, Receiver, Sender};
 
 pub use options::{Addresses, DomainOptions};
@@ -136,8 +137,8 @@ impl Domain {
     /// Bytes that messages may occupy, and bytes that they occupy now (free blocks that keep their memory
     /// included).
     pub fn memory(&self) -> Result<(u64, u64), DomainError> {
-        let header = self.here()?.segment().header();
-        Ok((header.budget_bytes.load(Relaxed), header.charged_bytes.load(Relaxed)))
+        let segment = self.here()?.segment();
+        Ok((segment.header().budget_bytes.load(Relaxed), ledger::charged_bytes(segment)))
     }
 
     /// Gives the memory of free blocks back to the kernel; gives the bytes returned.
@@ -146,7 +147,8 @@ impl Domain {
     /// In a forked child.
     pub fn trim(&self) -> Result<u64, DomainError> {
         let member = self.here()?;
-        let capabilities = crate::reference::capability::trim(member.segment(), member.refs.capabilities());
+        let capabilities =
+            capability::trim(member.segment(), &member.blocks, member.refs.capabilities(), member.slot);
         member.blocks.flush(member.segment());
         Ok(member.blocks.trim(member.segment(), 0).saturating_add(capabilities))
     }

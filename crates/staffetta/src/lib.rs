@@ -56,6 +56,8 @@ mod process;
 mod reference;
 mod roster;
 mod succession;
+#[cfg(test)]
+mod windows_test;
 
 pub use channel::broadcast::builder::{BroadcastBuilder, LatestBuilder};
 pub use channel::broadcast::ends::{BroadcastIter, BroadcastReceiver, BroadcastSender};

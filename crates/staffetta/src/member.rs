@@ -11,10 +11,12 @@ use std::sync::{Mutex, OnceLock, Weak};
 
 use crate::channel::attach::Unnamed;
 use crate::enclosure::contents::{self, Loose};
-use crate::memory::blocks::{self, Blocks};
+use crate::memory::blocks::Blocks;
 use crate::memory::header::process::{DEAD, FREE, JOINING};
+use crate::memory::ledger;
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::memory::word::Word;
 use crate::os::fork::ForkGuard;
 use crate::process::service::Service;
@@ -65,6 +67,7 @@ impl Member {
             guard,
         };
         let record = member.segment().process(slot.into());
+        ledger::enter(record);
         record.pid.store(std::process::id(), Relaxed);
         record.window_base.store(member.segment().base() as u64, Relaxed);
         write_text(&record.name, &program_name());
@@ -124,16 +127,22 @@ impl Member {
         // read first, then the slot is seen to be still the dead one's, and then it is changed from what was read.
         // No word comes back (incarnations, generations), so nothing of the newcomer's is touched.
         let still = || Word(record.word.load(Acquire)) == dead;
+        stop::here("sweep: marked");
+        // What it was about to do in two places, before either of them changes hands.
+        ledger::settle(segment, slot, still);
+        crate::channel::schemas::sweep(segment, (slot, generation));
+        stop::here("sweep: intent settled");
         let mut loose = Loose { died: true, ..Loose::default() };
         let in_flight = crate::channel::sweep::settle_ends(self, slot, still, &mut loose);
+        stop::here("sweep: ends settled");
         // What it was putting into a parcel, or taking out of one; and its holds of channels without a name.
         contents::sweep(self, slot, still, &mut loose);
+        stop::here("sweep: entries settled");
         // Its blocks and capabilities, except those that are on their way to a survivor.
         // `spared` is asked between reading and changing.
-        let full = blocks::release_dead(
+        let full = self.blocks.release_dead(
             segment,
             slot,
-            self.slot,
             |offset, incarnation| in_flight.blocks.contains(&(offset, incarnation)) || !still(),
             |channel| crate::channel::kept::lose(segment, channel),
         );
@@ -141,9 +150,13 @@ impl Member {
         // Also channels that somebody who died meanwhile was about to take back.
         loose.channels.extend(crate::enclosure::collect::without_holds(segment));
         loose.give_back(self);
-        capability::release_dead(segment, slot, |index| in_flight.capabilities.contains(&index) || !still());
+        let spared = |index, kept: bool| (!kept && in_flight.capabilities.contains(&index)) || !still();
+        let table = self.refs.capabilities();
+        capability::release_dead(segment, &self.blocks, table, (slot, self.slot), spared);
+        stop::here("sweep: capabilities released");
         self.refs.capabilities().forget_process((slot, generation));
         crate::process::threads::release_dead(segment, slot, generation);
+        stop::here("sweep: waiters released");
         crate::succession::reopen(segment, slot, still);
         // Only then may the slot be another's.
         let free = Word::new(FREE, 0, generation);
@@ -160,7 +173,7 @@ impl Drop for Member {
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot, self.generation);
         // What is free and kept for later is nobody's when we are gone: the budget has it back.
-        capability::trim(segment, self.refs.capabilities());
+        capability::trim(segment, &self.blocks, self.refs.capabilities(), self.slot);
         // What others may ask for goes to others; and no mapping of ours outlives our links.
         self.leave_capabilities();
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
@@ -195,10 +208,11 @@ pub(crate) fn reserve_slot(segment: &Segment) -> Option<(u16, u64)> {
         if now.state() != FREE || !crate::succession::is_settled(segment, slot, needed) {
             continue;
         }
+        // The mark first: whoever adds up over all slots does not miss this one.
+        segment.header().processes.fetch_max(slot as u64 + 1, SeqCst);
         let generation = now.sequence() + 1;
         let mine = Word::new(JOINING, slot as u16, generation);
         if record.word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
-            segment.header().processes.fetch_max(slot as u64 + 1, Relaxed);
             return Some((slot as u16, generation));
         }
     }

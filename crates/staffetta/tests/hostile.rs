@@ -171,7 +171,7 @@ fn a_target_that_overlaps() {
     let receiver = std::thread::spawn(move || rx.recv_into_timeout(&mut to, Duration::from_secs(20)));
     let target = word(&domain, CHANNELS + 192 + 16);
     common::until(|| target.load(SeqCst) != 0 && word(&domain, CHANNELS).load(SeqCst) & 7 == 2);
-    target.store(mine + 8 | 1 << 44, SeqCst);
+    target.store((mine + 8) | (1 << 44), SeqCst);
     tx.send_variable(&mut from).unwrap();
     receiver.join().unwrap().unwrap();
 }

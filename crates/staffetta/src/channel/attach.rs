@@ -14,15 +14,17 @@ use super::desk;
 use super::form::{Form, Overflow};
 use super::many;
 use super::record::{self, state, Record, NAME_BYTES_MAX};
+use super::schemas::{self, read_schema};
 use super::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::enclosure::contents::Loose;
 use crate::enclosure::table;
 use crate::error::{AllocateError, AttachError};
 use crate::member::{write_text, Member};
 use crate::memory::blocks::Blocks;
-use crate::memory::map::{BUCKETS, CHANNELS_MAX, ENTRIES_MAX, SCHEMAS_BYTES};
+use crate::memory::map::{BUCKETS, CHANNELS_MAX, ENTRIES_MAX};
 use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::memory::word::{Word, IN_MESSAGE};
 use crate::message::Schema;
 use crate::reference::Method;
@@ -165,6 +167,7 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
         record.next.store(head, Relaxed);
         // Release: publishes the record (C1).
         if bucket.compare_exchange(head, index as u64 + 1, Release, Relaxed).is_ok() {
+            stop::here("make: published");
             is_named(segment, index);
             let spec = read_spec(segment, index).ok_or_else(|| impossible(name, "its record is corrupt"))?;
             return Ok(Found { index, spec, unnamed: None });
@@ -208,8 +211,10 @@ pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachEr
         unmake(member, index);
         return Err(AttachError::TooManyEntries { entries: ENTRIES_MAX });
     };
+    stop::here("make: held");
     let state = &segment.channel(index).state;
     state.store(Word(state.load(Relaxed)).with_state(state::UNNAMED).0, Release);
+    stop::here("make: unnamed");
     // From here on whatever fails gives it back.
     let unnamed = Arc::new(Unnamed { member: member.clone(), index, hold });
     {
@@ -351,7 +356,9 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
         Kind::Broadcast | Kind::Latest => place::make(member, name, &spec)?,
         Kind::Service => desk::make(member, name, &spec)?,
     };
-    let place = intern(segment, &spec.schema).and_then(|schema| Some((schema, claim_record(member)?)));
+    stop::here("make: ring allocated");
+    let place = schemas::intern(segment, (member.slot, member.generation), &spec.schema)
+        .and_then(|schema| Some((schema, claim_record(member)?)));
     let Some((schema, index)) = place else {
         if let Some(id) = segment.map().locate(ring).filter(|_| ring != 0) {
             member.blocks.free(segment, id);
@@ -372,6 +379,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.schema.store(schema, Relaxed);
     record.form.store(spec.form.code(), Relaxed);
     record.ring.store(ring, Relaxed);
+    stop::here("make: ring named");
     if let Some(id) = segment.map().locate(ring).filter(|_| ring != 0) {
         // After the record names it: until then it is this process's, and comes free with it (`settle_places`).
         member.blocks.give_to_channel(segment, id);
@@ -382,6 +390,7 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
     record.receiver_tally.reset();
     record.name_len.store(name.len() as u64, Relaxed);
     write_text(&record.name, name);
+    stop::here("make: made");
     Ok(index)
 }
 
@@ -466,9 +475,14 @@ fn claim_record(member: &Member) -> Option<usize> {
     };
     let used = segment.header().channels.load(Relaxed).min(CHANNELS_MAX as u64) as usize;
     // Records of unnamed channels come free; named ones stay with the domain.
-    (0..used).chain(used..CHANNELS_MAX).find(|&index| claim(index)).inspect(|&index| {
-        segment.header().channels.fetch_max(index as u64 + 1, AcqRel);
-    })
+    let raise = |index: usize| {
+        if index >= used {
+            // Before it is claimed: whoever is killed then is swept up to there.
+            segment.header().channels.fetch_max(index as u64 + 1, AcqRel);
+        }
+        index
+    };
+    (0..CHANNELS_MAX).map(raise).find(|&index| claim(index)).inspect(|_| stop::here("record: claimed"))
 }
 
 /// Whoever was about to take back a channel without a name died, or was still making a channel: it is taken back. Several
@@ -550,6 +564,7 @@ fn unmake(member: &Member, index: usize) {
 
 /// Takes back a record that was never published, or an unnamed one that nobody reaches any more. The caller alone has it.
 fn unmake_into(member: &Member, index: usize, loose: &mut Loose) {
+    stop::here("unmake: begun");
     super::sweep::discard_buffered(member, index, loose);
     loose.unmaking.push(index);
 }
@@ -575,7 +590,9 @@ pub fn finish_unmaking(member: &Member, index: usize) {
     let give_back = |offset: u64, forget: &dyn Fn()| {
         let id = segment.map().locate(offset).filter(|_| offset != 0);
         if let Some(id) = id.filter(|id| member.blocks.take_from_channel(segment, *id)) {
+            stop::here("unmake: block taken");
             forget();
+            stop::here("unmake: block forgotten");
             member.blocks.free(segment, id);
         } else {
             forget();
@@ -643,60 +660,4 @@ fn ring_lies_in_its_block(segment: &Segment, record: &Record, spec: &Spec) -> bo
     let bytes = spec.shape().filter(|_| spec.degree <= DEGREE_MAX).map(|shape| shape.bytes());
     let block = segment.map().locate(offset);
     matches!((block, bytes), (Some(id), Some(bytes)) if bytes <= id.bytes() && segment.map().block(id) == offset)
-}
-
-// The schema store: texts one after the other, each as its length in bytes and its fingerprint, then the text. Grows by one
-// fetch-add; a text that is there already is used again.
-
-fn intern(segment: &Segment, schema: &Schema) -> Option<u64> {
-    let text = schema.to_string();
-    let words = 2 + (text.len() as u64).div_ceil(8);
-    let mut at = 0;
-    let used = segment.header().schema_bytes.load(Acquire).min(SCHEMAS_BYTES) / 8;
-    while at < used {
-        // Acquire: pairs with the Release below; 0 means still being written: skipped by its reserved length.
-        let head = segment.schema_word(at)?.load(Acquire);
-        let (len, ready) = (head >> 1, head & 1 == 1);
-        if len == 0 {
-            break;
-        }
-        let alike = ready && segment.schema_word(at + 1)?.load(Relaxed) == schema.fingerprint();
-        if alike && read_schema(segment, at).as_ref() == Some(schema) {
-            return Some(at);
-        }
-        at += 2 + len.div_ceil(8);
-    }
-    let at = segment.header().schema_bytes.fetch_add(words * 8, AcqRel) / 8;
-    if at + words > SCHEMAS_BYTES / 8 {
-        return None;
-    }
-    let head = segment.schema_word(at)?;
-    head.store((text.len() as u64) << 1, Relaxed);
-    segment.schema_word(at + 1)?.store(schema.fingerprint(), Relaxed);
-    for (i, eight) in text.as_bytes().chunks(8).enumerate() {
-        let mut bytes = [0; 8];
-        bytes[..eight.len()].copy_from_slice(eight);
-        segment.schema_word(at + 2 + i as u64)?.store(u64::from_le_bytes(bytes), Relaxed);
-    }
-    head.store((text.len() as u64) << 1 | 1, Release);
-    Some(at)
-}
-
-fn read_schema(segment: &Segment, at: u64) -> Option<Schema> {
-    read_schema_by(|at| Some(segment.schema_word(at)?.load(Acquire)), at)
-}
-
-/// The schema whose text begins at word `at` of the store; `word` reads one of its words.
-pub fn read_schema_by(word: impl Fn(u64) -> Option<u64>, at: u64) -> Option<Schema> {
-    let head = word(at)?;
-    let len = head >> 1;
-    if head & 1 == 0 || len > crate::message::SCHEMA_LENGTH_MAX as u64 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(len as usize + 8);
-    for i in 0..len.div_ceil(8) {
-        bytes.extend(word(at.checked_add(2 + i)?)?.to_le_bytes());
-    }
-    bytes.truncate(len as usize);
-    Schema::parse(std::str::from_utf8(&bytes).ok()?).ok()
 }

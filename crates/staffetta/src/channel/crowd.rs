@@ -16,7 +16,9 @@
 //!
 //! D1. Of the two loads one sees the other's change, by the two fences: so no wake-up is lost. A waker on whose
 //!     side nobody sleeps has done one load.
-//! D2. A bit is cleared by its sleeper alone, when it is awake. So a waker that is stopped or killed between its load
+//! D2. A bit is cleared by its sleeper alone, when it is awake; of one that was killed in its sleep, by the next one in its
+//!     seat. (Until then each waker looks at that seat once more, and finds that it was woken already. A sweeper must not clear
+//!     it: it may have been stopped for so long that the bit is the next one's.) So a waker that is stopped or killed between its load
 //!     and the wake-up takes nothing with it, and whoever changes something next wakes again. All
 //!     sleepers are woken, not one: the one might be stopped, and then nobody would come.
 //!     Nobody is woken twice for the same sleep: who finds that `rung` says so knows that the wake-up is *done*, not
@@ -144,7 +146,11 @@ impl<P: Platform> Crowd<P> {
     /// taken; the end word of the first.
     pub fn attach(&self, slot: u16, many: usize) -> Result<(usize, Word), Word> {
         let free = |(number, seat): (usize, &Seat<P>)| Some((number, seat.side.attach(slot).ok()?));
-        self.seats[..many.min(SEATS_MAX)].iter().enumerate().find_map(free).ok_or(self.seats[0].side.end())
+        let taken = self.seats[..many.min(SEATS_MAX)].iter().enumerate().find_map(free);
+        if let Some((number, _)) = taken.filter(|(number, _)| self.sleepers() >> number & 1 == 1) {
+            self.retire(number); // D2: of one that was killed while it slept
+        }
+        taken.ok_or(self.seats[0].side.end())
     }
 
     /// This seat is about to sleep; the caller polls once more before it does (D1).
@@ -209,6 +215,10 @@ impl<P: Platform> Crowd<P> {
 
     /// The end words of all as if they were one: ATTACHED as long as anybody is there, always the same word; else
     /// DIED if anybody died, LEFT if somebody was there, with a sequence that tells how often ends were taken.
+    ///
+    /// Anybody whose seat nobody has taken since: whoever is told that all are gone has to know that not all of them came
+    /// to their end, though the last one to go may have left. Once somebody has taken the dead one's seat it has a successor,
+    /// and is not told of any more.
     pub fn end(&self) -> Word {
         let mut taken = 0;
         let mut state = 0;

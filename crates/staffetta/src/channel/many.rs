@@ -36,6 +36,7 @@ use crate::error::{AllocateError, AttachError};
 use crate::member::Member;
 use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::memory::word::Word;
 use crate::process::wait::Wait;
 
@@ -160,6 +161,7 @@ fn make_lane(member: &Member, seat: &Seat, plan: &Plan, align: u64) -> Result<()
     let segment = member.segment();
     let page = segment.page_bytes();
     let id = member.blocks.allocate(segment, plan.lane.bytes(), align.clamp(64, page.max(64)))?;
+    stop::here("lane: allocated");
     let offset = segment.map().block(id);
     // The words, not the messages: memory that is never used is never touched.
     for slot in 0..=plan.lane.degree {
@@ -168,6 +170,7 @@ fn make_lane(member: &Member, seat: &Seat, plan: &Plan, align: u64) -> Result<()
     }
     // Named first: who is killed in between is asked what its seat names (`attach::settle_places`).
     seat.words[LANE].store(offset, Release);
+    stop::here("lane: named");
     member.blocks.give_to_channel(segment, id);
     Ok(())
 }

@@ -62,6 +62,7 @@ pub mod record;
 pub mod rendezvous;
 pub(crate) mod reply;
 pub(crate) mod ring;
+pub(crate) mod schemas;
 pub(crate) mod select;
 pub(crate) mod sender;
 pub(crate) mod service;

@@ -199,6 +199,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         }
         end.stock_handle();
         let words = take(end, patience)?;
+        crate::memory::stop::here("receive: taken");
         // What the sender wrote travels while we look at whether it makes sense.
         prefetch_for_write(end.member.refs.guess(method, words[0]));
         end.tally().message(words[1] as usize);

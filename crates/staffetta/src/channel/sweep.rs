@@ -18,6 +18,7 @@ use crate::enclosure::table::holds_of;
 use crate::member::Member;
 use crate::memory::blocks::Blocks;
 use crate::memory::map::{BlockId, CHANNELS_MAX};
+use crate::memory::stop;
 use crate::memory::word::Word;
 use crate::reference::capability::{self, CapabilityId};
 
@@ -63,6 +64,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
         };
         // Without a free entry the dead one's hold has to do: it stays until a sweeper is through.
         let is_there = || matches!(Word(record.state.load(Acquire)).state(), state::NAMED | state::UNNAMED);
+        stop::here("sweep: held");
         let has_it = ours.is_some() || is_there();
         holds.extend(ours.map(|hold| (index, hold)));
         if !has_it || !still() {
@@ -209,10 +211,10 @@ fn free_unclaimed(member: &Member, index: usize, spec: &Spec, held: impl Fn() ->
     let record = segment.channel(index);
     let words = match spec.kind {
         Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
-        // SAFETY: a channel of parcels: its messages are references.
-        Kind::Buffered | Kind::Basic => {
-            slots(member, record, spec).and_then(|s| unsafe { s.taken_last(&record.head) })
-        }
+        Kind::Basic | Kind::Buffered => slots(member, record, spec).and_then(|slots| {
+            // SAFETY: a channel of parcels: its messages are references.
+            unsafe { slots.taken_last(&record.head) }
+        }),
         _ => None,
     };
     let Some([reference, _, incarnation]) = words else {
@@ -282,7 +284,7 @@ fn discard_into(
             loose.blocks.push(id);
         }
     } else if let Some(index) = member.refs.capability_index(reference) {
-        capability::discard(segment, CapabilityId { index, incarnation });
+        capability::discard(segment, &member.blocks, CapabilityId { index, incarnation }, member.slot);
     }
 }
 
@@ -311,7 +313,7 @@ fn settle_line(member: &Member, record: &Record, spec: &Spec, is_sender: bool, h
     });
     record.line.settle_death(is_sender, held);
     if let Some((id, adopted)) = adopted {
-        Blocks::free_adopted(segment, id, adopted);
+        member.blocks.free_adopted(segment, id, adopted);
     }
 }
 

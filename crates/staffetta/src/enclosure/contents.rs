@@ -16,6 +16,7 @@ use crate::memory::header::block::{ENCLOSED, OWNED};
 use crate::memory::map::{BlockId, CHANNELS_MAX};
 use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::memory::word::Word;
 
 /// What came loose: blocks that this process holds and that nobody needs, and channels that may be over.
@@ -253,7 +254,9 @@ fn put(
         entry.free(mine);
         return None;
     }
+    stop::here("enclose: handed over");
     inside.store(index as u64 + 1, Release);
+    stop::here("enclose: linked");
     entry.change(mine, mine.with_state(state::ENCLOSED));
     Some((index, mine.sequence()))
 }

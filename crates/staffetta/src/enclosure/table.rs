@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use crate::member::Member;
 use crate::memory::map::{CHANNELS_MAX, ENTRIES_MAX};
 use crate::memory::platform::{Native, Platform, Word64};
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::memory::word::Word;
 
 /// An entry's states.
@@ -123,7 +124,9 @@ impl<P: Platform> Entry<P> {
         if now.state() != state::ENCLOSED || !self.change(now, mine) {
             return None;
         }
+        stop::here("take out: begun");
         let received = receive();
+        stop::here("take out: received");
         // It stays in the list until it is the head (N2), and stands for nothing: an end may be in a message again, and its
         // end word the same.
         let then = if received.is_some() {
@@ -216,7 +219,16 @@ pub fn claim(member: &Member) -> Option<(usize, Word)> {
     let used = segment.header().entries.load(Relaxed).min(ENTRIES_MAX as u64) as usize;
     let begin = hint.next.load(Relaxed).min(used);
     let grown = (hint.full.load(Relaxed) * 2).clamp(used, ENTRIES_MAX);
-    let try_one = |index: usize| Some((index, segment.entry(index).claim(member.slot)?));
+    let try_one = |index: usize| {
+        let entry = segment.entry(index);
+        if index >= used && entry.word().state() == state::FREE {
+            // Before it is claimed: whoever is killed then is swept up to there.
+            segment.header().entries.fetch_max(index as u64 + 1, AcqRel);
+        }
+        let claimed = entry.claim(member.slot)?;
+        stop::here("entry: claimed");
+        Some((index, claimed))
+    };
     let found = (begin..grown).find_map(try_one).or_else(|| {
         let found = (0..begin).find_map(try_one);
         if found.is_none() {
@@ -224,8 +236,6 @@ pub fn claim(member: &Member) -> Option<(usize, Word)> {
         }
         found.or_else(|| (grown..ENTRIES_MAX).find_map(try_one))
     })?;
-    // Release: whoever finds it by the mark sees that it is claimed.
-    segment.header().entries.fetch_max(found.0 as u64 + 1, Release);
     hint.next.store(found.0 + 1, Relaxed);
     Some(found)
 }

@@ -6,7 +6,7 @@
 //! | what | may be had by |
 //! |---|---|
 //! | block | a process that lives; a message that waits in a channel, or for a successor; a channel's record, as its ring, staging or lane; a parcel |
-//! | capability | a process that lives; a message that waits in a channel; if it is free, nobody |
+//! | capability | a process that lives, also one that keeps it for later; a message that waits in a channel |
 //! | entry | a process that lives; the list of the block in which it lies |
 //! | channel without a name | an entry |
 //! | end of a channel | a process that lives; an entry |
@@ -24,9 +24,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::channel::kept::channel_of_returned;
+use crate::channel::schemas::Head;
 use crate::enclosure::table::{state as entry, what};
 use crate::enclosure::Entry;
+use crate::memory::bits::LEVELS;
 use crate::memory::header::{block, process, BlockRecord, Header, ProcessSlot};
+use crate::memory::ledger::{self, Charged};
 use crate::memory::map::{self, BlockId, Map};
 use crate::memory::reading::Source;
 use crate::memory::segment::Segment;
@@ -190,6 +193,8 @@ struct Auditor<'m, S: Source> {
     waiting: HashSet<(u64, u64)>,
     waiting_capabilities: HashSet<(u32, u64)>,
     ends: Vec<HeldEnd>,
+    /// Channels that there are.
+    channels: HashSet<usize>,
     /// Channels whose record has to be named by an entry.
     unnamed: Vec<(usize, &'static str)>,
     /// Entries in the list of a block, by index.
@@ -197,6 +202,9 @@ struct Auditor<'m, S: Source> {
     /// What parcels that lie in parcels are: offset and incarnation.
     enclosed: HashSet<(u64, u64)>,
     blocks_enclosed: Vec<(u64, u64, u64)>,
+    /// What the slots say, and what the records do.
+    charged: Vec<u64>,
+    retained: Vec<u64>,
     charged_bytes: u64,
     free_bytes: u64,
     account: Account,
@@ -219,10 +227,13 @@ impl<'m, S: Source> Auditor<'m, S> {
             waiting: HashSet::new(),
             waiting_capabilities: HashSet::new(),
             ends: Vec::new(),
+            channels: HashSet::new(),
             unnamed: Vec::new(),
             listed: HashSet::new(),
             enclosed: HashSet::new(),
             blocks_enclosed: Vec::new(),
+            charged: Vec::new(),
+            retained: Vec::new(),
             charged_bytes: 0,
             free_bytes: 0,
             account: Account::default(),
@@ -246,6 +257,8 @@ impl<'m, S: Source> Auditor<'m, S> {
         for i in 0..below(&self.header.processes, map::PROCESSES_MAX) {
             let slot = self.memory.at::<ProcessSlot>(map::PROCESSES + i as u64 * map::PROCESS_BYTES)?;
             let word = Word(slot.word.load(Acquire));
+            self.charged.push(slot.charged.load(Relaxed));
+            self.retained.push(slot.retained.load(Relaxed));
             match word.state() {
                 process::FREE => {}
                 process::LIVE => drop(self.live.insert(i as u16, word.sequence())),
@@ -273,12 +286,17 @@ impl<'m, S: Source> Auditor<'m, S> {
     fn block(&mut self, id: BlockId) -> Result<(), os::Error> {
         let of = self.memory.at::<BlockRecord>(self.map.block_record(id))?;
         let (now, offset) = (Word(of.holder.load(Acquire)), self.map.block(id));
-        let (charged, inside) = (of.charged.load(Relaxed), of.inside.load(Relaxed));
-        self.charged_bytes += charged;
+        let charged = Charged::Block(id).bytes(of.charged.load(Relaxed));
+        let inside = of.inside.load(Relaxed);
+        self.charged_bytes = self.charged_bytes.wrapping_add(charged);
         let is_named = self.named.contains(&offset);
         let lost = |this: &mut Self, why: String| this.leak(Leaked::Block, offset, charged, why);
         match now.state() {
-            block::FREE => {
+            block::FREE | block::NEVER if !self.is_listed(id)? => {
+                self.free_bytes += charged;
+                lost(self, "it is free, and nobody can find it".to_owned());
+            }
+            block::FREE | block::NEVER => {
                 self.account.blocks_free += 1;
                 self.free_bytes += charged;
                 if inside != 0 {
@@ -300,25 +318,41 @@ impl<'m, S: Source> Auditor<'m, S> {
                     lost(self, "it is a channel's, and no channel names it".to_owned());
                 }
             }
+            block::RETURNED => {
+                self.account.blocks_waiting += 1;
+                let channel = channel_of_returned(of.next.load(Relaxed), now.sequence());
+                if !channel.is_some_and(|channel| self.channels.contains(&channel)) {
+                    lost(self, "it waits for the next receiver of a channel that is over".to_owned());
+                }
+                self.list(id, inside)?;
+            }
             block::ENCLOSED => {
                 self.account.blocks_enclosed += 1;
                 self.blocks_enclosed.push((offset, now.sequence(), charged));
                 self.list(id, inside)?;
             }
-            block::RETURNED => {
-                self.account.blocks_waiting += 1;
-                if channel_of_returned(of.next.load(Relaxed), now.sequence()).is_none() {
-                    lost(self, "it waits for a successor, and does not say of which channel".to_owned());
-                }
-                self.list(id, inside)?;
-            }
-            block::NEVER => lost(self, "it was never used, and counts as if".to_owned()),
             other => lost(self, format!("state {other}")),
         }
         if is_named && now.state() != block::CHANNEL {
             lost(self, format!("a channel names it, and it is in state {}", now.state()));
         }
         Ok(())
+    }
+
+    /// Can a free block be found? (memory/bits.rs)
+    fn is_listed(&self, id: BlockId) -> Result<bool, os::Error> {
+        let mut below = id.index;
+        for level in 0..LEVELS {
+            let (word, bit) = (below >> 6, 1 << (below & 63));
+            let Some(at) = self.map.bits(id.class, level, word) else {
+                return Ok(false);
+            };
+            if self.word(at)? & bit == 0 {
+                return Ok(false);
+            }
+            below = word;
+        }
+        Ok(true)
     }
 
     /// The entries of a block.
@@ -416,7 +450,8 @@ impl<'m, S: Source> Auditor<'m, S> {
         for index in 0..below(&self.header.capabilities, map::CAPABILITIES_MAX) {
             let at = map::CAPABILITIES + index as u64 * map::CAPABILITY_BYTES;
             let now = Word(self.word(at + capability::word::HOLDER as u64 * 8)?);
-            let bytes = self.word(at + capability::word::BYTES as u64 * 8)?;
+            let charged = self.word(at + capability::word::CHARGED as u64 * 8)?;
+            let bytes = Charged::Capability(index as u32).bytes(charged);
             self.charged_bytes += bytes;
             match now.state() {
                 block::OWNED => {
@@ -427,9 +462,10 @@ impl<'m, S: Source> Auditor<'m, S> {
                         self.leak(Leaked::Capability, index, bytes, why);
                     }
                 }
-                block::FREE => self.account.capabilities_kept += u64::from(bytes != 0),
-                block::NEVER => {
-                    self.leak(Leaked::Capability, index, 0, "it was never used, and counts as if")
+                block::FREE | block::NEVER if bytes == 0 => {}
+                block::FREE if self.is_live(now.slot()) => self.account.capabilities_kept += 1,
+                block::FREE => {
+                    self.leak(Leaked::Capability, index, bytes, "whoever kept it for later lives no more");
                 }
                 other => self.leak(Leaked::Capability, index, bytes, format!("state {other}")),
             }
@@ -464,25 +500,25 @@ impl<'m, S: Source> Auditor<'m, S> {
 
     /// Texts that were not written to the end.
     fn schemas(&mut self) -> Result<(), os::Error> {
-        let used = self.header.schema_bytes.load(Acquire).min(map::SCHEMAS_BYTES) / 8;
+        let words = map::SCHEMAS_BYTES / 8;
         let mut at = 0;
-        while at < used {
-            let head = self.word(map::SCHEMAS + at * 8)?;
-            let words = 2 + (head >> 1).div_ceil(8);
-            if head & 1 == 0 {
-                self.leak(Leaked::Schema, at, words * 8, "it was not written to the end");
-                if head == 0 {
-                    break;
-                }
+        while at < words {
+            let head = Head(self.word(map::SCHEMAS + at * 8)?);
+            if head.0 == 0 {
+                break;
             }
-            at = at.saturating_add(words);
+            // One that is nobody's is used by the next text of its length.
+            if !head.is_written() && !head.is_nobodys() {
+                self.leak(Leaked::Schema, at, head.words() * 8, "it was not written to the end");
+            }
+            at = at.saturating_add(head.words());
         }
         Ok(())
     }
 
     fn sums(&mut self) -> Result<(), os::Error> {
-        let charged = self.header.charged_bytes.load(Relaxed);
-        let retained = self.header.retained_bytes.load(Relaxed);
+        let (charged, retained) =
+            (ledger::total(self.charged.drain(..)), ledger::total(self.retained.drain(..)));
         (self.account.charged_bytes, self.account.retained_bytes) = (charged, retained);
         for (what, says, adds_up) in
             [(Leaked::Charged, charged, self.charged_bytes), (Leaked::Retained, retained, self.free_bytes)]

@@ -12,13 +12,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ChannelView, EndState, EndView, InspectError, Side, SlotView, SpecView, WaitView};
-use crate::channel::attach::{read_schema_by, spec_of};
+use crate::channel::attach::spec_of;
 use crate::channel::broadcast::place;
 use crate::channel::crowd::Crowd;
 use crate::channel::form::Form;
 use crate::channel::many;
 use crate::channel::record::{state, Record};
 use crate::channel::ring::{EMPTY, FULL, READING};
+use crate::channel::schemas::{read_schema_by, Head};
 use crate::channel::side::{self, ABSENT, ATTACHED, DIED, LEFT};
 use crate::channel::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::channel::tally::Tally;
@@ -84,7 +85,8 @@ fn spec(reading: &Reading, record: &Record) -> Option<Spec> {
         inside.then(|| reading.words(map::SCHEMAS + from * 8, count as usize).ok())?
     };
     let head = *read(at, 1)?.first()?;
-    let count = (2 + (head >> 1).min(SCHEMA_LENGTH_MAX as u64).div_ceil(8)).min(words.checked_sub(at)?);
+    let count =
+        (2 + Head(head).length().min(SCHEMA_LENGTH_MAX as u64).div_ceil(8)).min(words.checked_sub(at)?);
     let text = read(at, count)?;
     let word = |i: u64| text.get(usize::try_from(i.checked_sub(at)?).ok()?).copied();
     let spec = spec_of(record, read_schema_by(word, at)?)?;

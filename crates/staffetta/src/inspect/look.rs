@@ -9,6 +9,7 @@ use super::{
 use crate::enclosure::table::state as entry;
 use crate::member::read_text;
 use crate::memory::header::{process, ProcessSlot};
+use crate::memory::ledger::total;
 use crate::memory::map::{self, CHANNELS_MAX, ENTRIES_MAX, PCBS_MAX, PROCESSES_MAX};
 use crate::memory::reading::Reading;
 use crate::memory::segment::Segment;
@@ -51,8 +52,13 @@ impl Inner {
         let below = |mark: u64, most: usize| 0..usize::try_from(mark).unwrap_or(most).min(most);
         let statuses = self.statuses();
         let mut processes = Vec::new();
+        let (mut charged, mut retained) = (Vec::new(), Vec::new());
         for slot in below(header.processes.load(Relaxed), PROCESSES_MAX) {
-            processes.extend(self.process(slot, &statuses)?);
+            let record =
+                self.reading.copy::<ProcessSlot>(map::PROCESSES + slot as u64 * map::PROCESS_BYTES)?;
+            charged.push(record.charged.load(Relaxed));
+            retained.push(record.retained.load(Relaxed));
+            processes.extend(process_view(slot, &record, &statuses));
         }
         let window_base = header.window_base.load(Relaxed);
         let mut channels = Vec::new();
@@ -76,8 +82,8 @@ impl Inner {
             window_bytes: self.reading.map().window_bytes(),
             window_base,
             memory_max_bytes: header.budget_bytes.load(Relaxed),
-            memory_bytes: header.charged_bytes.load(Relaxed),
-            retained_bytes: header.retained_bytes.load(Relaxed),
+            memory_bytes: total(charged.into_iter()),
+            retained_bytes: total(retained.into_iter()),
             entries_in_use: self.entries_in_use(below(header.entries.load(Relaxed), ENTRIES_MAX).end)?,
             processes,
             channels,
@@ -101,31 +107,6 @@ impl Inner {
         find::pids(self.file).into_iter().filter_map(status).collect()
     }
 
-    fn process(
-        &self,
-        slot: usize,
-        statuses: &HashMap<u32, ProcessStatus>,
-    ) -> Result<Option<ProcessView>, InspectError> {
-        let record = self.reading.copy::<ProcessSlot>(map::PROCESSES + slot as u64 * map::PROCESS_BYTES)?;
-        let word = Word(record.word.load(Relaxed));
-        let membership = match word.state() {
-            process::FREE => return Ok(None),
-            process::JOINING => Membership::Joining,
-            process::LIVE => Membership::Live,
-            process::DEAD => Membership::Dead,
-            _ => Membership::Unknown,
-        };
-        let pid = record.pid.load(Relaxed);
-        Ok(Some(ProcessView {
-            slot: slot as u16,
-            generation: word.sequence(),
-            pid,
-            program: read_text(&record.name),
-            membership,
-            status: statuses.get(&pid).copied().unwrap_or(ProcessStatus::Gone),
-        }))
-    }
-
     /// Of the first `used` entries those that are not free.
     fn entries_in_use(&self, used: usize) -> Result<usize, InspectError> {
         let words = (map::ENTRY_BYTES / 8) as usize;
@@ -142,4 +123,28 @@ impl Inner {
         let view = |process| PcbView { index, process: process as u16, wakes: pcb.ticket(), sleeps_on: None };
         Ok(process.map(view))
     }
+}
+
+fn process_view(
+    slot: usize,
+    record: &ProcessSlot,
+    statuses: &HashMap<u32, ProcessStatus>,
+) -> Option<ProcessView> {
+    let word = Word(record.word.load(Relaxed));
+    let membership = match word.state() {
+        process::FREE => return None,
+        process::JOINING => Membership::Joining,
+        process::LIVE => Membership::Live,
+        process::DEAD => Membership::Dead,
+        _ => Membership::Unknown,
+    };
+    let pid = record.pid.load(Relaxed);
+    Some(ProcessView {
+        slot: slot as u16,
+        generation: word.sequence(),
+        pid,
+        program: read_text(&record.name),
+        membership,
+        status: statuses.get(&pid).copied().unwrap_or(ProcessStatus::Gone),
+    })
 }

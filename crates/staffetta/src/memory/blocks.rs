@@ -5,30 +5,35 @@
 //!
 //! | holder's state | means | left by |
 //! |---|---|---|
-//! | NEVER | above the high-water mark, or claimed by a process that died before it could say so | who claims it |
-//! | FREE | in a free list, or lost from one | who takes it: OWNED |
+//! | NEVER | above the high-water mark, or its process died before it could claim it | who takes it: OWNED |
+//! | FREE | nobody's; its bit says so | who takes it: OWNED |
 //! | OWNED(slot) | in use by that process, kept by it for its next allocation, or being punched by it | its owner: FREE, CHANNEL; a receiver: OWNED(receiver) |
 //! | CHANNEL | a ring or a staging block, named by a record | whoever ends the channel: OWNED |
 //! | ENCLOSED | a parcel that lies in another one | who holds that one: OWNED (`enclosure`) |
 //! | RETURNED | a parcel that a dead receiver had not acknowledged | the next receiver of its channel: OWNED (`channel::kept`) |
 //!
-//! B1. The holder word is the authority; the free lists are hints. A block that is found in a list but is
-//!     not FREE is skipped; one that is FREE but in no list is lost until the lists are rebuilt.
+//! B1. The holder word is the authority; the bits that say which blocks may be free (`bits.rs`) are hints. A block whose bit is
+//!     set but that is not FREE is passed by; one that is FREE, or NEVER below the high-water mark, and whose bit is not set
+//!     is found by the next sweep.
 //! B2. The incarnation (the word's sequence) changes whenever the holder does (a sent block has changed hands when its
 //!     receiver has said so): a reference to an earlier life can be told, and so can a hand-over that is not
 //!     yet accounted for.
 //! B3. What a block costs is charged before the block is handed out, and stays charged while its memory
-//!     may be resident; so blocks never occupy more than the budget.
+//!     may be resident; so blocks never occupy more than the budget. The sums are the ledger's (`ledger.rs`).
 
 use std::sync::atomic::compiler_fence;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Mutex;
 
+use super::bits::FreeBits;
 use super::header::block::{CHANNEL, FREE, NEVER, OWNED};
-use super::header::BlockRecord;
+use super::ledger::{self, Charged, Ledger};
 use super::map::{BlockId, BLOCK_RECORD_BYTES, CLASSES};
 use super::note;
+use super::platform::Native;
 use super::segment::Segment;
+use super::stop;
 use super::word::Word;
 use crate::error::AllocateError;
 
@@ -41,21 +46,42 @@ fn keep(class: u32) -> usize {
     }
 }
 
-const INDEX_BITS: u32 = 40;
-const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
-/// Entries of a free list that are looked at before the list is taken for broken.
-const LOOKS: usize = 64;
+/// The bits of one class.
+struct ClassBits<'s> {
+    segment: &'s Segment,
+    class: u32,
+}
+
+impl FreeBits<Native> for ClassBits<'_> {
+    fn word(&self, level: usize, i: u64) -> Option<&AtomicU64> {
+        self.segment.bits_word(self.class, level, i)
+    }
+
+    fn is_free(&self, index: u64) -> bool {
+        let id = BlockId { class: self.class, index };
+        may_be_taken(Word(self.segment.block_record(id).holder.load(Acquire)))
+    }
+}
+
+fn bits(segment: &Segment, class: u32) -> ClassBits<'_> {
+    ClassBits { segment, class }
+}
+
+fn may_be_taken(holder: Word) -> bool {
+    matches!(holder.state(), FREE | NEVER)
+}
 
 /// This process's view of the allocator.
 pub struct Blocks {
     slot: u16,
+    ledger: Ledger,
     kept: [Mutex<Vec<u64>>; CLASSES],
 }
 
 impl Blocks {
     /// For the process in `slot`.
     pub fn new(slot: u16) -> Blocks {
-        Blocks { slot, kept: std::array::from_fn(|_| Mutex::new(Vec::new())) }
+        Blocks { slot, ledger: Ledger::new(slot), kept: std::array::from_fn(|_| Mutex::new(Vec::new())) }
     }
 
     /// A block of at least `bytes`, aligned to at least `align` (a power of two), owned by this process.
@@ -83,7 +109,7 @@ impl Blocks {
         }
         // Memory goes back to the kernel here, and never inside send, receive or drop.
         let retain = segment.header().retain_bytes.load(Relaxed);
-        if kept.is_none() && segment.header().retained_bytes.load(Relaxed) > retain {
+        if kept.is_none() && 1 << class >= page && ledger::retained_bytes(segment) > retain {
             self.trim(segment, retain);
         }
         Ok(id)
@@ -141,13 +167,13 @@ impl Blocks {
         taken.then_some(mine)
     }
 
-    /// Gives an adopted block back to all, unless another sweeper adopted it from us meanwhile.
-    pub fn free_adopted(segment: &Segment, id: BlockId, adopted: Word) {
+    /// Gives an adopted block back to all, unless another sweeper adopted it from us meanwhile. Nobody adopts it from now on: what
+    /// said that it may be is over.
+    pub fn free_adopted(&self, segment: &Segment, id: BlockId, adopted: Word) {
         let record = segment.block_record(id);
-        let free = Word::new(FREE, 0, adopted.sequence() + 1);
-        if record.holder.compare_exchange(adopted.0, free.0, AcqRel, Relaxed).is_ok() {
-            segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
-            push(segment, id);
+        let ours = Word::new(OWNED, self.slot, adopted.sequence() + 1);
+        if record.holder.compare_exchange(adopted.0, ours.0, AcqRel, Relaxed).is_ok() {
+            self.list(segment, id);
         }
     }
 
@@ -178,39 +204,17 @@ impl Blocks {
     }
 
     fn take_free(&self, segment: &Segment, class: u32) -> Option<BlockId> {
-        let head = &segment.header().free[class as usize];
-        let limit = segment.map().count(class);
-        let mut now = head.load(Acquire);
-        for _ in 0..LOOKS {
-            let index = (now & INDEX_MASK).checked_sub(1)?;
-            if index >= limit {
-                return None; // a wreck: B1, not ours to believe
-            }
+        let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
+        bits(segment, class).take(used, |index| {
             let id = BlockId { class, index };
-            let record = segment.block_record(id);
-            // The tag makes a list that changed meanwhile very unlikely to look the same; if it ever
-            // does, B1 still holds: the claim below fails or is exclusive.
-            let next = (record.next.load(Relaxed) & INDEX_MASK) | (tag(now).wrapping_add(1) << INDEX_BITS);
-            // AcqRel: acquires what the pusher released with the block.
-            if let Err(found) = head.compare_exchange(now, next, AcqRel, Acquire) {
-                now = found;
-                continue;
-            }
-            now = next;
-            if self.claim(record, FREE) {
-                let charged = record.charged.load(Relaxed);
-                segment.header().retained_bytes.fetch_sub(charged, Relaxed);
-                return Some(id);
-            }
-        }
-        None
+            self.take(segment, id).then_some(id)
+        })
     }
 
-    /// `from => OWNED(this process)`, keeping the incarnation.
-    fn claim(&self, record: &BlockRecord, from: u8) -> bool {
-        let now = Word(record.holder.load(Acquire));
-        let mine = Word::new(OWNED, self.slot, now.sequence());
-        now.state() == from && record.holder.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()
+    /// FREE | NEVER => OWNED(this process).
+    fn take(&self, segment: &Segment, id: BlockId) -> bool {
+        let now = Word(segment.block_record(id).holder.load(Acquire));
+        may_be_taken(now) && self.ledger.take(segment, id, now)
     }
 
     fn take_new(&self, segment: &Segment, class: u32) -> Result<BlockId, AllocateError> {
@@ -224,8 +228,10 @@ impl Blocks {
             if used.compare_exchange(index, index + 1, AcqRel, Relaxed).is_err() {
                 continue;
             }
+            stop::here("new: mark raised");
+            // A sweeper may have found it, and somebody have taken it.
             let id = BlockId { class, index };
-            if self.claim(segment.block_record(id), NEVER) {
+            if self.take(segment, id) {
                 return Ok(id);
             }
         }
@@ -245,62 +251,63 @@ impl Blocks {
         bytes: u64,
         page: u64,
     ) -> Result<(), AllocateError> {
-        let record = segment.block_record(id);
-        let charged = record.charged.load(Relaxed);
         let needs = if id.bytes() < page {
             id.bytes().max(BLOCK_RECORD_BYTES) + BLOCK_RECORD_BYTES
         } else {
             bytes.max(1).next_multiple_of(page) + BLOCK_RECORD_BYTES
         };
-        if needs <= charged {
+        if needs <= Charged::Block(id).now(segment) {
             return Ok(());
         }
-        self.charge(segment, needs - charged, bytes)?;
-        record.charged.store(needs, Relaxed);
-        Ok(())
+        self.charge(segment, Charged::Block(id), needs, bytes)
     }
 
-    /// Charges `more` bytes to the domain's budget, giving free memory back to the kernel if need be.
-    pub fn charge(&self, segment: &Segment, more: u64, asked: u64) -> Result<(), AllocateError> {
-        let header = segment.header();
-        let budget = header.budget_bytes.load(Relaxed);
+    /// `bytes` are charged for it from now on, where `asked` were asked for; free memory goes back to the kernel if need be. The
+    /// caller has it.
+    pub fn charge(
+        &self,
+        segment: &Segment,
+        what: Charged,
+        bytes: u64,
+        asked: u64,
+    ) -> Result<(), AllocateError> {
         let mut trimmed = false;
         loop {
-            let before = header.charged_bytes.fetch_add(more, Relaxed);
-            if before.saturating_add(more) <= budget {
-                return Ok(());
+            match self.ledger.charge(segment, what, bytes) {
+                Ok(()) => return Ok(()),
+                Err(charged) if trimmed || self.trim(segment, 0) == 0 => {
+                    let budget = segment.header().budget_bytes.load(Relaxed);
+                    return Err(AllocateError::Full { bytes: asked, budget, charged });
+                }
+                Err(_) => trimmed = true,
             }
-            header.charged_bytes.fetch_sub(more, Relaxed);
-            if trimmed || self.trim(segment, 0) == 0 {
-                return Err(AllocateError::Full { bytes: asked, budget, charged: before });
-            }
-            trimmed = true;
         }
     }
 
-    /// Takes a charge back.
-    pub fn uncharge(segment: &Segment, bytes: u64) {
-        segment.header().charged_bytes.fetch_sub(bytes, Relaxed);
+    /// Less, or nothing, is charged for what the caller has.
+    pub fn uncharge(&self, segment: &Segment, what: Charged, bytes: u64) {
+        debug_assert!(bytes <= what.now(segment));
+        let less = self.ledger.charge(segment, what, bytes);
+        debug_assert!(less.is_ok(), "less is never too much");
     }
 
     /// Gives the memory of free blocks back to the kernel until at most `retain` bytes are kept; gives
     /// the bytes returned. Largest blocks first: one call each, and they are what counts.
     pub fn trim(&self, segment: &Segment, retain: u64) -> u64 {
-        let header = segment.header();
         let page = segment.page_bytes();
         let mut returned = 0;
         for class in segment.map().classes().rev().take_while(|class| 1 << class >= page) {
             // Taken out of the list first: while it is punched it is ours, and nobody else's.
             let mut taken = Vec::new();
-            while header.retained_bytes.load(Relaxed) > retain {
+            while ledger::retained_bytes(segment) > retain {
                 let Some(id) = self.take_free(segment, class) else {
                     break;
                 };
-                let record = segment.block_record(id);
-                let given = record.charged.load(Relaxed).saturating_sub(BLOCK_RECORD_BYTES);
+                let charged = Charged::Block(id);
+                let given = charged.now(segment).saturating_sub(BLOCK_RECORD_BYTES);
                 if given != 0 && segment.punch(segment.map().block(id), id.bytes()).is_ok() {
-                    record.charged.store(BLOCK_RECORD_BYTES, Relaxed);
-                    Self::uncharge(segment, given);
+                    stop::here("trim: punched");
+                    self.uncharge(segment, charged, BLOCK_RECORD_BYTES);
                     returned = given.saturating_add(returned); // a peer's word
                 }
                 taken.push(id);
@@ -312,76 +319,58 @@ impl Blocks {
         returned
     }
 
-    /// OWNED => FREE, in the list of all.
+    /// OWNED => FREE, for all.
     fn list(&self, segment: &Segment, id: BlockId) {
-        let record = segment.block_record(id);
-        let incarnation = Word(record.holder.load(Relaxed)).sequence() + 1;
-        record.holder.store(Word::new(FREE, 0, incarnation).0, Release);
-        segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
-        push(segment, id);
+        self.ledger.list(segment, id);
+        bits(segment, id.class).set(id.index);
     }
-}
 
-fn tag(head: u64) -> u64 {
-    head >> INDEX_BITS
-}
-
-/// Push by one compare-exchange: a pusher that stops half-way breaks nothing.
-fn push(segment: &Segment, id: BlockId) {
-    let head = &segment.header().free[id.class as usize];
-    let record = segment.block_record(id);
-    let mut now = head.load(Relaxed);
-    loop {
-        record.next.store(now & INDEX_MASK, Relaxed);
-        let new = (id.index + 1) | (tag(now).wrapping_add(1) << INDEX_BITS);
-        // Release: publishes `next` and whatever its last holder did to the block.
-        match head.compare_exchange(now, new, Release, Relaxed) {
-            Ok(_) => return,
-            Err(found) => now = found,
-        }
-    }
-}
-
-/// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
-/// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it. Those in which something lies
-/// become this process's, and are for the caller to empty and to free. `lost` is told of each parcel from which channel it had
-/// come.
-pub fn release_dead(
-    segment: &Segment,
-    slot: u16,
-    by: u16,
-    spared: impl Fn(u64, u64) -> bool,
-    lost: impl Fn(usize),
-) -> Vec<BlockId> {
-    let mut full = Vec::new();
-    for class in segment.map().classes() {
-        let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
-        for index in 0..used {
-            let id = BlockId { class, index };
-            let record = segment.block_record(id);
-            let now = Word(record.holder.load(Acquire));
-            let dead = now.state() == OWNED && now.slot() == slot;
-            if !dead || spared(segment.map().block(id), now.sequence()) {
-                continue;
-            }
-            let is_full = record.inside.load(Relaxed) != 0;
-            let came_from = note::channel_of(record.next.load(Relaxed), now.sequence());
-            let next = Word::new(
-                if is_full { OWNED } else { FREE },
-                if is_full { by } else { 0 },
-                now.sequence() + 1,
-            );
-            if record.holder.compare_exchange(now.0, next.0, AcqRel, Relaxed).is_err() {
-                continue;
-            }
-            came_from.into_iter().for_each(&lost);
-            if is_full {
-                full.push(id);
-            } else {
-                segment.header().retained_bytes.fetch_add(record.charged.load(Relaxed), Relaxed);
-                push(segment, id);
+    /// Gives back what dead process `slot` held, except the blocks in `spared` (by offset): those are on
+    /// their way to somebody. Idempotent. `spared` is asked between reading a word and changing it. Those in which something
+    /// lies become this process's, and are for the caller to empty and to free. `lost` is told of each parcel from which channel
+    /// it had come.
+    ///
+    /// What is free, and cannot be found, can be found afterwards (B1).
+    pub fn release_dead(
+        &self,
+        segment: &Segment,
+        slot: u16,
+        spared: impl Fn(u64, u64) -> bool,
+        lost: impl Fn(usize),
+    ) -> Vec<BlockId> {
+        let mut full = Vec::new();
+        for class in segment.map().classes() {
+            let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
+            let bits = bits(segment, class);
+            for index in 0..used {
+                let id = BlockId { class, index };
+                let record = segment.block_record(id);
+                let now = Word(record.holder.load(Acquire));
+                if may_be_taken(now) {
+                    if !bits.is_set(index) {
+                        bits.set(index);
+                    }
+                    continue;
+                }
+                let dead = now.state() == OWNED && now.slot() == slot;
+                if !dead || spared(segment.map().block(id), now.sequence()) {
+                    continue;
+                }
+                let came_from = note::channel_of(record.next.load(Relaxed), now.sequence());
+                // First it is ours, alone: whoever sweeps after us gives it back.
+                let ours = Word::new(OWNED, self.slot, now.sequence() + 1);
+                if record.holder.compare_exchange(now.0, ours.0, AcqRel, Relaxed).is_err() {
+                    continue;
+                }
+                stop::here("release: adopted");
+                came_from.into_iter().for_each(&lost);
+                if record.inside.load(Relaxed) != 0 {
+                    full.push(id);
+                } else {
+                    self.list(segment, id);
+                }
             }
         }
+        full
     }
-    full
 }

@@ -36,11 +36,7 @@ pub struct Header {
     pub budget_bytes: AtomicU64,
     /// Free blocks keep their memory up to so many bytes.
     pub retain_bytes: AtomicU64,
-    pad0: [u64; 7],
-    /// Bytes that blocks occupy: in use, or free and kept.
-    pub charged_bytes: AtomicU64,
-    /// Bytes that free blocks keep.
-    pub retained_bytes: AtomicU64,
+    pad0: [u64; 9],
     /// Channel records used so far.
     pub channels: AtomicU64,
     /// Schema bytes used so far.
@@ -53,8 +49,6 @@ pub struct Header {
     pub capabilities: AtomicU64,
     /// Ready sets used so far.
     pub selects: AtomicU64,
-    /// For each class: index + 1 of the first free block (low 40 bits) and a tag (high 24).
-    pub free: [AtomicU64; CLASSES],
     /// For each class: blocks used so far.
     pub used: [AtomicU64; CLASSES],
     /// The domain's name, UTF-8, zero padded; written with its identity. None: all zero.
@@ -66,8 +60,8 @@ pub struct Header {
 /// Words of a domain's name.
 pub const NAME_WORDS: usize = 8;
 
-const _: () = assert!(std::mem::offset_of!(Header, charged_bytes) == 128);
-const _: () = assert!(std::mem::offset_of!(Header, free) == 192);
+const _: () = assert!(std::mem::offset_of!(Header, channels) == 144);
+const _: () = assert!(std::mem::offset_of!(Header, used) == 192);
 const _: () = assert!(size_of::<Header>() <= 64 << 10);
 
 /// A process slot's states.
@@ -82,8 +76,8 @@ pub mod process {
     pub const DEAD: u8 = 3;
 }
 
-/// Bytes of an intent record.
-pub const INTENT_WORDS: usize = 8;
+/// Words of an intent (`memory::ledger`).
+pub const INTENT_WORDS: usize = 6;
 /// Longest mailbox address.
 pub const ADDRESS_BYTES: usize = 100;
 
@@ -96,8 +90,6 @@ pub struct ProcessSlot {
     pub pid: AtomicU32,
     /// Bytes of `address`.
     pub address_len: AtomicU32,
-    /// What this process is about to do in two places (operation, block, channel, ticket ...), sealed by its last word.
-    pub intent: [AtomicU64; INTENT_WORDS],
     /// PCBs of this process that may run again: a list of references (`process::ready`).
     pub ready: AtomicU64,
     /// Where this process maps the window.
@@ -108,10 +100,20 @@ pub struct ProcessSlot {
     pub address: [AtomicU64; 13],
     /// What it left for a successor, if it died (`succession`).
     pub estate: AtomicU64,
-    pad: [u64; 34],
+    pad0: [u64; 10],
+    /// Bytes that this process charged for blocks and capabilities, less those it gave back; it and the next are of all who were
+    /// in this slot, and wrap around below zero (`memory::ledger`).
+    pub charged: AtomicU64,
+    /// Bytes that blocks kept when this process made them free, less those of free blocks that it took.
+    pub retained: AtomicU64,
+    /// What this process is about to do in two places: operation, block or capability, the word there before and after, its own
+    /// sum before and after.
+    pub intent: [AtomicU64; INTENT_WORDS],
+    pad: [u64; 24],
 }
 
 const _: () = assert!(size_of::<ProcessSlot>() == super::map::PROCESS_BYTES as usize);
+const _: () = assert!(std::mem::offset_of!(ProcessSlot, charged) == 256);
 const _: () = assert!(ADDRESS_BYTES <= 13 * 8);
 
 /// A block's states.
@@ -135,9 +137,9 @@ pub mod block {
 pub struct BlockRecord {
     /// State word; the sequence is the block's incarnation: it changes whenever the block is freed.
     pub holder: AtomicU64,
-    /// In a free list: index + 1 of the next one. Of a parcel that was received: from which channel (`memory::note`).
+    /// Of a parcel that was received: from which channel (`memory::note`). Not used by the allocator.
     pub next: AtomicU64,
-    /// Bytes charged for it.
+    /// What is charged for it (`memory::ledger`).
     pub charged: AtomicU64,
     /// What lies in it, if it is a parcel that holds ends or parcels: the first entry, index + 1 (`enclosure`).
     pub inside: AtomicU64,
@@ -159,15 +161,12 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             budget_bytes,
             retain_bytes,
             pad0,
-            charged_bytes,
-            retained_bytes,
             channels,
             schema_bytes,
             processes,
             pcbs,
             capabilities,
             selects,
-            free,
             used,
             name,
             entries
@@ -176,12 +175,15 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             word,
             pid,
             address_len,
-            intent,
             ready,
             window_base,
             name,
             address,
             estate,
+            pad0,
+            charged,
+            retained,
+            intent,
             pad
         }),
         crate::memory::layout::layout!(BlockRecord { holder, next, charged, inside }),

@@ -25,6 +25,8 @@
 //! M1. A block of class k is 2^k bytes and lies at a multiple of 2^k from the start of the window.
 //! M2. Block records lie outside the blocks, and outside the pages of every block that is ever punched.
 
+use super::bits::LEVELS;
+
 /// Largest number of processes of a domain.
 pub const PROCESSES_MAX: usize = 1024;
 /// Largest number of waiting threads and tasks.
@@ -224,6 +226,27 @@ impl Map {
         notes + self.block_record(id) - (1 << (self.window_log2 - 6))
     }
 
+    /// Words of each level of the bits that say which blocks of a class may be free (`bits.rs`).
+    const fn bit_words(self, class: u32, level: usize) -> u64 {
+        self.count(class).div_ceil(1 << (6 * (level + 1)))
+    }
+
+    /// Offset of word `i` of a level of those bits; None: there is no such word. The upper levels come first, so that a
+    /// class of which little is used touches few pages.
+    pub const fn bits(self, class: u32, level: usize, i: u64) -> Option<u64> {
+        if class > self.class_max() || level >= LEVELS || i >= self.bit_words(class, level) {
+            return None;
+        }
+        // 2^(log2 - 14) blocks at most: 2^(log2 - 17) bytes, and less than as many again above.
+        let mut at = (15 << (self.window_log2 - 4)) + ((class as u64) << (self.window_log2 - 16));
+        let mut above = LEVELS - 1;
+        while above > level {
+            at += self.bit_words(class, above) * 8;
+            above -= 1;
+        }
+        Some(at + i * 8)
+    }
+
     /// The block that holds `offset`, if any. The offset may come from a peer.
     #[inline]
     pub const fn locate(self, offset: u64) -> Option<BlockId> {
@@ -301,6 +324,18 @@ mod tests {
                 end = map.note(BlockId { class, index: map.count(class) - 1 }) + NOTE_BYTES;
             }
             assert!(end <= map.window_bytes() / 16 * 15);
+            end = map.window_bytes() / 16 * 15;
+            // The bits after them, apart from each other.
+            for class in map.classes() {
+                for level in (0..LEVELS).rev() {
+                    let words = map.bit_words(class, level);
+                    let [first, last] = [0, words - 1].map(|i| map.bits(class, level, i).unwrap());
+                    assert!(first >= end && words << (6 * (level + 1)) >= map.count(class));
+                    assert_eq!((map.bits(class, level, words), map.locate(first)), (None, None));
+                    end = last + 8;
+                }
+            }
+            assert!(end <= map.window_bytes());
             assert_eq!(map.locate(0), None);
             assert_eq!(map.locate(first), None);
             assert_eq!(map.locate(map.window_bytes() - 1), None);

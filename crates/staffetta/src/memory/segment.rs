@@ -189,6 +189,12 @@ impl Segment {
         self.at(self.map.note(id))
     }
 
+    /// A word of the bits that say which blocks of a class may be free.
+    #[inline]
+    pub fn bits_word(&self, class: u32, level: usize, i: u64) -> Option<&AtomicU64> {
+        Some(self.at(self.map.bits(class, level, i)?))
+    }
+
     /// Schema bytes as words, from a word index; all of the schema region.
     pub fn schema_word(&self, i: u64) -> Option<&AtomicU64> {
         (i < map::SCHEMAS_BYTES / 8).then(|| self.at(map::SCHEMAS + i * 8))

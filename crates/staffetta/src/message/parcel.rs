@@ -187,7 +187,7 @@ impl Drop for Raw {
             Memory::Capability(id) => {
                 let table = self.member.refs.capabilities();
                 table.unpin(id);
-                table.free(segment, id);
+                table.free(segment, id, self.member.slot);
             }
         }
     }

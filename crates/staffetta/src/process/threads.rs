@@ -2,6 +2,7 @@
 //! when the thread ends.
 
 use std::cell::RefCell;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 
@@ -9,6 +10,7 @@ use crate::member::Member;
 use crate::memory::map::{PCBS_MAX, SELECTS_MAX};
 use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::process::pcb::Pcb;
 
 struct Held {
@@ -58,15 +60,19 @@ fn holder_word(slot: u16, generation: u64) -> u64 {
 
 /// 0 => holder: a PCB that nobody holds.
 fn take(segment: &Segment, holder: u64) -> Option<usize> {
-    (0..PCBS_MAX).find(|&i| {
-        let pcb = segment.pcb(i);
-        let free =
-            pcb.holder.load(Acquire) == 0 && pcb.holder.compare_exchange(0, holder, AcqRel, Relaxed).is_ok();
-        if free {
-            segment.header().pcbs.fetch_max(i as u64 + 1, Relaxed);
-        }
-        free
-    })
+    (0..PCBS_MAX).find(|&i| claim(&segment.pcb(i).holder, holder, &segment.header().pcbs, i))
+}
+
+/// 0 => holder, of number `i` of a table. Its mark is raised first: whoever is killed afterwards is swept up to there.
+fn claim(holder: &AtomicU64, mine: u64, mark: &AtomicU64, i: usize) -> bool {
+    if holder.load(Acquire) != 0 {
+        return false;
+    }
+    mark.fetch_max(i as u64 + 1, AcqRel);
+    stop::here("waiter: mark raised");
+    let claimed = holder.compare_exchange(0, mine, AcqRel, Relaxed).is_ok();
+    stop::here("waiter: claimed");
+    claimed
 }
 
 /// Gives back the PCBs and ready sets of a process that left or died.
@@ -88,14 +94,7 @@ pub fn release_dead(segment: &Segment, slot: u16, generation: u64) {
 pub fn take_ready_set(member: &Member) -> Option<usize> {
     let segment = member.segment();
     let mine = holder_word(member.slot, member.generation);
-    (0..SELECTS_MAX).find(|&i| {
-        let holder = &segment.ready_set(i).holder;
-        let free = holder.load(Acquire) == 0 && holder.compare_exchange(0, mine, AcqRel, Relaxed).is_ok();
-        if free {
-            segment.header().selects.fetch_max(i as u64 + 1, Relaxed);
-        }
-        free
-    })
+    (0..SELECTS_MAX).find(|&i| claim(&segment.ready_set(i).holder, mine, &segment.header().selects, i))
 }
 
 /// Gives a ready set back. Who still has a reference to it marks an operation of its next holder: a reason to look, no more.

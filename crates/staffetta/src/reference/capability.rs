@@ -11,11 +11,14 @@
 //!
 //! | record's state | means | left by |
 //! |---|---|---|
-//! | NEVER, FREE (incarnation odd or even alike) | no holder; its memory is kept by whoever has its descriptor | a process that has the descriptor: OWNED; any: new life with a new file |
-//! | OWNED(slot) | held by that process, or on its way from it | its holder; a receiver: OWNED(receiver) |
+//! | NEVER | never used | who takes it: OWNED |
+//! | FREE(slot) | no holder; that process, which has the descriptor, keeps its memory charged for the next one | a process that has the descriptor: OWNED, in the same life; any, if nothing is charged: OWNED, in a new life |
+//! | OWNED(slot) | held by that process, or on its way from it; or being given up by it | its holder: FREE; a receiver: OWNED(receiver) |
 //!
 //! K1. The incarnation changes when the file behind a record changes; an entry of another incarnation is stale.
 //! K2. A mapping is unmapped only when its entry has no pins.
+//! K3. Giving a life up takes three steps, all of them of one process that has it alone: OWNED(it) in the next life, then
+//!     nothing is charged any more, then FREE. If it is killed in between, the capability is what it held.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -27,8 +30,10 @@ use std::sync::{Mutex, MutexGuard};
 use crate::error::{AcquireError, AllocateError};
 use crate::memory::blocks::Blocks;
 use crate::memory::header::block::{FREE, NEVER, OWNED};
+use crate::memory::ledger::Charged;
 use crate::memory::map::CAPABILITIES_MAX;
 use crate::memory::segment::Segment;
+use crate::memory::stop;
 use crate::memory::word::Word;
 use crate::os;
 use crate::os::fork::NotInherited;
@@ -44,6 +49,8 @@ pub(crate) mod word {
     pub const HOLDER: usize = 0;
     /// Bytes of its file.
     pub const BYTES: usize = 1;
+    /// What is charged for it (`memory::ledger`).
+    pub const CHARGED: usize = 2;
 }
 
 /// Descriptors of capabilities that this process holds, and their mappings.
@@ -143,13 +150,19 @@ impl Table {
             .max(1)
             .checked_next_multiple_of(page)
             .ok_or(AllocateError::TooLarge { bytes, bytes_max: u64::MAX - page })?;
-        if let Some(again) = self.take_again(segment, slot, bytes) {
+        if let Some(again) = self.take_again(segment, blocks, slot, bytes) {
             return again;
         }
-        blocks.charge(segment, bytes, bytes)?;
-        let made = self.create_new(segment, slot, bytes);
+        let id = claim_record(segment, slot)
+            .ok_or(AllocateError::NoCapability { capabilities: CAPABILITIES_MAX as u64 })?;
+        stop::here("capability: claimed");
+        let made = blocks
+            .charge(segment, Charged::Capability(id.index), bytes, bytes)
+            .and_then(|()| self.create_new(segment, id, bytes));
         if made.is_err() {
-            Blocks::uncharge(segment, bytes);
+            let next = Word::new(OWNED, slot, id.incarnation.wrapping_add(1));
+            holder(segment, id.index).store(next.0, Release);
+            give_up_life(segment, blocks, id.index, next);
         }
         made
     }
@@ -158,27 +171,26 @@ impl Table {
     fn take_again(
         &self,
         segment: &Segment,
+        blocks: &Blocks,
         slot: u16,
         bytes: u64,
     ) -> Option<Result<(CapabilityId, NonNull<u8>), AllocateError>> {
         let mut entries = self.lock();
         let fits = |entry: &Entry| entry.bytes >= bytes && entry.bytes / 2 <= bytes && entry.pins == 0;
-        let (&index, entry) = entries.by_index.iter().find(|(&index, entry)| {
+        let (index, free) = entries.by_index.iter().find_map(|(&index, entry)| {
             let now = Word(holder(segment, index).load(Acquire));
-            fits(entry) && now == Word::new(FREE, 0, entry.incarnation)
+            (fits(entry) && is_free(now, entry.incarnation)).then_some((index, now))
         })?;
-        let free = Word::new(FREE, 0, entry.incarnation);
-        let mine = Word::new(OWNED, slot, entry.incarnation);
+        let mine = free.with_state(OWNED).with_slot(slot);
         holder(segment, index).compare_exchange(free.0, mine.0, AcqRel, Relaxed).ok()?;
-        let (id, old) = (CapabilityId { index, incarnation: entry.incarnation }, entry.bytes);
+        let id = CapabilityId { index, incarnation: free.sequence() };
         match entries.pin(id, Access::ReadWrite) {
             Ok(data) => Some(Ok((id, data))),
             Err(_) => {
                 // Sealed against writing: of no more use. Its record gets a new life (K1), its file goes.
-                let next = Word::new(FREE, 0, id.incarnation.wrapping_add(1));
-                segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
+                let next = Word::new(OWNED, slot, id.incarnation.wrapping_add(1));
                 holder(segment, index).store(next.0, Release);
-                Blocks::uncharge(segment, old);
+                give_up_life(segment, blocks, index, next);
                 entries.by_index.remove(&index);
                 None
             }
@@ -188,14 +200,12 @@ impl Table {
     fn create_new(
         &self,
         segment: &Segment,
-        slot: u16,
+        id: CapabilityId,
         bytes: u64,
     ) -> Result<(CapabilityId, NonNull<u8>), AllocateError> {
         let file = memfd::create_here(c"staffetta-capability", bytes, true)?;
         memfd::add_seals(file.as_fd(), Seals::SHRINK | Seals::GROW)?;
         let mapping = Mapping::map(file.as_fd(), 0, bytes as usize, Placement::Anywhere, Access::ReadWrite)?;
-        let id = claim_record(segment, slot)
-            .ok_or(AllocateError::NoCapability { capabilities: CAPABILITIES_MAX as u64 })?;
         segment.capability_word(id.index as usize, word::BYTES).store(bytes, Relaxed);
         let base = mapping.base();
         let mut entries = self.lock();
@@ -259,9 +269,9 @@ impl Table {
         }
     }
 
-    /// The holder gives the capability up: whoever has its descriptor may take it again.
-    pub fn free(&self, segment: &Segment, id: CapabilityId) {
-        holder(segment, id.index).store(Word::new(FREE, 0, id.incarnation).0, Release);
+    /// The holder, process `slot`, gives the capability up: whoever has its descriptor may take it again.
+    pub fn free(&self, segment: &Segment, id: CapabilityId, slot: u16) {
+        holder(segment, id.index).store(Word::new(FREE, slot, id.incarnation).0, Release);
     }
 
     /// The capability arrived: it is held by process `slot`.
@@ -451,7 +461,12 @@ pub fn is_current(segment: &Segment, id: CapabilityId) -> bool {
         && Word(holder(segment, id.index).load(Acquire)).sequence() == id.incarnation
 }
 
-/// A record that was never used.
+/// Is it free, in this life?
+fn is_free(now: Word, incarnation: u64) -> bool {
+    now.state() == FREE && now.sequence() == incarnation
+}
+
+/// A record that was never used, for process `slot`; nothing is charged for it.
 fn claim_record(segment: &Segment, slot: u16) -> Option<CapabilityId> {
     let used = &segment.header().capabilities;
     loop {
@@ -459,49 +474,64 @@ fn claim_record(segment: &Segment, slot: u16) -> Option<CapabilityId> {
         if index >= CAPABILITIES_MAX as u64 {
             return reuse_record(segment, slot);
         }
-        if used.compare_exchange(index, index + 1, AcqRel, Relaxed).is_err() {
-            continue;
-        }
-        let id = CapabilityId { index: index as u32, incarnation: 1 };
-        let never = Word::new(NEVER, 0, 0);
-        let mine = Word::new(OWNED, slot, id.incarnation);
-        if holder(segment, id.index).compare_exchange(never.0, mine.0, AcqRel, Relaxed).is_ok() {
-            return Some(id);
+        // The mark first: who is killed in between leaves a record that was never used, and is (`reuse_record`).
+        let raised = used.compare_exchange(index, index + 1, AcqRel, Relaxed).is_ok();
+        stop::here("capability: mark raised");
+        if raised && claim(segment, slot, index as u32) {
+            return Some(CapabilityId { index: index as u32, incarnation: 1 });
         }
     }
 }
 
-/// All records were used: a free one gets a new life (K1). Its old file goes when the last process
-/// that has its descriptor notices.
+/// NEVER | FREE, with nothing charged => OWNED(process `slot`), in the next life (K1).
+fn claim(segment: &Segment, slot: u16, index: u32) -> bool {
+    let now = Word(holder(segment, index).load(Acquire));
+    let mine = Word::new(OWNED, slot, now.sequence() + 1);
+    matches!(now.state(), NEVER | FREE)
+        && Charged::Capability(index).now(segment) == 0
+        && holder(segment, index).compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()
+}
+
+/// All records were used: one for which nothing is charged gets a new life. One that is free and charged is its keeper's.
 fn reuse_record(segment: &Segment, slot: u16) -> Option<CapabilityId> {
-    (0..CAPABILITIES_MAX as u32).find_map(|index| {
-        let now = Word(holder(segment, index).load(Acquire));
-        let id = CapabilityId { index, incarnation: now.sequence() + 1 };
-        let mine = Word::new(OWNED, slot, id.incarnation);
-        let free = now.state() == FREE
-            && holder(segment, index).compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok();
-        if free {
-            let old = segment.capability_word(index as usize, word::BYTES).load(Relaxed);
-            Blocks::uncharge(segment, old);
-        }
-        free.then_some(id)
-    })
+    let index = (0..CAPABILITIES_MAX as u32).find(|index| claim(segment, slot, *index))?;
+    let incarnation = Word(holder(segment, index).load(Relaxed)).sequence();
+    Some(CapabilityId { index, incarnation })
+}
+
+/// `mine`, OWNED(this process) in its next life => FREE, with nothing charged (K3). Gives the bytes uncharged.
+fn give_up_life(segment: &Segment, blocks: &Blocks, index: u32, mine: Word) -> u64 {
+    stop::here("capability: in its next life");
+    let charged = Charged::Capability(index).now(segment);
+    segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
+    if charged != 0 {
+        blocks.uncharge(segment, Charged::Capability(index), 0);
+    }
+    stop::here("capability: uncharged");
+    holder(segment, index).store(mine.with_state(FREE).with_slot(0).0, Release);
+    charged
+}
+
+/// `now`, as it was read => OWNED(process `slot`), in the next life. None: somebody else was quicker.
+fn begin_giving_up(segment: &Segment, index: u32, now: Word, slot: u16) -> Option<Word> {
+    let mine = Word::new(OWNED, slot, now.sequence() + 1);
+    holder(segment, index).compare_exchange(now.0, mine.0, AcqRel, Relaxed).ok().map(|_| mine)
 }
 
 /// Gives the memory of free capabilities back: their records get a new life, so every process drops
 /// its descriptor when it next looks. Gives the bytes uncharged.
-pub fn trim(segment: &Segment, table: &Table) -> u64 {
+pub fn trim(segment: &Segment, blocks: &Blocks, table: &Table, slot: u16) -> u64 {
     let mut entries = table.lock();
     let mut given = 0;
     for (&index, entry) in entries.by_index.iter().filter(|(_, e)| e.pins == 0) {
-        let free = Word::new(FREE, 0, entry.incarnation);
-        let next = Word::new(FREE, 0, entry.incarnation.wrapping_add(1));
-        if holder(segment, index).compare_exchange(free.0, next.0, AcqRel, Relaxed).is_ok() {
+        let now = Word(holder(segment, index).load(Acquire));
+        if !is_free(now, entry.incarnation) {
+            continue;
+        }
+        if let Some(mine) = begin_giving_up(segment, index, now, slot) {
             // Punched, so that mappings others keep of it hold no memory.
             let _ = memfd::punch(entry.file.as_fd(), 0, entry.bytes);
-            Blocks::uncharge(segment, entry.bytes);
-            segment.capability_word(index as usize, word::BYTES).store(0, Relaxed);
-            given += entry.bytes;
+            given += give_up_life(segment, blocks, index, mine);
         }
     }
     entries.drop_stale(segment);
@@ -509,27 +539,39 @@ pub fn trim(segment: &Segment, table: &Table) -> u64 {
 }
 
 /// Frees a capability that is on its way to nobody: its record gets a new life.
-pub fn discard(segment: &Segment, id: CapabilityId) {
+pub fn discard(segment: &Segment, blocks: &Blocks, id: CapabilityId, slot: u16) {
     let now = Word(holder(segment, id.index).load(Acquire));
-    let free = Word::new(FREE, 0, id.incarnation.wrapping_add(1));
-    let mine = now.state() == OWNED && now.sequence() == id.incarnation;
-    if mine && holder(segment, id.index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
-        let bytes = segment.capability_word(id.index as usize, word::BYTES);
-        Blocks::uncharge(segment, bytes.swap(0, AcqRel));
+    if now.state() == OWNED && now.sequence() == id.incarnation {
+        if let Some(mine) = begin_giving_up(segment, id.index, now, slot) {
+            give_up_life(segment, blocks, id.index, mine);
+        }
     }
 }
 
-/// Frees what dead process `slot` held, except `spared`.
-pub fn release_dead(segment: &Segment, slot: u16, spared: impl Fn(u32) -> bool) {
+/// Frees what dead process `dead` held, except `spared`; and takes over, for process `slot`, what it kept for later, if we
+/// have the descriptor as well.
+pub fn release_dead(
+    segment: &Segment,
+    blocks: &Blocks,
+    table: &Table,
+    (dead, slot): (u16, u16),
+    spared: impl Fn(u32, bool) -> bool,
+) {
     let used = segment.header().capabilities.load(Acquire).min(CAPABILITIES_MAX as u64) as u32;
     for index in 0..used {
         let now = Word(holder(segment, index).load(Acquire));
-        if now.state() == OWNED && now.slot() == slot && !spared(index) {
-            let free = Word::new(FREE, 0, now.sequence() + 1);
-            if holder(segment, index).compare_exchange(now.0, free.0, AcqRel, Relaxed).is_ok() {
-                let bytes = segment.capability_word(index as usize, word::BYTES);
-                Blocks::uncharge(segment, bytes.swap(0, AcqRel));
-            }
+        let kept = now.state() == FREE && Charged::Capability(index).now(segment) != 0;
+        let its = (now.state() == OWNED || kept) && now.slot() == dead;
+        if !its || spared(index, kept) {
+            continue;
+        }
+        let has_it = || table.lock().entry(CapabilityId { index, incarnation: now.sequence() }).is_ok();
+        if kept && has_it() {
+            // It fails if it was taken again, or another sweeper was quicker.
+            let ours = now.with_slot(slot);
+            let _ = holder(segment, index).compare_exchange(now.0, ours.0, AcqRel, Relaxed);
+        } else if let Some(mine) = begin_giving_up(segment, index, now, slot) {
+            give_up_life(segment, blocks, index, mine);
         }
     }
 }

@@ -289,7 +289,7 @@ impl End {
             // It still has the incarnation that it was sent with (blocks.rs, B2).
             let still = || Blocks::incarnation(segment, id) == words[2];
             if let Some(adopted) = self.member.blocks.adopt(segment, id, still) {
-                Blocks::free_adopted(segment, id, adopted);
+                self.member.blocks.free_adopted(segment, id, adopted);
             }
         }
     }

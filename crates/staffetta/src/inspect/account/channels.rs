@@ -53,6 +53,7 @@ impl<S: Source> Auditor<'_, S> {
                 record::UNMAKING => self.leak(Leaked::Channel, index, 0, "whoever took it back is dead"),
                 other => self.leak(Leaked::Channel, index, 0, format!("state {other}")),
             }
+            self.channels.insert(index);
             self.parts(index, &of);
             let any = <u8 as crate::Message>::schema();
             match spec_of(&of, any) {

@@ -110,7 +110,7 @@ impl<T: Message + ?Sized> Capability<T> {
 impl<T: Message + ?Sized> Drop for Capability<T> {
     fn drop(&mut self) {
         if self.member.here() {
-            self.member.refs.capabilities().free(self.member.segment(), self.id);
+            self.member.refs.capabilities().free(self.member.segment(), self.id, self.member.slot);
         }
     }
 }

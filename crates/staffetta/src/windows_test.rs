@@ -1,0 +1,279 @@
+//! A process that is killed between two steps that belong together: nothing leaks, whichever two.
+//!
+//! The victim is a member of its own, in a thread that stops for ever in the window (`memory::stop`); then somebody else
+//! sweeps, and the account of the domain must have no leak. To sweep it again, also halfway through and by several, changes
+//! nothing.
+
+use std::sync::Arc;
+
+use crate::inspect::account::account;
+use crate::memory::stop::tests::killed_at;
+use crate::{Addresses, Domain, Enclosed, Message, Method, Parcel, Receiver, Sender};
+
+fn options() -> crate::DomainOptions {
+    Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 26)
+}
+
+/// One more member, in this process.
+fn join(domain: &Domain) -> Domain {
+    let memory = domain.descriptor().try_clone_to_owned().unwrap();
+    options().addresses(Addresses::Distinct).join_descriptor(memory).unwrap()
+}
+
+#[derive(Message)]
+struct Node {
+    tx: Enclosed<Sender<u64>>,
+    inner: Enclosed<Parcel<u64>>,
+}
+
+/// The victim's doings, each in its own domain.
+type Doing = fn(&Domain);
+
+fn small_blocks(domain: &Domain) {
+    // More than are kept, so that they become free.
+    let parcels: Vec<_> = (0..200).map(|n| Parcel::new(domain, n as u64).unwrap()).collect();
+    drop(parcels);
+    let again: Vec<_> = (0..200).map(|n| Parcel::new(domain, n as u64).unwrap()).collect();
+    drop(again);
+}
+
+fn large_blocks(domain: &Domain) {
+    for megabytes in [1, 3, 2] {
+        let parcels: Vec<_> =
+            (0..4).map(|_| Parcel::<[u8]>::with_tail(domain, megabytes << 20).unwrap()).collect();
+        drop(parcels);
+    }
+    domain.trim().unwrap();
+}
+
+fn capabilities(domain: &Domain) {
+    let parcels = domain.parcels(Method::Capability);
+    drop((parcels.new(1_u64).unwrap(), parcels.new(2_u64).unwrap()));
+    drop(parcels.new(3_u64).unwrap());
+    domain.trim().unwrap();
+    drop(parcels.new(4_u64).unwrap());
+}
+
+fn channels(domain: &Domain) {
+    let (tx, rx) = domain.channel("").bounded(2).unnamed::<Parcel<Node>>().unwrap();
+    let (inner, _inner) = domain.channel("").buffered(2).unnamed::<u64>().unwrap();
+    let mut node = Parcel::new(domain, Node { tx: Default::default(), inner: Default::default() }).unwrap();
+    node.tx = node.enclose(inner).unwrap();
+    node.inner = node.enclose(Parcel::new(domain, 1).unwrap()).unwrap();
+    tx.send(node).unwrap();
+    let mut node = rx.recv().unwrap();
+    let tx = node.tx;
+    drop(node.take_out(tx));
+    drop((tx, rx, node));
+    let named = domain.channel("named").basic(2);
+    drop((named.clone().sender::<Parcel<u64>>().unwrap(), named.receiver::<Parcel<u64>>().unwrap()));
+}
+
+fn basic(domain: &Domain) {
+    let (tx, rx) = domain.channel("").basic(3).unnamed::<Parcel<u64>>().unwrap();
+    for n in 0..9 {
+        tx.send(Parcel::new(domain, n).unwrap()).unwrap();
+        assert_eq!(*rx.recv().unwrap(), n);
+    }
+}
+
+fn sleeps(domain: &Domain) {
+    let (tx, rx) = domain.channel("").buffered(1).wait(crate::Wait::Park).unnamed::<u64>().unwrap();
+    let (_tx, other) = domain.channel("").buffered(1).unnamed::<u64>().unwrap();
+    let later = std::time::Duration::from_millis(1);
+    let _ = rx.recv_timeout(later);
+    drop(tx);
+    let mut select = crate::Select::new();
+    let _ = select.recv(&other);
+    let _ = select.ready_timeout(later);
+}
+
+/// All windows that these doings come through.
+const WINDOWS: &[(&str, Doing)] = &[
+    ("charge: intent written", small_blocks),
+    ("charge: sum changed", small_blocks),
+    ("charge: word changed", small_blocks),
+    ("list: intent written", small_blocks),
+    ("list: sum changed", small_blocks),
+    ("list: free", small_blocks),
+    ("take: intent written", small_blocks),
+    ("take: taken", small_blocks),
+    ("take: sum changed", small_blocks),
+    ("new: mark raised", small_blocks),
+    ("charge: intent written", large_blocks),
+    ("charge: sum changed", large_blocks),
+    ("charge: word changed", large_blocks),
+    ("trim: punched", large_blocks),
+    ("list: sum changed", large_blocks),
+    ("list: free", large_blocks),
+    ("take: taken", large_blocks),
+    ("capability: mark raised", capabilities),
+    ("capability: claimed", capabilities),
+    ("charge: sum changed", capabilities),
+    ("charge: word changed", capabilities),
+    ("capability: in its next life", capabilities),
+    ("capability: uncharged", capabilities),
+    ("make: ring allocated", channels),
+    ("schema: claimed", channels),
+    ("schema: text written", channels),
+    ("record: claimed", channels),
+    ("make: ring named", channels),
+    ("make: made", channels),
+    ("make: held", channels),
+    ("make: unnamed", channels),
+    ("make: published", channels),
+    ("lane: allocated", channels),
+    ("lane: named", channels),
+    ("entry: claimed", channels),
+    ("enclose: handed over", channels),
+    ("enclose: linked", channels),
+    ("take out: begun", channels),
+    ("take out: received", channels),
+    ("unmake: begun", channels),
+    ("unmake: block taken", channels),
+    ("unmake: block forgotten", channels),
+    ("receive: taken", basic),
+    ("waiter: mark raised", sleeps),
+    ("waiter: claimed", sleeps),
+];
+
+/// How often a window is skipped before the victim is killed there.
+const SKIPS: [usize; 4] = [0, 1, 5, 70];
+
+#[test]
+fn a_kill_in_any_window_leaks_nothing() {
+    for &(window, doing) in WINDOWS {
+        let mut killed = 0;
+        for skip in SKIPS {
+            let domain = options().create().unwrap();
+            let victim = join(&domain);
+            let (slot, generation) = (victim.member().slot, victim.member().generation);
+            if !killed_at(window, skip, move || doing(&victim)) {
+                break; // not so often
+            }
+            killed += 1;
+            let member = domain.member();
+            member.sweep(slot, generation);
+            domain.trim().unwrap(); // what the sweeper keeps for its next allocations
+            let after = account(member.segment()).unwrap();
+            assert_eq!(after.leaks, [], "{window}, time {skip}: {after}");
+            assert_eq!(after.processes, 1);
+            assert_eq!(
+                (after.blocks_enclosed, after.capabilities_owned, after.entries, after.pcbs),
+                (0, 0, 0, 0)
+            );
+            // What is free is as good as new: all of it is found again.
+            let free = after.blocks_free;
+            small_blocks(&domain);
+            let again = account(member.segment()).unwrap();
+            assert_eq!(again.leaks, [], "{window}, time {skip}, used again: {again}");
+            let all = again.blocks_free + again.blocks_owned;
+            assert!(all >= free && all <= free + 200, "{window}: {free} free, {again}");
+        }
+        assert!(killed != 0, "{window}: nobody comes there");
+    }
+}
+
+/// What a process was killed with is swept by one that is killed as well, in any window of the sweep; then by a third.
+#[test]
+fn a_sweeper_killed_in_any_window_leaves_nothing_either() {
+    const SWEEPS: &[&str] = &[
+        "sweep: marked",
+        "sweep: intent settled",
+        "sweep: held",
+        "sweep: ends settled",
+        "sweep: entries settled",
+        "release: adopted",
+        "list: intent written",
+        "list: sum changed",
+        "list: free",
+        "entry: claimed",
+        "unmake: begun",
+        "unmake: block taken",
+        "unmake: block forgotten",
+        "capability: in its next life",
+        "charge: sum changed",
+        "capability: uncharged",
+        "sweep: capabilities released",
+        "sweep: waiters released",
+    ];
+    for &window in SWEEPS {
+        let mut killed = 0;
+        for skip in [0, 1, 2, 20] {
+            let domain = options().create().unwrap();
+            let (victim, sweeper) = (join(&domain), join(&domain));
+            let dead = (victim.member().slot, victim.member().generation);
+            let second = (sweeper.member().slot, sweeper.member().generation);
+            let killed_first = killed_at("stop: now", 0, move || {
+                let kept: Vec<_> = (0..70).map(|n| Parcel::new(&victim, n as u64).unwrap()).collect();
+                let capability = victim.parcels(Method::Capability).new(1_u64).unwrap();
+                drop(victim.parcels(Method::Capability).new(1_u64).unwrap());
+                let (tx, rx) = victim.channel("").bounded(2).unnamed::<Parcel<Node>>().unwrap();
+                let (inner, _other) = victim.channel("").buffered(2).unnamed::<u64>().unwrap();
+                let node = Node { tx: Default::default(), inner: Default::default() };
+                let mut node = Parcel::new(&victim, node).unwrap();
+                node.tx = node.enclose(inner).unwrap();
+                node.inner = node.enclose(Parcel::new(&victim, 1).unwrap()).unwrap();
+                tx.send(node).unwrap();
+                crate::memory::stop::here("stop: now");
+                drop((kept, capability, tx, rx));
+            });
+            assert!(killed_first);
+            let sweeping: Arc<_> = sweeper.member().clone();
+            let stopped = killed_at(window, skip, move || {
+                sweeping.sweep(dead.0, dead.1);
+                std::mem::forget(sweeping);
+            });
+            std::mem::forget(sweeper);
+            if !stopped {
+                break;
+            }
+            killed += 1;
+            // In either order, and again.
+            let member = domain.member();
+            let mut order = [second, dead, second];
+            if skip == 0 {
+                order.reverse();
+                order.swap(0, 1);
+            }
+            for (slot, generation) in order {
+                member.sweep(slot, generation);
+            }
+            domain.trim().unwrap();
+            let after = account(member.segment()).unwrap();
+            assert_eq!(after.leaks, [], "{window}, time {skip}: {after}");
+            let left =
+                (after.processes, after.blocks_owned, after.entries, after.channels_unnamed, after.ends);
+            assert_eq!(left, (1, 0, 0, 0, 0), "{window}, time {skip}: {after}");
+        }
+        assert!(killed != 0, "{window}: no sweeper comes there");
+    }
+}
+
+/// A free capability of a dead process is kept by who sweeps, if it has the descriptor as well.
+#[test]
+fn a_free_capability_goes_to_a_sweeper_that_has_it_too() {
+    let domain = options().create().unwrap();
+    let victim = join(&domain);
+    let (slot, generation) = (victim.member().slot, victim.member().generation);
+    fn channel(domain: &Domain) -> crate::ChannelBuilder<'_> {
+        domain.channel("capabilities").buffered(2).method(Method::Capability)
+    }
+    let rx: Receiver<Parcel<u64>> = channel(&victim).receiver().unwrap();
+    let tx: Sender<Parcel<u64>> = channel(&domain).sender().unwrap();
+    tx.send(domain.parcels(Method::Capability).new(1_u64).unwrap()).unwrap();
+    let killed = killed_at("stop: now", 0, move || {
+        drop(rx.recv().unwrap());
+        crate::memory::stop::here("stop: now");
+        drop((rx, victim));
+    });
+    assert!(killed);
+    let member = domain.member();
+    member.sweep(slot, generation);
+    let after = account(member.segment()).unwrap();
+    assert_eq!((&after.leaks[..], after.capabilities_kept), (&[][..], 1), "{after}");
+    let charged = after.charged_bytes;
+    let parcel = domain.parcels(Method::Capability).new(2_u64).unwrap();
+    assert_eq!(account(member.segment()).unwrap().charged_bytes, charged, "it is used again");
+    drop(parcel);
+}
