@@ -8,9 +8,11 @@
 #![allow(dead_code)] // The rows to come use all of it.
 
 mod account;
+mod all_killed;
 mod history;
 mod hostile;
 mod kills;
+mod latency;
 mod life;
 mod line;
 mod mutants;
@@ -50,6 +52,8 @@ const ROWS: &[Row] = &[
     kills::KILLS,
     kills::PAUSES,
     kills::CONSERVATION,
+    latency::ROW,
+    all_killed::ROW,
     step::IMAGES,
     life::ROW,
     pid_reuse::ROW,
@@ -60,7 +64,7 @@ const ROWS: &[Row] = &[
 
 /// What processes of the rows play.
 const ROLES: &[&[Role]] =
-    &[&[kills::DRIVER], &step::ROLES, &life::ROLES, &[pid_reuse::ROLE], &[hostile::VICTIM]];
+    &[&[kills::DRIVER, latency::DRIVER, all_killed::DRIVER], &step::ROLES, &life::ROLES, &[pid_reuse::ROLE], &[hostile::VICTIM]];
 
 /// What to do.
 #[derive(clap::Args)]

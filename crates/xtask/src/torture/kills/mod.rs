@@ -13,7 +13,7 @@ mod calls;
 mod driver;
 mod ends;
 mod member;
-mod report;
+pub mod report;
 mod scene;
 mod stage;
 mod to_all;
