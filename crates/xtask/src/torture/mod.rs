@@ -15,6 +15,7 @@ mod kills;
 mod latency;
 mod life;
 mod line;
+mod mesh;
 mod mutants;
 mod pid_reuse;
 mod plan;
@@ -54,6 +55,7 @@ const ROWS: &[Row] = &[
     kills::CONSERVATION,
     latency::ROW,
     all_killed::ROW,
+    mesh::ROW,
     step::IMAGES,
     life::ROW,
     pid_reuse::ROW,
@@ -64,7 +66,7 @@ const ROWS: &[Row] = &[
 
 /// What processes of the rows play.
 const ROLES: &[&[Role]] =
-    &[&[kills::DRIVER, latency::DRIVER, all_killed::DRIVER], &step::ROLES, &life::ROLES, &[pid_reuse::ROLE], &[hostile::VICTIM]];
+    &[&[kills::DRIVER, latency::DRIVER, all_killed::DRIVER, mesh::DRIVER], &step::ROLES, &life::ROLES, &[pid_reuse::ROLE], &[hostile::VICTIM]];
 
 /// What to do.
 #[derive(clap::Args)]
