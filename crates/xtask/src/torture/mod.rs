@@ -50,13 +50,14 @@ type Role = (&'static str, fn(&[String]));
 
 /// The battery, in the order in which it runs.
 const ROWS: &[Row] = &[
+    step::IMAGES,
+    step::STOPS,
     kills::KILLS,
     kills::PAUSES,
     kills::CONSERVATION,
     latency::ROW,
     all_killed::ROW,
     mesh::ROW,
-    step::IMAGES,
     life::ROW,
     pid_reuse::ROW,
     hostile::FLIPS,
@@ -65,8 +66,12 @@ const ROWS: &[Row] = &[
 ];
 
 /// What processes of the rows play.
-const ROLES: &[&[Role]] =
-    &[&[kills::DRIVER, latency::DRIVER, all_killed::DRIVER, mesh::DRIVER], &step::ROLES, &life::ROLES, &[pid_reuse::ROLE], &[hostile::VICTIM]];
+const ROLES: &[&[Role]] = &[
+    &[kills::DRIVER, latency::DRIVER, all_killed::DRIVER, mesh::DRIVER],
+    &step::ROLES,
+    &life::ROLES,
+    &[pid_reuse::ROLE, hostile::VICTIM],
+];
 
 /// What to do.
 #[derive(clap::Args)]

@@ -121,7 +121,9 @@ pub enum Reached {
 }
 
 /// Brings a victim to a point, or to the end if it does not come there.
-pub fn bring(world: &mut World, victim: &mut Traced, point: Point) -> Result<Reached, Failed> {
+///
+/// `past`: past the point's instruction; else it stands before it, with all that it has read for it.
+pub fn bring(world: &mut World, victim: &mut Traced, point: Point, past: bool) -> Result<Reached, Failed> {
     let mut to_come = match point {
         Point::Begin => return Ok(Reached::Point),
         Point::After { rip, times } => {
@@ -163,6 +165,9 @@ pub fn bring(world: &mut World, victim: &mut Traced, point: Point) -> Result<Rea
         }
     }
     victim.clear_breakpoint();
+    if !past {
+        return Ok(Reached::Point);
+    }
     // The instruction itself; one that sleeps is another point.
     let syscall = Traced::is_at_syscall(victim.registers().rip);
     while let stop @ (Stop::Asleep | Stop::Busy | Stop::Signal(_) | Stop::Gone { .. }) =
@@ -182,10 +187,32 @@ pub fn bring(world: &mut World, victim: &mut Traced, point: Point) -> Result<Rea
 /// Kills a fresh victim at a point.
 pub fn kill_at(world: &mut World, number: usize, point: Point) -> Result<(Reached, Report), Failed> {
     let mut victim = world.stage(number)?;
-    let reached = bring(world, &mut victim, point);
+    let reached = bring(world, &mut victim, point, true);
     victim.kill();
     let reached = reached?;
     Ok((reached, world.conclude(scene(number).lingering())?))
+}
+
+/// Stops a fresh victim at a point; lets it go on when the others have gone on.
+fn stop_at(world: &mut World, number: usize, point: Point, past: bool) -> Result<(Reached, Report), Failed> {
+    let mut victim = world.stage(number)?;
+    let reached = match bring(world, &mut victim, point, past) {
+        Ok(reached) => reached,
+        Err(failed) => {
+            victim.kill();
+            return Err(failed);
+        }
+    };
+    victim.leave_stopped();
+    let meanwhile = world.ask("meanwhile");
+    let outcome = world.finish(&mut victim)?;
+    let mut report = world.conclude(scene(number).lingering())?;
+    report.faults.extend(meanwhile?.faults);
+    if report.outcome.is_some_and(|found| found != outcome) {
+        let what = format!("it says {outcome}, the others {:?}", report.outcome);
+        report.fault(Fault::Wrong, what);
+    }
+    Ok((reached, report))
 }
 
 /// What a scene came to.
@@ -198,33 +225,74 @@ pub struct Found {
     pub faults: Vec<(Fault, String)>,
 }
 
-/// All of one scene, or one point of it.
-pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>) -> Found {
-    let mut found = Found::default();
-    let name = scene(number).name();
-    let fail = |found: &mut Found, world: &mut Option<World>, fault, at: &str, what: &str| {
-        found.faults.push((fault, format!("{name}, {at}: {what}")));
-        // Whatever it left behind must not be laid at another's door.
+impl Found {
+    /// Something is wrong. Whatever it left behind must not be laid at another's door.
+    fn fail(&mut self, world: &mut Option<World>, number: usize, fault: Fault, at: &str, what: &str) {
+        self.faults.push((fault, format!("{}, {at}: {what}", scene(number).name())));
         *world = None;
-    };
+    }
+}
+
+/// Steps a victim through all of a scene, and says what the others find at the end.
+fn first_pass(world: &mut Option<World>, number: usize, found: &mut Found) -> Option<Survey> {
     if world.as_ref().is_some_and(|world| world.scenes >= SCENES) {
         *world = None;
     }
     let it = world.get_or_insert_with(World::new);
     it.scenes += 1;
-    let survey =
-        match survey(it, number).and_then(|survey| Ok((it.conclude(scene(number).lingering())?, survey))) {
-            Ok((report, survey)) => {
-                for (fault, what) in report.faults {
-                    fail(&mut found, world, fault, "end", &what);
+    match survey(it, number).and_then(|survey| Ok((it.conclude(scene(number).lingering())?, survey))) {
+        Ok((report, survey)) => {
+            for (fault, what) in report.faults {
+                found.fail(world, number, fault, "end", &what);
+            }
+            Some(survey)
+        }
+        Err(Failed(why)) => {
+            found.fail(world, number, Fault::Wrong, "first pass", &why);
+            None
+        }
+    }
+}
+
+/// Stops at all points of a scene, or at one.
+pub fn stops(world: &mut Option<World>, number: usize, only: Option<usize>) -> Found {
+    let mut found = Found::default();
+    let Some(survey) = first_pass(world, number, &mut found) else {
+        return found;
+    };
+    found.images = survey.images;
+    for (i, point) in survey.points.iter().enumerate() {
+        if only.is_some_and(|only| only != i) {
+            continue;
+        }
+        for past in [false, true] {
+            let before = if past { "" } else { "before " };
+            let at = format!("stopped {before}{i} of {} ({point:?})", survey.points.len());
+            let it = world.get_or_insert_with(World::new);
+            found.points += 1;
+            match stop_at(it, number, *point, past) {
+                Ok((reached, report)) => {
+                    found.missed += u64::from(reached != Reached::Point && *point != Point::End);
+                    for (fault, what) in report.faults {
+                        found.fail(world, number, fault, &at, &what);
+                    }
                 }
-                survey
+                Err(Failed(why)) => found.fail(world, number, Fault::Hung, &at, &why),
             }
-            Err(Failed(why)) => {
-                fail(&mut found, world, Fault::Wrong, "first pass", &why);
-                return found;
+            if !matches!(point, Point::After { .. }) {
+                break;
             }
-        };
+        }
+    }
+    found
+}
+
+/// Kills at all points of a scene, or at one.
+pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>) -> Found {
+    let mut found = Found::default();
+    let Some(survey) = first_pass(world, number, &mut found) else {
+        return found;
+    };
     found.images = survey.images;
     found.points = survey.points.len() as u64;
     let mut highest = 0;
@@ -238,7 +306,7 @@ pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>) -> 
             Ok((reached, report)) => {
                 found.missed += u64::from(reached != Reached::Point && *point != Point::End);
                 for (fault, what) in report.faults {
-                    fail(&mut found, world, fault, &at, &what);
+                    found.fail(world, number, fault, &at, &what);
                 }
                 let Some(outcome) = report.outcome else {
                     continue;
@@ -257,13 +325,13 @@ pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>) -> 
                         "outcome {outcome} after {highest}; {reached:?}, at the end {}",
                         survey.outcome
                     );
-                    fail(&mut found, world, Fault::Wrong, &at, &what);
+                    found.fail(world, number, Fault::Wrong, &at, &what);
                 }
                 if reached == Reached::Point {
                     highest = highest.max(outcome);
                 }
             }
-            Err(Failed(why)) => fail(&mut found, world, Fault::Wrong, &at, &why),
+            Err(Failed(why)) => found.fail(world, number, Fault::Wrong, &at, &why),
         }
     }
     found

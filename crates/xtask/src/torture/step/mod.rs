@@ -47,15 +47,31 @@ const QUICK: Duration = Duration::from_secs(90);
 /// Drivers side by side.
 const DRIVERS: usize = 2;
 
+pub const STOPS: Row = Row {
+    name: "stops",
+    about: "the same with SIGSTOP, before and after every change: others go on, keep their deadlines, and after SIGCONT all is as ever",
+    tries: (4_000, 1_000_000),
+    limits: "one process is stopped at a time; of the instructions between two changes the last one stands for all",
+    run: stops,
+};
+
 fn images(plan: &Plan) -> Vec<Line> {
-    let mut line = Line::new("crash images of operations, each distinct one a real kill");
+    vec![direct(plan, "images", Line::new("crash images of operations, each distinct one a real kill"))]
+}
+
+fn stops(plan: &Plan) -> Vec<Line> {
+    vec![direct(plan, "stops", Line::new("stops (SIGSTOP) before and after every change of an operation"))]
+}
+
+/// Has drivers play scenes, and sums up what they say.
+fn direct(plan: &Plan, play: &str, mut line: Line) -> Line {
     let mut drivers: Vec<Peer> = (0..DRIVERS)
         .map(|which| {
-            let arguments = Share::arguments(plan, which);
+            let arguments = Share::arguments(plan, play, which);
             Peer::start("step-driver", &arguments.each_ref().map(String::as_str))
         })
         .collect();
-    let (mut kills, mut scenes, mut missed) = (0, 0, 0);
+    let (mut trials, mut scenes, mut missed, mut images) = (0, 0, 0, 0);
     for driver in &mut drivers {
         loop {
             let Some(said) = driver.line(Instant::now() + Duration::from_secs(60)) else {
@@ -65,10 +81,10 @@ fn images(plan: &Plan) -> Vec<Line> {
             let words: Vec<&str> = said.splitn(3, ' ').collect();
             match words[..] {
                 ["fault", fault, what] => line.fault(fault_of(fault), what),
-                ["scene", images, rest] => {
+                ["scene", images_here, rest] => {
                     let mut rest = rest.split(' ').map(|n| n.parse::<u64>().unwrap_or(0));
-                    line.tried += images.parse::<u64>().unwrap_or(0);
-                    kills += rest.next().unwrap_or(0);
+                    images += images_here.parse::<u64>().unwrap_or(0);
+                    trials += rest.next().unwrap_or(0);
                     missed += rest.next().unwrap_or(0);
                     scenes += 1;
                 }
@@ -77,10 +93,11 @@ fn images(plan: &Plan) -> Vec<Line> {
             }
         }
     }
-    line.figures.push(format!(
-        "{kills} kills, {scenes} operations in a state, {missed} kills elsewhere than planned"
-    ));
-    vec![line]
+    line.tried = if play == "stops" { trials } else { images };
+    let others = if play == "stops" { format!("{images} images") } else { format!("{trials} kills") };
+    line.figures
+        .push(format!("{others}, {scenes} operations in a state, {missed} came elsewhere than planned"));
+    line
 }
 
 /// A driver: its share of the scenes, in an order that the seed chooses.
@@ -89,10 +106,13 @@ fn drive(arguments: &[String]) {
     let share = Share::of(arguments);
     let begun = Instant::now();
     let mut world = None;
-    let mut images = 0;
+    let mut tried = 0;
     for number in share.scenes() {
         let started = Instant::now();
-        let found = driver::images(&mut world, number, share.at);
+        let found = match share.play.as_str() {
+            "stops" => driver::stops(&mut world, number, share.at),
+            _ => driver::images(&mut world, number, share.at),
+        };
         let name = scenes::all()[number].name();
         if !share.only.is_empty() {
             println!(
@@ -106,8 +126,8 @@ fn drive(arguments: &[String]) {
             println!("fault {fault:?} {}", what.replace('\n', " "));
         }
         println!("scene {} {} {}", found.images, found.points, found.missed);
-        images += found.images;
-        if share.is_enough(images, begun.elapsed()) {
+        tried += if share.play == "stops" { found.points } else { found.images };
+        if share.is_enough(tried, begun.elapsed()) {
             break;
         }
     }
@@ -119,10 +139,11 @@ struct Share {
     which: usize,
     of: usize,
     seed: u64,
-    images: u64,
+    tries: u64,
     only: String,
     at: Option<usize>,
     soak: bool,
+    play: String,
 }
 
 impl Share {
@@ -132,14 +153,15 @@ impl Share {
             which: number(0) as usize,
             of: number(1) as usize,
             seed: number(2),
-            images: number(3) / number(1),
+            tries: number(3) / number(1),
             only: arguments[4].clone(),
             at: arguments[5].parse().ok(),
             soak: arguments[6] == "soak",
+            play: arguments[7].clone(),
         }
     }
 
-    fn arguments(plan: &Plan, which: usize) -> [String; 7] {
+    fn arguments(plan: &Plan, play: &str, which: usize) -> [String; 8] {
         [
             which.to_string(),
             DRIVERS.to_string(),
@@ -148,6 +170,7 @@ impl Share {
             plan.only.clone().unwrap_or_default(),
             plan.at.map_or("all".to_owned(), |at| at.to_string()),
             if plan.soak { "soak" } else { "quick" }.to_owned(),
+            play.to_owned(),
         ]
     }
 
@@ -166,7 +189,7 @@ impl Share {
         (0..rounds).flat_map(move |_| mine.clone())
     }
 
-    fn is_enough(&self, images: u64, time: Duration) -> bool {
-        self.only.is_empty() && images >= self.images && (self.soak || time >= QUICK)
+    fn is_enough(&self, tried: u64, time: Duration) -> bool {
+        self.only.is_empty() && tried >= self.tries && (self.soak || time >= QUICK)
     }
 }

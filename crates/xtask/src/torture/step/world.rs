@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::Shadow;
 use super::peer::{Peer, Report};
-use super::scene::Scene;
+use super::scene::{Scene, PATIENCE};
 use super::scenes;
 use super::tracer::{self, Stop, Traced};
 use crate::torture::line::Fault;
@@ -53,14 +53,10 @@ impl World {
         let scene = &scenes::all()[number];
         self.ask(&format!("stage {number}"))?;
         let mut gone = fork(|| {
-            if !scene.gone_before(&self.name) {
-                // SAFETY: nothing of this copy of the process is to be put in order.
-                #[allow(unsafe_code)]
-                unsafe {
-                    libc::_exit(0)
-                };
+            if scene.gone_before(&self.name) {
+                mark(0);
             }
-            mark(0);
+            0
         });
         match run_to_mark(&mut gone) {
             Stop::Here => gone.kill(),
@@ -72,7 +68,9 @@ impl World {
             mark(0);
             let done = act();
             mark(done.outcome);
+            // It ends without giving anything back.
             std::mem::forget(done.kept);
+            done.outcome
         });
         match run_to_mark(&mut victim) {
             Stop::Here => {}
@@ -90,6 +88,26 @@ impl World {
         let said = self.survivor.ask(what, LONG);
         said.map(|lines| Report::parse(&lines))
             .ok_or_else(|| Failed(format!("the survivor has no answer to {what:?}")))
+    }
+
+    /// The victim was stopped, and goes on, untraced: how much happened. It ends by itself.
+    pub fn finish(&mut self, victim: &mut Traced) -> Result<u64, Failed> {
+        victim.resume_stopped();
+        let until = Instant::now() + PATIENCE * 2;
+        let mut nudges = 4;
+        while Instant::now() < until {
+            match victim.finish(Duration::from_millis(3)) {
+                Some(101) => return Err(Failed("it panics when it goes on".into())),
+                Some(outcome) => return Ok(outcome as u64),
+                None if nudges > 0 => {
+                    nudges -= 1;
+                    self.ask("nudge")?;
+                }
+                None => {}
+            }
+        }
+        victim.kill();
+        Err(Failed("it goes on, and does not come to the end".into()))
     }
 
     /// The victim is dead: what do the others find? So many descriptors may linger.
@@ -123,17 +141,18 @@ fn run_to_mark(process: &mut Traced) -> Stop {
     }
 }
 
-/// A copy of this process that does something, traced.
-fn fork(play: impl FnOnce()) -> Traced {
+/// A copy of this process that does something, traced; what it gives is its exit code.
+fn fork(play: impl FnOnce() -> u64) -> Traced {
     // SAFETY: this process has one thread, so the copy may do whatever it likes.
     #[allow(unsafe_code)]
     match unsafe { libc::fork() } {
         0 => {
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             tracer::trace_me();
+            tracer::pass_marks();
             let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(play));
             // SAFETY: nothing of this copy of the process is to be put in order.
-            unsafe { libc::_exit(if played.is_ok() { 0 } else { 101 }) }
+            unsafe { libc::_exit(played.map_or(101, |outcome| outcome as i32)) }
         }
         pid => Traced::child(pid),
     }

@@ -1,6 +1,6 @@
 //! The survivor of a relay: what it does while the victim lives, and what it expects when it is dead.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use staffetta::{Domain, Receiver, RecvError, SendFailure, Sender, Wait};
 
@@ -377,6 +377,36 @@ impl<M: Cargo> Survivor for Partner<M> {
             }
         }
         self.wait(false);
+    }
+
+    fn meanwhile(&mut self, report: &mut Report) {
+        let short = Duration::from_millis(2);
+        let begun = Instant::now();
+        let alive = |told: bool, report: &mut Report| {
+            report.expect(!told, Fault::Wrong, || "one that is stopped is taken for dead".into());
+        };
+        if let Some(rx) = self.rx.take() {
+            let came = rx.recv_timeout(short);
+            alive(matches!(came, Err(RecvError::PeerDied)), report);
+            if !matches!(came, Err(RecvError::TimedOut)) {
+                self.note(came, report);
+            }
+            self.rx = Some(rx);
+        } else if let Some(tx) = self.tx.as_ref().filter(|_| !self.scene.flavor.drops()) {
+            let sent = tx.send_timeout(M::pack(&self.domain, self.scene.method, self.sent), short);
+            match sent.map_err(|error| error.why) {
+                Ok(()) => self.sent += 1,
+                Err(SendFailure::PeerDied) => alive(true, report),
+                Err(why @ SendFailure::Disconnected) => self.told = Some(format!("{why:?}")),
+                Err(_) => {}
+            }
+        }
+        // Others get on, on this channel's domain.
+        let channel = self.domain.channel("").wait(Wait::Park).buffered(1).unnamed::<u64>();
+        let passed = channel.is_ok_and(|(tx, rx)| tx.send(1).is_ok() && rx.recv().is_ok());
+        report.expect(passed, Fault::Hung, || "a channel of others does not work".into());
+        report
+            .expect(begun.elapsed() < PATIENCE, Fault::Hung, || format!("deadlines: {:?}", begun.elapsed()));
     }
 
     fn check(&mut self, report: &mut Report) {
