@@ -18,7 +18,7 @@ const BUSY: Duration = Duration::from_millis(3);
 /// Instructions without a point, after which it is taken to wait for somebody.
 const BUSY_STEPS: u64 = 3_000;
 /// Instructions of one operation.
-const STEPS_MAX: u64 = 400_000;
+pub const STEPS_MAX: u64 = 400_000;
 
 /// How often the survivor does what the victim waits for.
 const NUDGES: u32 = 4;
@@ -227,14 +227,14 @@ pub struct Found {
 
 impl Found {
     /// Something is wrong. Whatever it left behind must not be laid at another's door.
-    fn fail(&mut self, world: &mut Option<World>, number: usize, fault: Fault, at: &str, what: &str) {
+    pub fn fail(&mut self, world: &mut Option<World>, number: usize, fault: Fault, at: &str, what: &str) {
         self.faults.push((fault, format!("{}, {at}: {what}", scene(number).name())));
         *world = None;
     }
 }
 
 /// Steps a victim through all of a scene, and says what the others find at the end.
-fn first_pass(world: &mut Option<World>, number: usize, found: &mut Found) -> Option<Survey> {
+pub fn first_pass(world: &mut Option<World>, number: usize, found: &mut Found) -> Option<Survey> {
     if world.as_ref().is_some_and(|world| world.scenes >= SCENES) {
         *world = None;
     }

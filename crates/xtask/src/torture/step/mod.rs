@@ -14,7 +14,8 @@
 //! | `scene.rs`, `scenes/` | the operations and their starting states |
 //! | `peer.rs`, `peers.rs` | survivors: processes that do what lines say |
 //! | `world.rs` | a domain, its survivors, one victim after the other |
-//! | `driver.rs` | first pass and kills |
+//! | `driver.rs` | first pass, kills and stops |
+//! | `sweeper.rs` | the same for whoever sweeps the dead |
 
 mod driver;
 mod memory;
@@ -22,6 +23,7 @@ mod peer;
 mod peers;
 mod scene;
 mod scenes;
+mod sweeper;
 mod tracer;
 mod world;
 
@@ -61,6 +63,22 @@ fn images(plan: &Plan) -> Vec<Line> {
 
 fn stops(plan: &Plan) -> Vec<Line> {
     vec![direct(plan, "stops", Line::new("stops (SIGSTOP) before and after every change of an operation"))]
+}
+
+pub const SWEEPS: Row = Row {
+    name: "sweeper-images",
+    about: "steps a real process through the sweep of a dead one and kills it at every distinct image; others converge",
+    tries: (400_000, 10_000_000),
+    limits: "the other survivors are stopped while the sweeper is stepped; what is swept is a sample of the points of `images`",
+    run: sweeps,
+};
+
+fn sweeps(plan: &Plan) -> Vec<Line> {
+    vec![direct(
+        plan,
+        "sweeps",
+        Line::new("crash images of sweeps, each distinct one a real kill of the sweeper"),
+    )]
 }
 
 /// Has drivers play scenes, and sums up what they say.
@@ -111,6 +129,7 @@ fn drive(arguments: &[String]) {
         let started = Instant::now();
         let found = match share.play.as_str() {
             "stops" => driver::stops(&mut world, number, share.at),
+            "sweeps" => sweeper::sweeps(&mut world, number, share.seed, share.at),
             _ => driver::images(&mut world, number, share.at),
         };
         let name = scenes::all()[number].name();

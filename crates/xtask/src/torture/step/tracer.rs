@@ -267,3 +267,21 @@ pub fn state(pid: pid_t, tid: pid_t) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
     stat.rsplit(')').next()?.trim_start().chars().next()
 }
+
+/// The thread of a process that has this name.
+pub fn thread_called(pid: pid_t, name: &str) -> Option<pid_t> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    threads.flatten().find_map(|thread| {
+        let called = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        (called.trim() == name).then(|| thread.file_name().to_str()?.parse().ok())?
+    })
+}
+
+/// Are all threads of a process stopped, or is it gone?
+pub fn is_stopped(pid: pid_t) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    let numbers = threads.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+    numbers.into_iter().all(|tid: pid_t| matches!(state(pid, tid), Some('T' | 't' | 'Z' | 'X') | None))
+}

@@ -83,6 +83,68 @@ impl World {
         Ok(victim)
     }
 
+    /// A member that has nothing, and sweeps: its service thread, before whatever it is told next.
+    pub fn sweeper(&mut self) -> Result<Traced, Failed> {
+        let mut member = fork(|| {
+            let _domain = super::scene::join(&self.name, staffetta::Wait::Park);
+            mark(0);
+            0
+        });
+        if run_to_mark(&mut member) != Stop::Here {
+            member.kill();
+            return Err(Failed("the sweeper does not join".into()));
+        }
+        let tid = tracer::thread_called(member.pid, "staffetta");
+        match tid.and_then(|tid| Traced::seize(member.pid, tid)) {
+            Some(service) => Ok(service),
+            None => {
+                member.kill();
+                Err(Failed("the sweeper has no service thread to trace".into()))
+            }
+        }
+    }
+
+    /// Another member with a channel, a parcel in it, and a parcel in hand: one more to be swept.
+    pub fn companion(&mut self) -> Result<Traced, Failed> {
+        let mut member = fork(|| {
+            let domain = super::scene::join(&self.name, staffetta::Wait::Park);
+            let channel = domain.channel("").buffered(2).unnamed::<staffetta::Parcel<u64>>();
+            let parcel = |n| staffetta::Parcel::new(&domain, n).expect("a parcel");
+            let (tx, rx) = channel.expect("a channel");
+            tx.send(parcel(1)).expect("room");
+            let kept = (tx, rx, parcel(2));
+            mark(0);
+            std::mem::forget(kept);
+            0
+        });
+        match run_to_mark(&mut member) {
+            Stop::Here => Ok(member),
+            other => {
+                member.kill();
+                Err(Failed(format!("the companion: {other:?}")))
+            }
+        }
+    }
+
+    /// Stops survivor and bystander, so that nobody but the sweeper sweeps.
+    pub fn freeze(&self) {
+        for peer in [&self.survivor, &self.bystander] {
+            peer.process.signal(rustix::process::Signal::STOP);
+        }
+        for peer in [&self.survivor, &self.bystander] {
+            while !tracer::is_stopped(peer.pid() as i32) {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        }
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        for peer in [&self.survivor, &self.bystander] {
+            peer.process.signal(rustix::process::Signal::CONT);
+        }
+    }
+
     /// Tells the survivor something.
     pub fn ask(&mut self, what: &str) -> Result<Report, Failed> {
         let said = self.survivor.ask(what, LONG);
