@@ -51,6 +51,7 @@ type Role = (&'static str, fn(&[String]));
 /// The battery, in the order in which it runs.
 const ROWS: &[Row] = &[
     step::IMAGES,
+    step::SWEEPS,
     step::STOPS,
     kills::KILLS,
     kills::PAUSES,
