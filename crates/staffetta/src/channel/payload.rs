@@ -21,7 +21,7 @@ use crate::memory::note::came_from;
 use crate::memory::platform::prefetch_for_write;
 use crate::memory::word::IN_MESSAGE;
 use crate::message::parcel::{Parcel, Raw};
-use crate::reference::capability::CapabilityId;
+use crate::reference::capability::{CapabilityId, Sent};
 use crate::{Message, Method};
 
 impl<T: Message> Payload for T {
@@ -235,6 +235,7 @@ fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, Reference3)
         Some(words) => words,
         None => take(end, patience)?,
     };
+    crate::memory::stop::here("receive: capability taken");
     let receive = || Raw::receive_capability(&end.member, words);
     let mut raw = receive();
     if matches!(raw, Err(Some(AcquireError::NotHeld))) {
@@ -324,8 +325,8 @@ pub(super) fn give_up(end: &End, words: Reference3) {
 }
 
 /// The capability that these words refer to.
-fn named(end: &End, [reference, _, incarnation]: Reference3) -> Option<CapabilityId> {
+fn named(end: &End, [reference, _, sent]: Reference3) -> Option<CapabilityId> {
     let capability = end.spec().method == Method::Capability;
     let index = end.member.refs.capability_index(reference).filter(|_| capability)?;
-    Some(CapabilityId { index, incarnation })
+    Some(Sent::of(index, sent).id)
 }

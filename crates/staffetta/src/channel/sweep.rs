@@ -20,7 +20,7 @@ use crate::memory::blocks::Blocks;
 use crate::memory::map::{BlockId, CHANNELS_MAX};
 use crate::memory::stop;
 use crate::memory::word::Word;
-use crate::reference::capability::{self, CapabilityId};
+use crate::reference::capability::{self, Sent};
 
 /// Blocks (by offset) and capabilities (by record) that have left the dead process.
 #[derive(Default)]
@@ -227,6 +227,9 @@ fn free_unclaimed(member: &Member, index: usize, spec: &Spec, held: impl Fn() ->
             kept::lose(segment, index);
             free_full(member, id);
         }
+    } else if let Some(capability) = member.refs.capability_index(reference) {
+        let sent = Sent::of(capability, incarnation);
+        capability::discard_sent(segment, &member.blocks, sent, member.slot, held);
     }
 }
 
@@ -284,7 +287,8 @@ fn discard_into(
             loose.blocks.push(id);
         }
     } else if let Some(index) = member.refs.capability_index(reference) {
-        capability::discard(segment, &member.blocks, CapabilityId { index, incarnation }, member.slot);
+        // Of a queue it may be one that came back from a receiver that had said that it holds it.
+        capability::discard(segment, &member.blocks, Sent::of(index, incarnation).id, member.slot);
     }
 }
 

@@ -276,7 +276,7 @@ impl<'m, S: Source> Auditor<'m, S> {
     fn blocks(&mut self) -> Result<(), os::Error> {
         for class in self.map.classes() {
             let used = self.header.used[class as usize].load(Acquire).min(self.map.count(class));
-            for index in 0..used {
+            for index in self.memory.recorded(class, used).into_iter().flatten() {
                 self.block(BlockId { class, index })?;
             }
         }

@@ -342,7 +342,7 @@ impl Blocks {
         for class in segment.map().classes() {
             let used = segment.header().used[class as usize].load(Acquire).min(segment.map().count(class));
             let bits = bits(segment, class);
-            for index in 0..used {
+            for index in segment.recorded(class, used).into_iter().flatten() {
                 let id = BlockId { class, index };
                 let record = segment.block_record(id);
                 let now = Word(record.holder.load(Acquire));

@@ -226,6 +226,34 @@ impl Map {
         notes + self.block_record(id) - (1 << (self.window_log2 - 6))
     }
 
+    /// Of the first `used` blocks of a class those whose records may say anything, by index: those that are present, as `present`
+    /// says of a range of offsets, and a few more after each, that were counted and not touched yet.
+    pub fn recorded(
+        self,
+        class: u32,
+        used: u64,
+        present: impl FnOnce(u64, u64) -> Vec<std::ops::Range<u64>>,
+    ) -> Vec<std::ops::Range<u64>> {
+        const MORE: u64 = 128;
+        let used = used.min(self.count(class));
+        let pitch = if class < CLASS_LINE { 1 << CLASS_LINE } else { BLOCK_RECORD_BYTES };
+        let begin = self.block_record(BlockId { class, index: 0 });
+        let mut all = Vec::new();
+        all.push(0..used.min(MORE));
+        if used <= MORE {
+            return all;
+        }
+        for range in present(begin, begin + used * pitch) {
+            let from = (range.start - begin) / pitch;
+            let to = ((range.end - begin).div_ceil(pitch) + MORE).min(used);
+            match all.last_mut() {
+                Some(last) if from <= last.end => last.end = last.end.max(to),
+                _ => all.push(from..to),
+            }
+        }
+        all
+    }
+
     /// Words of each level of the bits that say which blocks of a class may be free (`bits.rs`).
     const fn bit_words(self, class: u32, level: usize) -> u64 {
         self.count(class).div_ceil(1 << (6 * (level + 1)))

@@ -30,6 +30,9 @@ pub trait Source {
     /// Where everything lies.
     fn map(&self) -> Map;
 
+    /// Of the first `used` blocks of a class those whose records may say anything.
+    fn recorded(&self, class: u32, used: u64) -> Vec<std::ops::Range<u64>>;
+
     /// What lies at `offset`, which need not make sense (V1).
     fn at<T: Shared>(&self, offset: u64) -> Result<Self::At<'_, T>, os::Error>;
 }
@@ -39,6 +42,10 @@ impl Source for Reading {
 
     fn map(&self) -> Map {
         self.map
+    }
+
+    fn recorded(&self, class: u32, used: u64) -> Vec<std::ops::Range<u64>> {
+        self.map.recorded(class, used, |begin, end| os::memfd::present(self.file.as_fd(), begin, end))
     }
 
     fn at<T: Shared>(&self, offset: u64) -> Result<Box<T>, os::Error> {
@@ -51,6 +58,10 @@ impl Source for Segment {
 
     fn map(&self) -> Map {
         Segment::map(self)
+    }
+
+    fn recorded(&self, class: u32, used: u64) -> Vec<std::ops::Range<u64>> {
+        Segment::recorded(self, class, used)
     }
 
     fn at<T: Shared>(&self, offset: u64) -> Result<&T, os::Error> {

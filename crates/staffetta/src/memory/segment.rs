@@ -79,6 +79,12 @@ impl Segment {
         os::memfd::punch(self.file(), offset, bytes)
     }
 
+    /// Of the first `used` blocks of a class those whose records may say anything; a mark that is wrong makes nobody touch what
+    /// is not there.
+    pub fn recorded(&self, class: u32, used: u64) -> Vec<std::ops::Range<u64>> {
+        self.map.recorded(class, used, |begin, end| os::memfd::present(self.file(), begin, end))
+    }
+
     /// The map.
     pub fn map(&self) -> Map {
         self.map

@@ -28,7 +28,7 @@ use crate::member::Member;
 use crate::memory::map::BlockId;
 use crate::message::Message;
 use crate::os::mapping::Access;
-use crate::reference::capability::{CapabilityId, Table};
+use crate::reference::capability::{CapabilityId, Sent, Table};
 use crate::reference::Method;
 use crate::Domain;
 
@@ -97,10 +97,10 @@ impl Raw {
     /// Acquires a capability that a peer sent; `None` if its reference makes no sense.
     pub(crate) fn receive_capability(
         member: &Arc<Member>,
-        [reference, length, incarnation]: Reference3,
+        [reference, length, sent]: Reference3,
     ) -> Result<Raw, Option<AcquireError>> {
         let index = member.refs.capability_index(reference).ok_or(None)?;
-        let id = CapabilityId { index, incarnation };
+        let id = Sent::of(index, sent).id;
         Table::received(member.segment(), id, member.slot);
         let data = member.refs.capabilities().acquire(id, Access::ReadWrite, length);
         let data = data.map_err(Some)?.ok_or(None)?;
@@ -126,7 +126,7 @@ impl Raw {
         let refs = &self.member.refs;
         match (self.memory, method) {
             (Memory::Capability(id), Method::Capability) => {
-                Ok([refs.refer_capability(id.index), length as u64, id.incarnation])
+                Ok([refs.refer_capability(id.index), length as u64, Sent::word(refs.segment(), id)])
             }
             (Memory::Block(..), _) => Err(SendFailure::WrongMemory {
                 channel: method,

@@ -13,7 +13,7 @@
 use super::fork::{without_fork, NotInherited};
 use super::{retry, Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode};
+use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::{getrlimit, Resource};
 use std::ffi::CStr;
@@ -117,6 +117,28 @@ pub(crate) fn punch(file: BorrowedFd<'_>, offset_bytes: u64, len_bytes: u64) -> 
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     retry(|| fs::fallocate(file, flags, offset_bytes, len_bytes))
         .map_err(Error::when("give memory back to the kernel"))
+}
+
+/// The parts of a range of the file that are present; what the kernel does not tell is.
+pub(crate) fn present(file: BorrowedFd<'_>, begin: u64, end: u64) -> Vec<std::ops::Range<u64>> {
+    let mut ranges = Vec::new();
+    let mut at = begin;
+    while at < end {
+        // Nobody uses the file's position.
+        let data = match retry(|| fs::seek(file, SeekFrom::Data(at))) {
+            Ok(data) => data.max(at),
+            Err(rustix::io::Errno::NXIO) => break, // nothing any more
+            Err(_) => at,
+        };
+        if data >= end {
+            break;
+        }
+        let hole =
+            retry(|| fs::seek(file, SeekFrom::Hole(data))).map_or(end, |hole| hole.clamp(data + 1, end));
+        ranges.push(data..hole);
+        at = hole;
+    }
+    ranges
 }
 
 /// Makes the kernel find the memory for a range now, so that touching it later cannot fail.

@@ -19,6 +19,8 @@
 //! K2. A mapping is unmapped only when its entry has no pins.
 //! K3. Giving a life up takes three steps, all of them of one process that has it alone: OWNED(it) in the next life, then
 //!     nothing is charged any more, then FREE. If it is killed in between, the capability is what it held.
+//! K4. Whoever receives it says first that it holds it, and then counts that. A message names the count as it was when it was
+//!     sent: so of a message that was taken it can be told whether its receiver has said that it holds it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -51,6 +53,8 @@ pub(crate) mod word {
     pub const BYTES: usize = 1;
     /// What is charged for it (`memory::ledger`).
     pub const CHARGED: usize = 2;
+    /// How often it was received (K4).
+    pub const HANDS: usize = 3;
 }
 
 /// Descriptors of capabilities that this process holds, and their mappings.
@@ -113,6 +117,41 @@ pub struct CapabilityId {
     pub index: u32,
     /// K1.
     pub incarnation: u64,
+}
+
+/// Bits of the incarnation in the third word of a message; the rest is the count of hands (K4).
+const SENT_BITS: u32 = 36;
+
+/// A capability as a message names it.
+#[derive(Clone, Copy)]
+pub struct Sent {
+    /// Which one.
+    pub id: CapabilityId,
+    hands: u64,
+}
+
+impl Sent {
+    /// The third word of a message with a capability that this process holds.
+    pub fn word(segment: &Segment, id: CapabilityId) -> u64 {
+        hands(segment, id.index) << SENT_BITS | id.incarnation & ((1 << SENT_BITS) - 1)
+    }
+
+    /// What a message says whose third word is this.
+    pub const fn of(index: u32, word: u64) -> Sent {
+        let incarnation = word & ((1 << SENT_BITS) - 1);
+        Sent { id: CapabilityId { index, incarnation }, hands: word >> SENT_BITS }
+    }
+
+    /// The holder word, if it is as it was sent: nobody has said that it received it.
+    fn unclaimed(self, segment: &Segment) -> Option<Word> {
+        let now = Word(holder(segment, self.id.index).load(Acquire));
+        let same_hands = hands(segment, self.id.index) & (u64::MAX >> SENT_BITS) == self.hands;
+        (now.state() == OWNED && now.sequence() == self.id.incarnation && same_hands).then_some(now)
+    }
+}
+
+fn hands(segment: &Segment, index: u32) -> u64 {
+    segment.capability_word(index as usize, word::HANDS).load(Acquire)
 }
 
 impl CapabilityId {
@@ -276,7 +315,10 @@ impl Table {
 
     /// The capability arrived: it is held by process `slot`.
     pub fn received(segment: &Segment, id: CapabilityId, slot: u16) {
-        holder(segment, id.index).store(Word::new(OWNED, slot, id.incarnation).0, Relaxed);
+        holder(segment, id.index).store(Word::new(OWNED, slot, id.incarnation).0, Release);
+        stop::here("capability: received");
+        let hands = segment.capability_word(id.index as usize, word::HANDS);
+        hands.store(hands.load(Relaxed).wrapping_add(1), Release); // K4: after the holder
     }
 
     /// Runs `pass` with the descriptor unless `to` has it already; remembers that it has then.
@@ -538,13 +580,21 @@ pub fn trim(segment: &Segment, blocks: &Blocks, table: &Table, slot: u16) -> u64
     given
 }
 
-/// Frees a capability that is on its way to nobody: its record gets a new life.
+/// Frees a capability that nobody will receive: its record gets a new life.
 pub fn discard(segment: &Segment, blocks: &Blocks, id: CapabilityId, slot: u16) {
     let now = Word(holder(segment, id.index).load(Acquire));
     if now.state() == OWNED && now.sequence() == id.incarnation {
         if let Some(mine) = begin_giving_up(segment, id.index, now, slot) {
             give_up_life(segment, blocks, id.index, mine);
         }
+    }
+}
+
+/// The same, unless its receiver has said that it holds it. `still`: will nobody receive it? Asked between reading and changing.
+pub fn discard_sent(segment: &Segment, blocks: &Blocks, sent: Sent, slot: u16, still: impl Fn() -> bool) {
+    let now = sent.unclaimed(segment).filter(|_| still());
+    if let Some(mine) = now.and_then(|now| begin_giving_up(segment, sent.id.index, now, slot)) {
+        give_up_life(segment, blocks, sent.id.index, mine);
     }
 }
 

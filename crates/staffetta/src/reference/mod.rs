@@ -174,7 +174,7 @@ pub fn offset(method: Method, window_base: u64, reference: u64) -> Option<u64> {
 }
 
 #[cfg(test)]
-pub(crate) fn constants() -> [(&'static str, u64); 9] {
+pub(crate) fn constants() -> [(&'static str, u64); 10] {
     [
         ("reference::OFFSET_BITS", u64::from(OFFSET_BITS)),
         ("reference::WINDOW", WINDOW),
@@ -185,5 +185,6 @@ pub(crate) fn constants() -> [(&'static str, u64); 9] {
         ("capability::word::HOLDER", capability::word::HOLDER as u64),
         ("capability::word::BYTES", capability::word::BYTES as u64),
         ("capability::word::CHARGED", capability::word::CHARGED as u64),
+        ("capability::word::HANDS", capability::word::HANDS as u64),
     ]
 }

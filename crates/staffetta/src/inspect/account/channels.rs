@@ -17,7 +17,7 @@ use crate::memory::map;
 use crate::memory::reading::Source;
 use crate::memory::word::{Word, IN_MESSAGE};
 use crate::os;
-use crate::reference;
+use crate::reference::{self, capability::Sent};
 
 impl<S: Source> Auditor<'_, S> {
     /// All channels that there are.
@@ -133,7 +133,8 @@ impl<S: Source> Auditor<'_, S> {
                 match reference::offset(spec.method, self.window_base, reference) {
                     Some(offset) => drop(self.waiting.insert((offset, incarnation))),
                     None => self.waiting_capabilities.extend(
-                        reference::capability_index(reference).map(|capability| (capability, incarnation)),
+                        reference::capability_index(reference)
+                            .map(|index| (index, Sent::of(index, incarnation).id.incarnation)),
                     ),
                 }
             }
