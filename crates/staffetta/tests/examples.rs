@@ -180,6 +180,22 @@ fn station() {
 }
 
 #[test]
+fn doctor() {
+    let text = run("doctor");
+    for line in [
+        "DEADLOCK: 2 processes wait for each other\n",
+        " --receive \"answers\" ",
+        " --receive \"questions\" ",
+        "left would wait for answers for ever\n",
+        "right would wait for questions for ever\n",
+        "who waited for questions is told: ",
+        "and now the domain is well: true\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+#[test]
 fn image() {
     let text = run("image");
     for n in 0..3 {

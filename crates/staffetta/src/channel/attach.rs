@@ -144,7 +144,7 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
     check_name(name)?;
     check_degree(name, wish)?;
     let segment = member.segment();
-    let bucket = segment.bucket(hash(name) as usize % BUCKETS);
+    let bucket = segment.bucket(bucket_of(name));
     let mut made: Option<usize> = None;
     loop {
         let head = bucket.load(Acquire);
@@ -183,7 +183,7 @@ pub fn find(
 ) -> Result<Found, AttachError> {
     check_name(name)?;
     let segment = member.segment();
-    let head = segment.bucket(hash(name) as usize % BUCKETS).load(Acquire);
+    let head = segment.bucket(bucket_of(name)).load(Acquire);
     let Some(index) = look_up(segment, head, name) else {
         return Err(AttachError::NoChannel { name: name.to_owned(), known: names(segment) });
     };
@@ -281,6 +281,11 @@ fn check_degree(name: &str, wish: &Wish) -> Result<(), AttachError> {
 /// FNV-1a: the same in every process.
 fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The bucket of a name.
+pub fn bucket_of(name: &str) -> usize {
+    hash(name) as usize % BUCKETS
 }
 
 fn look_up(segment: &Segment, mut link: u64, name: &str) -> Option<usize> {

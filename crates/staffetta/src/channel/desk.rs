@@ -25,6 +25,7 @@ use super::record::Record;
 use super::service::{why, ClientSide, Place, Places, ServerSide, Service, Terms, SLOTS_MAX};
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
+use super::waits::{Doing, Waits};
 use crate::error::{AllocateError, AttachError};
 use crate::member::Member;
 use crate::memory::platform::Native;
@@ -66,6 +67,11 @@ fn terms(spec: &Spec) -> Option<(Terms, Layout)> {
     let exclusive = servers == 1 && !keeps;
     let terms = Terms { calls: calls as u32, slots: slots as usize, exclusive, keeps };
     Some((terms, Layout { body, stride, slots }))
+}
+
+/// From each slot of a lane to the next, and how many there are: for who looks without taking part. None: it is no service.
+pub fn lane_shape(spec: &Spec) -> Option<(u64, u64)> {
+    terms(spec).map(|(_, layout)| (layout.stride, layout.slots))
 }
 
 /// The lanes of a service in the domain; `M` keeps the window mapped.
@@ -208,6 +214,8 @@ pub struct Desk {
     pub index: usize,
     seat: usize,
     held: Word,
+    /// What it waits for, when it does.
+    pub waits: Waits,
     /// What the ground of an end has; nobody lends anything here.
     pub lender: Cell<Option<Lender>>,
 }
@@ -252,6 +260,7 @@ impl Desk {
         } else {
             DeskSide::Server(service.enter_server(seat, held.sequence(), wake))
         };
+        let doing = if is_client { Doing::Call } else { Doing::Serve };
         Ok(Desk {
             member: member.clone(),
             service,
@@ -260,6 +269,7 @@ impl Desk {
             index: found.index,
             seat,
             held,
+            waits: Waits::of_end(doing, found.index, seat),
             lender: Cell::new(None),
         })
     }

@@ -45,6 +45,7 @@ use super::select::interest::Interest;
 use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Content, Kind, Spec};
 use super::tally::{SideCounters, Tally};
+use super::waits::{Doing, Waits};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
 use crate::memory::platform::Native;
@@ -65,6 +66,8 @@ pub struct End {
     buffer: Option<Buffer<Native>>,
     /// Of a queue.
     many: Option<Box<Many>>,
+    /// What it waits for, when it does.
+    waits: Waits,
     /// Whose private memory was read last.
     lender: Cell<Option<Lender>>,
     /// A channel without a name: nobody can come after one that has left.
@@ -184,7 +187,10 @@ impl End {
             !is_sender && spec.continuation.keeps() && (rendezvous || spec.content == Content::Parcel);
         memory.waits.set(spec.continuation.waits());
         memory.keeps.set(keeps && rendezvous);
+        let doing = if is_sender { Doing::Send } else { Doing::Receive };
+        let seat = many.as_ref().map_or(0, |many| many.number());
         End {
+            waits: Waits::of_end(doing, found.index, seat),
             member: member.clone(),
             record: InWindow(NonNull::from(member.segment().channel(found.index))),
             is_sender,
@@ -307,6 +313,7 @@ impl End {
             sender: &self.record().sender,
             lender: &self.lender,
             returned: self.kept.as_ref().map(|kept| (&self.record().returned, kept.seen())),
+            waits: self.waits,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::call::{Ground, Lent};
 use super::side::Side;
+use super::waits::Waits;
 use crate::member::Member;
 use crate::memory::map::BlockId;
 use crate::memory::platform::Native;
@@ -32,6 +33,8 @@ pub struct EndGround<'c> {
     pub lender: &'c Cell<Option<Lender>>,
     /// Of a receiver of parcels that are kept: how often some came back, and what it has seen of that.
     pub returned: Option<(&'c AtomicU64, u64)>,
+    /// What the end waits for, when it does.
+    pub waits: Waits,
 }
 
 /// The process that holds an end, as the kernel knows it.
@@ -75,7 +78,7 @@ impl EndGround<'_> {
 
 impl Ground<Native> for EndGround<'_> {
     fn own_pcb(&self) -> Option<(&Pcb, u64)> {
-        let (pcb, offset) = threads::own_pcb(self.member)?;
+        let (pcb, offset) = threads::own_pcb(self.member, self.waits.0)?;
         Some((pcb, self.member.refs.refer(self.method, offset)))
     }
 

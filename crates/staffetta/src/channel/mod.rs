@@ -31,6 +31,7 @@
 //! | `accessors` | what both ends can be asked |
 //! | `select` | the theory's alternative: several operations at once |
 //! | `view` | the descriptor as people see it |
+//! | `waits` | what a thread waits for, as its PCB says to people |
 //! | `heirs` | which seat or end a successor takes |
 //! | `sweep` | what a dead process left in the channels |
 
@@ -72,5 +73,6 @@ pub(crate) mod sweep;
 pub mod tally;
 pub(crate) mod transfer;
 pub(crate) mod view;
+pub(crate) mod waits;
 
 pub(crate) use heirs::ends_that_died;

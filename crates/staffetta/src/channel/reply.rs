@@ -43,7 +43,8 @@ fn deadline_in(time: Duration) -> Option<Instant> {
 fn ground(desk: &Desk) -> EndGround<'_> {
     let record = desk.member.segment().channel(desk.index);
     let (member, method, lender) = (&desk.member, desk.spec.method, &desk.lender);
-    EndGround { member, method, sender: &record.sender, lender, returned: None }
+    let waits = desk.waits;
+    EndGround { member, method, sender: &record.sender, lender, returned: None, waits }
 }
 
 /// The bytes of a request in a slot.

@@ -77,7 +77,8 @@ pub(super) fn look(
     Ok(Some(view))
 }
 
-fn spec(reading: &Reading, record: &Record) -> Option<Spec> {
+/// What a record says that the channel is.
+pub(super) fn spec(reading: &Reading, record: &Record) -> Option<Spec> {
     let at = record.schema.load(Relaxed);
     let words = SCHEMAS_BYTES / 8;
     let read = |from: u64, count: u64| {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::enclosure::table::state as entry;
 use crate::member::read_text;
-use crate::memory::header::{process, ProcessSlot};
+use crate::memory::header::{process, Header, ProcessSlot};
 use crate::memory::ledger::total;
 use crate::memory::map::{self, CHANNELS_MAX, ENTRIES_MAX, PCBS_MAX, PROCESSES_MAX};
 use crate::memory::reading::Reading;
@@ -16,6 +16,21 @@ use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 use crate::os::proc::{self, FileId};
 use crate::process::pcb::Pcb;
+
+fn shown(state: char) -> ProcessStatus {
+    match state {
+        'R' => ProcessStatus::Running,
+        'T' | 't' => ProcessStatus::Stopped,
+        'Z' | 'X' => ProcessStatus::Zombie,
+        _ => ProcessStatus::Sleeping,
+    }
+}
+
+/// Nobody of this id has the domain open: it may have ended, and nobody has asked how.
+fn unseen(pid: u32) -> ProcessStatus {
+    let ended = proc::status(pid).filter(|status| status.own_pid == pid && matches!(status.state, 'Z' | 'X'));
+    ended.map_or(ProcessStatus::Gone, |_| ProcessStatus::Zombie)
+}
 
 /// A domain that is looked at.
 pub(super) struct Inner {
@@ -91,18 +106,33 @@ impl Inner {
         })
     }
 
+    /// Its name and its identity.
+    pub(super) fn who(&self) -> Result<(Option<String>, String), InspectError> {
+        Ok((self.found.name.clone(), find::identity(&*self.reading.header()?)))
+    }
+
+    /// Its members; and from their process ids, as they stand in their slots, to those by which they are seen here.
+    pub(super) fn processes(
+        &self,
+        header: &Header,
+    ) -> Result<(Vec<ProcessView>, HashMap<u32, u32>), InspectError> {
+        let statuses = self.statuses();
+        let used =
+            usize::try_from(header.processes.load(Relaxed)).unwrap_or(PROCESSES_MAX).min(PROCESSES_MAX);
+        let mut processes = Vec::new();
+        for slot in 0..used {
+            let at = map::PROCESSES + slot as u64 * map::PROCESS_BYTES;
+            processes.extend(process_view(slot, &*self.reading.copy::<ProcessSlot>(at)?, &statuses));
+        }
+        Ok((processes, statuses.into_iter().map(|(own, (pid, _))| (own, pid)).collect()))
+    }
+
     /// What the kernel says of the processes that have the domain open, by their ids in their own namespaces, which is what
-    /// they wrote into their slots.
-    fn statuses(&self) -> HashMap<u32, ProcessStatus> {
+    /// they wrote into their slots; and their ids here.
+    fn statuses(&self) -> HashMap<u32, (u32, ProcessStatus)> {
         let status = |pid| {
             let status = proc::status(pid)?;
-            let shown = match status.state {
-                'R' => ProcessStatus::Running,
-                'T' | 't' => ProcessStatus::Stopped,
-                'Z' | 'X' => ProcessStatus::Zombie,
-                _ => ProcessStatus::Sleeping,
-            };
-            Some((status.own_pid, shown))
+            Some((status.own_pid, (pid, shown(status.state))))
         };
         find::pids(self.file).into_iter().filter_map(status).collect()
     }
@@ -128,7 +158,7 @@ impl Inner {
 fn process_view(
     slot: usize,
     record: &ProcessSlot,
-    statuses: &HashMap<u32, ProcessStatus>,
+    statuses: &HashMap<u32, (u32, ProcessStatus)>,
 ) -> Option<ProcessView> {
     let word = Word(record.word.load(Relaxed));
     let membership = match word.state() {
@@ -145,6 +175,6 @@ fn process_view(
         pid,
         program: read_text(&record.name),
         membership,
-        status: statuses.get(&pid).copied().unwrap_or(ProcessStatus::Gone),
+        status: statuses.get(&pid).map_or_else(|| unseen(pid), |(_, status)| *status),
     })
 }

@@ -28,6 +28,7 @@
 //! | `look.rs` | a domain: its processes, its PCBs |
 //! | `channel.rs` | a channel: its words, its ends, who waits for whom |
 //! | `account.rs` | of everything in use, who has it; and what nobody has |
+//! | `doctor/` | who waits for ever, who holds the others up, what is broken |
 //! | `error.rs` | why there is nothing to see |
 //!
 //! I1. Every word is loaded once, and checked before it is used: what a program wrote wildly is shown as it is, or left
@@ -37,6 +38,7 @@
 
 pub(crate) mod account;
 mod channel;
+mod doctor;
 mod error;
 mod find;
 mod look;
@@ -46,6 +48,7 @@ use crate::message::Schema;
 use crate::{DescriptorView, Kind, Method, SideCounters};
 
 pub use account::{Account, Leak, Leaked};
+pub use doctor::{doctor, Broken, Deadlock, Diagnosis, Doing, HoldUp, Nobody, WaitArm, Waiting};
 pub use error::InspectError;
 
 /// A domain that was found.
@@ -133,6 +136,14 @@ impl Observer {
     /// [`InspectError::System`]: the kernel does not let it be read.
     pub fn account(&self) -> Result<Account, InspectError> {
         Ok(account::account(self.inner.reading())?)
+    }
+
+    /// Examines the domain: [`doctor`].
+    ///
+    /// # Errors
+    /// [`InspectError::System`]: the kernel does not let it be read.
+    pub fn doctor(&self) -> Result<Diagnosis, InspectError> {
+        doctor::examine(&self.inner)
     }
 }
 

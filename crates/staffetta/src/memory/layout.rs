@@ -128,6 +128,7 @@ fn constants() -> Vec<(String, u64)> {
     let more = more.chain(crate::succession::states());
     let more = more.chain(crate::channel::queue::states()).chain(crate::channel::broadcast::words());
     let more = more.chain(crate::channel::service::states()).chain(crate::enclosure::table::states());
+    let more = more.chain(crate::channel::waits::codes());
     all.extend(more.map(|(name, value)| (name.to_owned(), value)));
     all
 }

@@ -33,6 +33,24 @@ pub(crate) struct Status {
     pub(crate) own_pid: u32,
 }
 
+/// What the kernel says of a thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Thread {
+    /// As of a process.
+    pub(crate) state: char,
+    /// Its id here, and that of its process.
+    pub(crate) tid: u32,
+    pub(crate) pid: u32,
+    /// Its id in its own namespace.
+    pub(crate) own_tid: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// How often it was taken from its core, or gave it away.
+    pub(crate) switches: u64,
+    /// Nanoseconds that it ran, if the kernel counts them.
+    pub(crate) ran_ns: Option<u64>,
+}
+
 /// The processes that this one sees.
 pub(crate) fn processes() -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
@@ -116,6 +134,70 @@ pub(crate) fn status(pid: u32) -> Option<Status> {
     Some(Status { state, own_pid: inner.unwrap_or(pid) })
 }
 
+/// The threads of a process; None if there is none, or it may not be looked into.
+pub(crate) fn threads(pid: u32) -> Option<Vec<Thread>> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let one = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let count = |key: &str| field(key).and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
+        let inner = field("NSpid").and_then(|ids| ids.split_whitespace().last()?.parse().ok());
+        let ran = std::fs::read_to_string(entry.path().join("schedstat")).ok();
+        Some(Thread {
+            pid,
+            tid: entry.file_name().to_str()?.parse().ok()?,
+            state: field("State")?.trim().chars().next()?,
+            own_tid: inner?,
+            name: field("Name")?.trim().to_owned(),
+            switches: count("voluntary_ctxt_switches") + count("nonvoluntary_ctxt_switches"),
+            ran_ns: ran.and_then(|ran| ran.split_whitespace().next()?.parse().ok()),
+        })
+    };
+    Some(entries.flatten().filter_map(one).collect())
+}
+
+#[cfg(target_arch = "x86_64")]
+const SYS_FUTEX: u64 = 202;
+#[cfg(target_arch = "aarch64")]
+const SYS_FUTEX: u64 = 98;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const SYS_FUTEX: u64 = u64::MAX; // not known here: nothing is said
+
+/// Does a thread sleep on a futex of its process's private memory, without a timeout, as in a lock, a `join` or a `park`? Then only
+/// another thread of its process wakes it. False also if that cannot be seen: it wants the right to trace the process.
+pub(crate) fn waits_within(thread: &Thread) -> bool {
+    futex_address(thread).and_then(|address| is_private(thread.pid, address)) == Some(true)
+}
+
+/// What a thread sleeps on without a timeout.
+fn futex_address(thread: &Thread) -> Option<u64> {
+    let Thread { pid, tid, .. } = thread;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+    // Its number, and six arguments.
+    let mut words = text.split_whitespace();
+    if words.next()?.parse() != Ok(SYS_FUTEX) {
+        return None;
+    }
+    let arguments: Vec<u64> =
+        words.filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()).collect();
+    let [address, operation, _value, timeout, ..] = arguments[..] else {
+        return None;
+    };
+    // FUTEX_WAIT, FUTEX_WAIT_BITSET.
+    (matches!(operation & 0x7f, 0 | 9) && timeout == 0).then_some(address)
+}
+
+/// Is the memory at an address of a process its own?
+fn is_private(pid: u32, address: u64) -> Option<bool> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        let [from, to] = [from, to].map(|hex| u64::from_str_radix(hex, 16).ok());
+        (from? <= address && address < to?).then(|| rest.as_bytes().get(3) == Some(&b'p'))
+    })
+}
+
 /// Names of the abstract sockets of this network namespace that begin with `prefix`, and somebody listens on; without it.
 pub(crate) fn abstract_listeners(prefix: &str) -> Vec<String> {
     let Ok(bytes) = std::fs::read("/proc/net/unix") else {
@@ -140,6 +222,11 @@ mod tests {
     use super::super::memfd;
     use super::*;
 
+    fn futex_op(thread: &Thread) -> Option<()> {
+        let path = format!("/proc/{}/task/{}/syscall", thread.pid, thread.tid);
+        std::fs::read_to_string(path).ok()?.starts_with(&format!("{SYS_FUTEX} ")).then_some(())
+    }
+
     #[test]
     fn a_file_of_a_process_is_found_and_read_without_filling_its_holes() {
         let name = format!("proc-{}", std::process::id());
@@ -161,5 +248,27 @@ mod tests {
         assert!(read_at(same.as_fd(), (1 << 30) - 2, &mut bytes).is_err());
         assert!(rustix::io::pwrite(&same, b"x", 0).is_err(), "it is open for reading only");
         assert_eq!(status(std::process::id()).unwrap().own_pid, std::process::id());
+        let me = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let threads = threads(std::process::id()).unwrap();
+        let own = threads.iter().find(|thread| thread.own_tid == me).unwrap();
+        assert!(own.state == 'R' && !waits_within(own));
+        // One that is parked, and one that sleeps with a timeout: only the first can nobody else wake.
+        let parked = std::thread::Builder::new().name("parked".into()).spawn(std::thread::park).unwrap();
+        let timed = || std::thread::park_timeout(std::time::Duration::from_secs(60));
+        let timed = std::thread::Builder::new().name("timed".into()).spawn(timed).unwrap();
+        let named = |name: &str| {
+            super::threads(std::process::id()).unwrap().into_iter().find(|thread| thread.name == name)
+        };
+        while !named("parked").is_some_and(|thread| waits_within(&thread)) {
+            std::thread::yield_now();
+        }
+        while named("timed").is_none_or(|thread| futex_op(&thread).is_none()) {
+            std::thread::yield_now();
+        }
+        assert!(!waits_within(&named("timed").unwrap()));
+        for thread in [parked, timed] {
+            thread.thread().unpark();
+            thread.join().unwrap();
+        }
     }
 }

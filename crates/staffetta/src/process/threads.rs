@@ -35,8 +35,9 @@ thread_local! {
     static HELD: RefCell<HeldByThread> = RefCell::default();
 }
 
-/// The calling thread's PCB in this domain, and its offset. None: all are taken, or the thread is ending.
-pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
+/// The calling thread's PCB in this domain, and its offset; it is about to wait for what `waits_for` says. None: all are
+/// taken, or the thread is ending.
+pub fn own_pcb(member: &Arc<Member>, waits_for: u64) -> Option<(&Pcb<Native>, u64)> {
     let index = HELD
         .try_with(|held| {
             let held = &mut held.borrow_mut().0;
@@ -47,10 +48,15 @@ pub fn own_pcb(member: &Arc<Member>) -> Option<(&Pcb<Native>, u64)> {
             held.retain(|h| h.member.strong_count() != 0);
             let index = take(member.segment(), holder_word(member.slot, member.generation))?;
             held.push(Held { member: Arc::downgrade(member), index });
+            let pcb = member.segment().pcb(index);
+            pcb.tell_awake(); // its last holder may have been killed asleep
+            pcb.thread.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Relaxed);
             Some(index)
         })
         .ok()??;
-    Some((member.segment().pcb(index), Segment::pcb_offset(index)))
+    let pcb = member.segment().pcb(index);
+    pcb.waits_for.store(waits_for, Relaxed);
+    Some((pcb, Segment::pcb_offset(index)))
 }
 
 /// Who holds a PCB; with the generation, so that a late sweeper does not take a newcomer's PCB for the dead one's.

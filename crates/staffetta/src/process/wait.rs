@@ -13,12 +13,15 @@
 //! H2. Other reasons to wake change their own word first and then read this one by a read-modify-write;
 //!     so they either see P, or their change is visible to the poll of step 3.
 //!
+//! Who sleeps says so in its PCB, for people (pcb.rs, P3); who is busy waiting does after `TELL_EVERY` looks at the clock, so that the
+//! hot path, and a spin that is followed by a sleep, say nothing.
+//!
 //! This file does not know what is waited for: `poll` and `announce` do.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::pcb::Pcb;
+use super::pcb::{Pcb, SLEEPS, SPINS};
 use crate::memory::platform::Platform;
 
 /// How an endpoint waits.
@@ -59,6 +62,8 @@ const PARK_NS_GUESS: u64 = 10_000;
 const PROBE_EVERY: u32 = 64;
 /// Steps of a spin between two looks at the clock.
 const STEPS_PER_CLOCK: u64 = 64;
+/// Looks at the clock after which one that only spins says so in its PCB, again and again: after about half a millisecond.
+const TELL_EVERY: u64 = 256;
 
 /// What a park costs in this process: from the waker's ring to the sleeper's return, nanoseconds.
 static PARK_NS: AtomicU64 = AtomicU64::new(0);
@@ -189,9 +194,11 @@ pub fn wait<'p, P: Platform, R>(
         let steps_per_clock = if P::eager_steps() == 0 { 1 } else { STEPS_PER_CLOCK };
         let mut until: Option<Instant> = None;
         let mut steps = 0_u64;
+        let mut told = Told::default();
         loop {
             if let Some(r) = poll() {
                 waited.spins += steps;
+                told.no_more();
                 if policy == Wait::SpinThenPark {
                     spinner.hit();
                 }
@@ -199,10 +206,14 @@ pub fn wait<'p, P: Platform, R>(
             }
             P::relax(steps);
             steps += 1;
+            if steps % (steps_per_clock * TELL_EVERY) == 0 && policy == Wait::Spin {
+                told.spins(&mut pcb, deadline, steps);
+            }
             if steps % steps_per_clock == 0 && (deadline.is_some() || policy == Wait::SpinThenPark) {
                 let now = Instant::now();
                 if deadline.is_some_and(|d| now >= d) {
                     waited.spins += steps;
+                    told.no_more();
                     return last_look(poll);
                 }
                 let long =
@@ -216,6 +227,7 @@ pub fn wait<'p, P: Platform, R>(
     }
     // Context switching.
     let mut parked = false;
+    let mut told = Told::default();
     loop {
         if let Some(r) = poll() {
             return Woken::Ready(r);
@@ -239,12 +251,66 @@ pub fn wait<'p, P: Platform, R>(
             parked = true;
         }
         waited.parks += 1;
+        told.sleeps(pcb, ticket, deadline);
         pcb.sleep(ticket, deadline);
+        told.no_more();
         if pcb.ticket() != ticket {
             let rung = crate::memory::platform::Word64::load(&pcb.rung_ns, Relaxed);
             if rung != 0 {
                 park_measured(P::now_ns().saturating_sub(rung));
             }
+        }
+    }
+}
+
+/// What a wait has said in its thread's PCB.
+struct Told<'p, P: Platform> {
+    pcb: Option<&'p Pcb<P>>,
+    since_ns: u64,
+    until_ns: u64,
+}
+
+impl<P: Platform> Default for Told<'_, P> {
+    fn default() -> Self {
+        Told { pcb: None, since_ns: 0, until_ns: 0 }
+    }
+}
+
+impl<'p, P: Platform> Told<'p, P> {
+    fn says(&mut self, pcb: &'p Pcb<P>, deadline: Option<Instant>, asleep: u64) {
+        if self.since_ns == 0 {
+            self.since_ns = P::now_ns();
+            let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).as_nanos();
+            let until = |deadline| {
+                u64::try_from(left(deadline)).map_or(u64::MAX, |ns| ns.saturating_add(self.since_ns))
+            };
+            self.until_ns = deadline.map_or(u64::MAX, until);
+        }
+        pcb.tell(self.since_ns, self.until_ns, asleep);
+        self.pcb = Some(pcb);
+    }
+
+    fn sleeps(&mut self, pcb: &'p Pcb<P>, ticket: u32, deadline: Option<Instant>) {
+        self.says(pcb, deadline, SLEEPS | u64::from(ticket));
+    }
+
+    /// A thread that cannot have a PCB says nothing.
+    #[cold]
+    #[inline(never)]
+    fn spins(
+        &mut self,
+        pcb: &mut impl FnMut() -> Option<(&'p Pcb<P>, u64)>,
+        deadline: Option<Instant>,
+        steps: u64,
+    ) {
+        if let Some(pcb) = self.pcb.or_else(|| Some(pcb()?.0)) {
+            self.says(pcb, deadline, SPINS | (steps / TELL_EVERY) & (SLEEPS - 1));
+        }
+    }
+
+    fn no_more(&mut self) {
+        if let Some(pcb) = self.pcb.take() {
+            pcb.tell_awake();
         }
     }
 }

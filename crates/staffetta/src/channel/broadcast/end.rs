@@ -18,6 +18,7 @@ use crate::channel::select::interest::Interest;
 use crate::channel::side::{Side, ATTACHED, DIED, LEFT};
 use crate::channel::spec::Spec;
 use crate::channel::tally::{SideCounters, Tally};
+use crate::channel::waits::{Doing, Waits};
 use crate::error::{AttachError, RecvError, SendFailure};
 use crate::member::Member;
 use crate::memory::platform::Native;
@@ -33,11 +34,12 @@ pub(super) type Party<'e> = CastParty<'e, Native, CastGround<'e>>;
 pub(super) struct CastGround<'c> {
     member: &'c Arc<Member>,
     method: Method,
+    waits: Waits,
 }
 
 impl Ground<Native> for CastGround<'_> {
     fn own_pcb(&self) -> Option<(&Pcb, u64)> {
-        let (pcb, offset) = threads::own_pcb(self.member)?;
+        let (pcb, offset) = threads::own_pcb(self.member, self.waits.0)?;
         Some((pcb, self.member.refs.refer(self.method, offset)))
     }
     fn wake(&self, pcb_ref: u64) {
@@ -60,6 +62,8 @@ pub struct Common {
     cast: Cast<Native>,
     held: Word,
     memory: Memory,
+    /// What it waits for, when it does.
+    waits: Waits,
     /// An operation of a select?
     pub(super) interest: Interest,
 }
@@ -73,7 +77,8 @@ impl Common {
         })?;
         let memory = Memory::of(Word(0), record.sender.end(), wait);
         let interest = Interest::default();
-        Ok(Common { member: member.clone(), found, cast, held: Word(0), memory, interest })
+        let waits = Waits::of_end(Doing::Send, found.index, 0);
+        Ok(Common { member: member.clone(), found, cast, held: Word(0), memory, waits, interest })
     }
 
     /// A call that may wait says that it does, and then that it does not: what was announced for a select is gone (X1).
@@ -92,7 +97,8 @@ impl Common {
     #[inline(always)]
     fn call<R>(&self, tally: &Tally, f: impl FnOnce(&Party<'_>) -> R) -> R {
         let sender = &self.record().sender;
-        let ground = CastGround { member: &self.member, method: self.found.spec.method };
+        let (member, method, waits) = (&self.member, self.found.spec.method, self.waits);
+        let ground = CastGround { member, method, waits };
         f(&CastParty { cast: &self.cast, sender, ground: &ground, tally, memory: &self.memory })
     }
 
@@ -273,6 +279,7 @@ impl ReceiveEnd {
             many: many as u8,
         })?;
         common.held = held;
+        common.waits = Waits::of_end(Doing::Receive, common.found.index, seat);
         let policy = if observes { SlowReceiver::DropOldest } else { common.policy() };
         let side = common
             .call(&common.cast.receivers().seat(seat).tally, |party| party.join(seat, held, policy, late));

@@ -72,6 +72,11 @@ fn layout(spec: &Spec) -> Option<Layout> {
     Some(Layout { slots_at, shape, bytes, align: align.max(align_of::<Crowd>() as u64) })
 }
 
+/// Where the cells are in its block, and how many slots it has: for who looks without taking part. None: it is no broadcast.
+pub fn cells(spec: &Spec) -> Option<(u64, u64)> {
+    layout(spec).map(|layout| (CELLS_AT, layout.shape.degree + 1))
+}
+
 /// Makes the block of a broadcast; gives its offset.
 pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
     let layout = layout(spec).ok_or_else(|| AttachError::Impossible {

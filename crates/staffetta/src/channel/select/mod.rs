@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::end::deadline_after;
+use super::waits::Waits;
 use crate::error::{SelectError, SendError};
 use crate::local::gate::{self, Gate, GATES_MAX};
 use crate::member::Member;
@@ -331,8 +332,9 @@ impl<'a> Select<'a> {
             grace_steps: if Native::eager_steps() == 0 { GRACE_STEPS / 100 } else { GRACE_STEPS },
         };
         let gate = self.gate;
+        let waits = Waits::of_select(self.set.unwrap_or_default(), gate.is_some());
         let pcb = || match &member {
-            Some(member) => threads::own_pcb(member),
+            Some(member) => threads::own_pcb(member, waits.0),
             None => gate.map(Gate::pcb),
         };
         self.turn.choose(&bed, deadline, take, pcb).ok_or(SelectError::TimedOut)
