@@ -28,6 +28,7 @@ Examples:
   staffetta soak --messages 10^6        each flavor of channel: none lost, none twice
   staffetta run -- ./producer + ./consumer
   staffetta list                        the domains that run; then: inspect, rate
+  staffetta doctor lab                  who waits for whom, and for ever; what is broken
   seq 9 | staffetta send lab/numbers --layout u64 &
   staffetta recv lab/numbers --consume --wait
   staffetta limits                      what this machine can hold
@@ -65,6 +66,7 @@ pub enum Command {
     Run(RunArgs),
     List(crate::look::list::ListArgs),
     Inspect(crate::look::inspect::InspectArgs),
+    Doctor(crate::look::doctor::DoctorArgs),
     Rate(crate::look::rate::RateArgs),
     Send(crate::send::SendArgs),
     Recv(crate::recv::RecvArgs),

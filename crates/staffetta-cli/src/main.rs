@@ -9,7 +9,7 @@
 //! | `bench` | subjects and raw limits in interleaved blocks |
 //! | `soak` | very many messages over each flavor, and none lost |
 //! | `launch` | `staffetta run`: programs in a domain |
-//! | `look` | `list`, `inspect`, `rate`: domains that run, looked at and not touched |
+//! | `look` | `list`, `inspect`, `doctor`, `rate`: domains that run, looked at and not touched |
 //! | `send`, `recv`, `target`, `data` | messages through pipes: which channel, in which form |
 //! | `limits` | what this machine and this library can hold |
 //! | `show` | text on the terminal: tables, bars, colours, units |
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         },
         Command::List(args) => look::list::run(args),
         Command::Inspect(args) => look::inspect::run(args),
+        Command::Doctor(args) => look::doctor::run(args),
         Command::Rate(args) => look::rate::run(args),
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),

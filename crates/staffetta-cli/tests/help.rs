@@ -13,6 +13,17 @@ fn every_command_has_examples_and_exit_codes() {
         (&["run", "--help"], &["Examples:", "--outlive", "Exit codes:", "127", "launched!()"]),
         (&["list", "--help"], &["Examples:", "--json", "Exit codes:", "disturbs none"]),
         (&["inspect", "--help"], &["Examples:", "DOMAIN/CHANNEL", "--json", "Exit codes:"]),
+        (
+            &["doctor", "--help"],
+            &[
+                "Examples:",
+                "--receive \"answers\" 4.0 s-->",
+                "--strict",
+                "Exit codes:",
+                "something is wrong",
+                "Not seen",
+            ],
+        ),
         (&["rate", "--help"], &["Examples:", "--interval", "--count", "--json", "Exit codes:"]),
         (
             &["send", "--help"],

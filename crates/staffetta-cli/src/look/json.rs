@@ -1,7 +1,10 @@
 //! What is seen, as JSON.
 
 use serde_json::{json, Value};
-use staffetta::inspect::{ChannelView, DomainView, EndView, FoundDomain, ProcessView, SpecView, WaitView};
+use staffetta::inspect::{
+    Broken, ChannelView, Diagnosis, DomainView, EndView, FoundDomain, ProcessView, SpecView, WaitView,
+    Waiting,
+};
 use staffetta::SideCounters;
 
 /// A domain that was found, with what is in it if that can be read.
@@ -44,6 +47,60 @@ pub fn domain(view: &DomainView) -> Value {
             "sleeps_on": pcb.sleeps_on,
         })).collect::<Vec<_>>(),
     })
+}
+
+/// What the doctor says.
+pub fn diagnosis(diagnosis: &Diagnosis) -> Value {
+    json!({
+        "name": diagnosis.name,
+        "identity": diagnosis.identity,
+        "healthy": diagnosis.is_healthy(),
+        "processes": diagnosis.processes.iter().map(process).collect::<Vec<_>>(),
+        "waits": diagnosis.waits.iter().map(waiting).collect::<Vec<_>>(),
+        "deadlocks": diagnosis.deadlocks.iter().map(|deadlock| json!({
+            "certain": deadlock.is_certain(),
+            "processes": deadlock.processes,
+            "waits": deadlock.waits,
+            "also": deadlock.also,
+            "unless": deadlock.unless.iter().map(|(process, thread)| json!({
+                "process": process,
+                "thread": thread,
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "held_up_by": diagnosis.held_up_by.iter().map(|hold| json!({
+            "process": hold.process,
+            "status": hold.status.to_string(),
+            "waiting": hold.waiting,
+        })).collect::<Vec<_>>(),
+        "broken": diagnosis.broken.iter().map(broken).collect::<Vec<_>>(),
+        "unsettled": diagnosis.unsettled.iter().map(broken).collect::<Vec<_>>(),
+        "warnings": diagnosis.warnings(),
+    })
+}
+
+fn waiting(wait: &Waiting) -> Value {
+    json!({
+        "process": wait.process,
+        "thread": wait.thread,
+        "pcb": wait.pcb,
+        "for_ns": wait.for_ns,
+        "left_ns": wait.left_ns,
+        "spins": wait.spins,
+        "lasts": wait.lasts,
+        "selects": wait.selects,
+        "arms": wait.arms.iter().map(|arm| json!({
+            "does": arm.doing.to_string(),
+            "channel": arm.channel,
+            "name": arm.name,
+            "for_whom": arm.for_whom,
+            "all": arm.all,
+            "nobody": arm.nobody.map(|nobody| nobody.to_string()),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn broken(broken: &Broken) -> Value {
+    json!({ "place": broken.place, "what": broken.what, "words": broken.words })
 }
 
 fn process(process: &ProcessView) -> Value {

@@ -1,6 +1,7 @@
-//! Looking at domains that run: `list`, `inspect`, `rate`. None of them joins a domain, or writes to it.
+//! Looking at domains that run: `list`, `inspect`, `doctor`, `rate`. None of them joins a domain, or writes to it.
 
 pub mod describe;
+pub mod doctor;
 pub mod inspect;
 pub mod json;
 pub mod list;
