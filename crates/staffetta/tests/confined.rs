@@ -95,6 +95,21 @@ fn roles() {
             let domain = with_directory(&arguments[1]).open(&arguments[0]).unwrap();
             exchange(&domain, arguments[2] == "sends");
         }
+        "exchange on 5.3" => {
+            // It is one: what came later is not known.
+            for call in
+                [libc::SYS_futex_waitv, libc::SYS_close_range, libc::SYS_pidfd_getfd, libc::SYS_clone3]
+            {
+                // SAFETY: arguments that each of them refuses.
+                let answer = unsafe { libc::syscall(call, usize::MAX, 0, 0, 0, 0) };
+                let errno = std::io::Error::last_os_error().raw_os_error();
+                assert_eq!((answer, errno), (-1, Some(libc::ENOSYS)), "system call {call}");
+            }
+            // SAFETY: a constant text.
+            assert_eq!(unsafe { libc::memfd_create(c"later".as_ptr(), libc::MFD_NOEXEC_SEAL) }, -1);
+            let domain = common::options().open(&arguments[0]).unwrap();
+            exchange(&domain, arguments[2] == "sends");
+        }
         "vanish" => {
             let domain = with_directory(&arguments[1]).open(&arguments[0]).unwrap();
             let tx = domain.sender::<u64>("vanish").unwrap();
@@ -336,6 +351,32 @@ fn everything_works_under_dockers_default_filter() {
     let receiving = start_without(&filter, "exchange", &[&name, "", "receives"]).unwrap();
     finish(sending);
     finish(receiving);
+}
+
+/// The smallest kernel that is promised, as far as the calls that it knows go; one without `futex_waitv`, too.
+#[test]
+fn everything_works_with_the_system_calls_of_5_3() {
+    let _watchdog = watchdog("5.3", 120);
+    let name = name("5.3");
+    let start = |role: &str, arguments: &[&str]| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        common::die_with_parent(&mut command);
+        seccomp::as_on_5_3(&mut command);
+        play(&mut command, role, arguments).spawn()
+    };
+    let sending = match start("exchange on 5.3", &[&name, "", "sends"]) {
+        Ok(child) => child,
+        Err(error) => return eprintln!("skipped: no system call filter can be installed: {error}"),
+    };
+    finish(start("exchange on 5.3", &[&name, "", "receives"]).unwrap());
+    finish(sending);
+    // A death is noticed there, too: by a member that knows no later call either.
+    let domain = common::options().open(&name).unwrap();
+    let rx = domain.receiver::<u64>("vanish").unwrap();
+    let mut vanishing = start("vanish", &[&name, ""]).unwrap();
+    assert_eq!(rx.recv().unwrap(), 1);
+    assert!(matches!(rx.recv(), Err(RecvError::PeerDied)));
+    assert_eq!(vanishing.wait().unwrap().code(), Some(9));
 }
 
 /// A control group below our own that may use so much memory; goes with the test.

@@ -80,7 +80,31 @@ pub fn docker() -> Vec<Refused> {
 
 /// Lets the command run, and all that it starts, without these calls, and without new namespaces.
 pub fn without(command: &mut Command, refused: &[Refused]) {
-    let program = program(refused);
+    under(command, program(refused));
+}
+
+/// Lets the command run, and all that it starts, as on Linux 5.3: later system calls, and later flags of those that we make, are
+/// not known.
+pub fn as_on_5_3(command: &mut Command) {
+    /// `clone3` came with 5.3 as well, but containers of that time refused it; from it on numbers are the same everywhere.
+    const FIRST_LATER: u32 = 435;
+    /// `MADV_COLD`, of 5.4; the ones after it are later still.
+    const LATER_ADVICE: u32 = 20;
+    let at_least = |value, jt, jf| step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, value, jt, jf);
+    let mut program = vec![load(ARCHITECTURE), is(OWN_ARCHITECTURE, 1, 0), error(libc::ENOSYS), load(NUMBER)];
+    program.extend([at_least(FIRST_LATER, 0, 1), error(libc::ENOSYS)]);
+    program.extend([is(libc::SYS_memfd_create as u32, 0, 3), load(argument(1)), has(MFD_NOEXEC_SEAL, 0, 5)]);
+    program.extend([error(libc::EINVAL)]);
+    program.extend([is(libc::SYS_madvise as u32, 0, 3), load(argument(2)), at_least(LATER_ADVICE, 0, 1)]);
+    program.extend([error(libc::EINVAL), end(libc::SECCOMP_RET_ALLOW)]);
+    under(command, program);
+}
+
+/// Of 6.3.
+const MFD_NOEXEC_SEAL: u32 = 8;
+
+/// Installs a filter in the command before it runs.
+fn under(command: &mut Command, program: Vec<libc::sock_filter>) {
     // SAFETY: only async-signal-safe system calls between fork and exec; `program` is moved in and alive.
     unsafe {
         command.pre_exec(move || {
@@ -98,29 +122,50 @@ pub fn without(command: &mut Command, refused: &[Refused]) {
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
-/// The low half of the first argument, on little-endian machines.
-const FIRST_ARGUMENT: u32 = 16;
+
+/// The low half of an argument, on little-endian machines.
+const fn argument(number: u32) -> u32 {
+    16 + 8 * number
+}
 
 #[cfg(target_arch = "x86_64")]
 const OWN_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 
+fn step(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+fn load(from: u32) -> libc::sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, from, 0, 0)
+}
+
+fn is(value: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, jt, jf)
+}
+
+fn has(bits: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits, jt, jf)
+}
+
+fn end(with: u32) -> libc::sock_filter {
+    step(libc::BPF_RET | libc::BPF_K, with, 0, 0)
+}
+
+fn error(errno: i32) -> libc::sock_filter {
+    end(libc::SECCOMP_RET_ERRNO | errno as u32)
+}
+
 /// As a program of the kernel's packet filter.
 fn program(refused: &[Refused]) -> Vec<libc::sock_filter> {
-    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
-    let load = |from| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, from, 0, 0);
-    let is = |value, jt, jf| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, jt, jf);
-    let has = |bits, jt, jf| step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, bits, jt, jf);
-    let end = |with| step(libc::BPF_RET | libc::BPF_K, with, 0, 0);
-    let error = |errno: i32| end(libc::SECCOMP_RET_ERRNO | errno as u32);
     let mut program = vec![load(ARCHITECTURE), is(OWN_ARCHITECTURE, 1, 0), error(libc::ENOSYS), load(NUMBER)];
     for &(call, errno) in refused {
         program.extend([is(call as u32, 0, 1), error(errno)]);
     }
     program.extend([
         is(libc::SYS_clone as u32, 0, 3),
-        load(FIRST_ARGUMENT),
+        load(argument(0)),
         has(NAMESPACES, 0, 1),
         error(libc::EPERM),
         end(libc::SECCOMP_RET_ALLOW),
