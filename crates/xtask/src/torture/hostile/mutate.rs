@@ -119,6 +119,9 @@ fn state(now: u64, random: &mut Random) -> u64 {
     word
 }
 
+/// As often as something is written while a scene is played, which takes some 50 us: it may need this very core.
+const ROUNDS: u32 = 500;
+
 /// A thread that writes all the time while something is done: what was there, and what the strike says, in turn.
 pub struct Racer {
     shared: Arc<Shared>,
@@ -163,21 +166,26 @@ impl Racer {
 }
 
 fn write_in_turns(shared: &Shared) {
-    let mut seen = 0;
+    let (mut seen, mut idle) = (0, 0);
     loop {
         let turn = shared.turn.load(Acquire);
         if turn == seen {
-            std::thread::sleep(std::time::Duration::from_micros(200));
+            idle += 1;
+            match idle {
+                0..1000 => std::thread::yield_now(),
+                _ => std::thread::sleep(std::time::Duration::from_micros(500)),
+            }
             continue;
         }
         shared.seen.store(turn, Release);
-        seen = turn;
+        (seen, idle) = (turn, 0);
         if turn.is_multiple_of(2) {
             continue;
         }
         let words = shared.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before: Vec<u64> = words.iter().map(|(address, _)| word(*address).load(Relaxed)).collect();
-        while shared.turn.load(Acquire) == turn {
+        let mut rounds = 0..ROUNDS;
+        while shared.turn.load(Acquire) == turn && rounds.next().is_some() {
             for ((address, value), before) in words.iter().zip(&before) {
                 word(*address).store(*value, Relaxed);
                 std::hint::spin_loop();

@@ -15,8 +15,8 @@ use crate::torture::line::{Fault, Line};
 use crate::torture::plan::Plan;
 use crate::torture::process::{start, Process};
 
-/// Victims side by side.
-const VICTIMS: u64 = 2;
+/// Victims side by side: more than cores, since they wait now and then.
+const VICTIMS: u64 = 4;
 /// A trial takes some 0.1 ms; who is not through after so long hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A victim needs some 20 MiB; so much more is without bound.
