@@ -7,8 +7,10 @@ mod common;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use std::os::fd::OwnedFd;
+
 use common::watchdog;
-use staffetta::{Domain, Method, Overflow, Parcel, RecvError, SendFailure};
+use staffetta::{Domain, DomainError, Method, Overflow, Parcel, RecvError, SendFailure};
 
 const SOON: Duration = Duration::from_millis(1);
 /// Offset of the first channel record; in it: the two places of a channel with a buffer, and where its block is.
@@ -174,4 +176,75 @@ fn a_target_that_overlaps() {
     target.store((mine + 8) | (1 << 44), SeqCst);
     tx.send_variable(&mut from).unwrap();
     receiver.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_memory_cannot_be_cut_or_made_longer() {
+    let domain = domain();
+    let file = domain.descriptor();
+    for bytes in [0, 4096, domain.window_bytes() - 1, domain.window_bytes() + 4096] {
+        assert_eq!(rustix::fs::ftruncate(file, bytes), Err(rustix::io::Errno::PERM));
+    }
+    let parcel = Parcel::new(&domain, 5_u64).unwrap();
+    assert_eq!(*parcel, 5);
+}
+
+/// A copy of a domain's first bytes in a file of `bytes`, with these seals.
+fn copy(
+    domain: &Domain,
+    bytes: u64,
+    seals: rustix::fs::SealFlags,
+    change: impl FnOnce(&mut [u8]),
+) -> OwnedFd {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create(c"copy", flags).unwrap();
+    let mut header = vec![0; 1 << 20];
+    rustix::io::pread(domain.descriptor(), &mut header, 0).unwrap();
+    change(&mut header);
+    rustix::fs::ftruncate(&file, bytes).unwrap();
+    let length = header.len().min(bytes as usize);
+    rustix::io::pwrite(&file, &header[..length], 0).unwrap();
+    rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+    file
+}
+
+#[test]
+fn descriptors_of_other_files() {
+    use rustix::fs::SealFlags;
+    let domain = domain();
+    let join = |file| {
+        let options = common::options().addresses(staffetta::Addresses::Distinct);
+        options.join_descriptor(file).map(|domain| drop(Parcel::new(&domain, 1_u64)))
+    };
+    let (whole, both) = (domain.window_bytes(), SealFlags::SHRINK | SealFlags::GROW);
+    let same = |_: &mut [u8]| ();
+    join(copy(&domain, whole, both, same)).unwrap();
+    for (bytes, seals) in [
+        (whole - 4096, both),
+        (whole / 2, both),
+        (4096, both),
+        (0, both),
+        (whole, SealFlags::GROW),
+        (whole, SealFlags::empty()),
+    ] {
+        let refused = join(copy(&domain, bytes, seals, same)).unwrap_err();
+        assert!(matches!(refused, DomainError::Foreign { .. }), "{bytes} bytes, {seals:?}: {refused}");
+    }
+    // It cannot be written: another error than a fault.
+    let sealed = join(copy(&domain, whole, both | SealFlags::WRITE, same)).unwrap_err();
+    assert!(!sealed.to_string().is_empty());
+    for version in [0_u32, 1, u32::MAX] {
+        let older = copy(&domain, whole, both, |bytes| bytes[8..12].copy_from_slice(&version.to_ne_bytes()));
+        let refused = join(older).unwrap_err();
+        assert!(matches!(refused, DomainError::Version { theirs, .. } if theirs == version), "{refused}");
+    }
+    let pipe = rustix::pipe::pipe().unwrap().0;
+    assert!(matches!(join(pipe), Err(DomainError::Foreign { .. })));
+    let folder = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+    assert!(matches!(join(folder), Err(DomainError::Foreign { .. })));
+    let read_only = std::fs::File::open(format!("/proc/self/fd/{}", {
+        use std::os::fd::AsRawFd;
+        domain.descriptor().as_raw_fd()
+    }));
+    assert!(join(read_only.unwrap().into()).is_err());
 }

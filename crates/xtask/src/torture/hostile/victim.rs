@@ -93,7 +93,8 @@ fn do_batch(
         world.note_used();
     }
     world.restore();
-    let races = kind == Kind::Mutations && batch % 8 == 7;
+    // Of each theme one batch in eight.
+    let races = kind == Kind::Mutations && batch / scenes::THEMES.len() as u64 % 8 == 7;
     for n in trials {
         report.at.store(n + 1, Release);
         let mut random = salted(n);

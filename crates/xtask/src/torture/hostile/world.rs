@@ -34,8 +34,8 @@ const GUARD: usize = 1 << 32;
 const GROWTH_MAX: u64 = 256 << 20;
 
 /// Where the regions of the window begin: header, process slots, PCBs, buckets, channels, schemas, capabilities, ready sets,
-/// entries, block records, blocks.
-const REGIONS: [u64; 11] = [
+/// entries, block records, blocks, notes.
+const REGIONS: [u64; 12] = [
     0,
     64 << 10,
     0x90000,
@@ -47,9 +47,10 @@ const REGIONS: [u64; 11] = [
     208 << 20,
     WINDOW / 64,
     WINDOW / 256 * 20,
+    WINDOW / 8 * 7,
 ];
 /// How often each is aimed at.
-const WEIGHTS: [u64; 11] = [8, 8, 4, 4, 30, 3, 6, 8, 8, 10, 25];
+const WEIGHTS: [u64; 12] = [8, 8, 4, 4, 30, 3, 6, 8, 8, 10, 25, 5];
 
 const PROCESS_BYTES: u64 = 512;
 const DEAD: u64 = 3;
@@ -88,7 +89,8 @@ impl World {
         let guards = [base - GUARD, base + WINDOW as usize].into_iter().filter_map(|at| guard(at, GUARD));
         let guards = guards.collect();
         let file = domain.descriptor().try_clone_to_owned().expect("a descriptor");
-        let other = options.addresses(Addresses::Distinct).join_descriptor(file).expect("join");
+        let other = options.addresses(Addresses::Distinct).process_name(scenes::heirs::NAME);
+        let other = other.join_descriptor(file).expect("join");
         let held = scenes::set_up(kind, batch, &domain, &other, random);
         let world = World {
             domain,

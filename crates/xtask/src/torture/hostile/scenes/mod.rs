@@ -4,6 +4,7 @@
 //! [`Context::step`]: that is where a strike may fall. No operation of a scene waits for long by itself.
 
 mod ends;
+pub mod heirs;
 mod inside;
 mod lines;
 mod many;
@@ -52,6 +53,7 @@ pub const THEMES: &[Theme] = &[
     inside::ENCLOSED,
     inside::CAPABILITIES,
     inside::MANAGED,
+    heirs::THEME,
 ];
 
 /// What is done in a batch.
