@@ -65,7 +65,7 @@ fn a_queue_that_has_neither_room_nor_a_message_to_drop() {
     tx.send(2).unwrap();
     // The only cell says that position 0 was filled last, where position 1 was.
     let cell = word(&domain, ring(&domain) + 2 * CROWD_BYTES);
-    let at_0 = cell.load(SeqCst) & 0xff | 1 << 8;
+    let at_0 = (cell.load(SeqCst) & 0xff) | (1 << 8);
     cell.store(at_0, SeqCst);
     word(&domain, ring(&domain) + 128).store(2, SeqCst);
     for _ in 0..3 {

@@ -157,17 +157,22 @@ fn here() -> String {
 /// The report of this process, for a signal handler.
 static REPORT: std::sync::OnceLock<&Report> = std::sync::OnceLock::new();
 
-/// Whoever watches may ask where we are, when we are not through in time. What the handler does is not safe in a handler; if it
+/// Whoever watches may ask where we are, when we are not through in time; and a fault says where it was. What the handler does is not safe in a handler; if it
 /// gets stuck nobody is worse off than before.
 fn tell_where_on_request(report: &'static Report) {
-    extern "C" fn tell(_: libc::c_int) {
+    extern "C" fn tell(signal: libc::c_int) {
         if let Some(report) = REPORT.get() {
             report.say(&here());
         }
+        // A fault comes again, and ends us.
+        // SAFETY: a plain system call.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let _ = REPORT.set(report);
-    // SAFETY: installs a handler that touches only atomics and memory of its own.
-    unsafe { libc::signal(libc::SIGUSR1, tell as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    for signal in [libc::SIGUSR1, libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: installs a handler that touches only atomics and memory of its own.
+        unsafe { libc::signal(signal, tell as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    }
 }
 
 fn limit() {

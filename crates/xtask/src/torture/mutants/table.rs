@@ -238,4 +238,18 @@ pub const MUTANTS: &[Mutant] = &[
         to: "drop(full)",
         by: &[By::Test("enclosed_deaths", "a_death_in_a_mesh"), By::Row("images", 20_000)],
     },
+    Mutant {
+        what: "a place that a peer names may lie beyond the window",
+        file: "crates/staffetta/src/memory/segment.rs",
+        at: "if «end > self.map.window_bytes()» {",
+        to: "false",
+        by: &[By::Row("mutations", 40_000)],
+    },
+    Mutant {
+        what: "a sender that can neither send nor drop anything tries for ever",
+        file: "crates/staffetta/src/channel/many.rs",
+        at: "Some(before) if «before == position» => Err(Stop::Corrupt)",
+        to: "before == u64::MAX",
+        by: &[By::Test("hostile", "a_queue_that_has_neither_room"), By::Row("mutations", 100_000)],
+    },
 ];
