@@ -34,7 +34,7 @@ fn roles() {
         return;
     };
     let domain = common::options().open(&arguments[0]).unwrap();
-    let ready = domain.channel("ready").basic(4).sender::<u64>().unwrap();
+    let ready = domain.channel("ready").many_to_one(8).sender::<u64>().unwrap();
     match role.as_str() {
         // Takes one message after another, and never gives the one of this number back.
         "hold" => {
@@ -80,6 +80,40 @@ fn roles() {
                 }
             }
         }
+        // Takes parcels, and keeps all but those that it acknowledges.
+        "hoard" => {
+            let rx = channel(&domain, &arguments[1]).receiver::<Parcel<u64>>().unwrap();
+            let mut kept = Vec::new();
+            loop {
+                let mut parcel = rx.recv().unwrap();
+                let n = *parcel;
+                if n == 2 {
+                    parcel.acknowledge();
+                }
+                kept.push(parcel);
+                ready.send(n).unwrap();
+            }
+        }
+        // Works on jobs of a queue, in place or as parcels, and dies when it is told to.
+        "work" => {
+            let done = domain.sender::<(u64, bool)>("done").unwrap();
+            if arguments[1] == "values" {
+                let rx = domain.receiver::<u64>("jobs").unwrap();
+                loop {
+                    let job = rx.recv_ref().unwrap();
+                    done.send((*job, job.redelivered())).unwrap();
+                }
+            }
+            let rx = domain.receiver::<Parcel<u64>>("jobs").unwrap();
+            loop {
+                let job = rx.recv().unwrap();
+                done.send((*job, job.redelivered())).unwrap();
+            }
+        }
+        // Only there, as another one who sweeps.
+        "witness" => loop {
+            std::thread::sleep(Duration::from_secs(1));
+        },
         // Receives from one channel, and forwards to another, until it is killed.
         "forward" => {
             let rx = channel(&domain, &arguments[1]).receiver::<Parcel<u64>>().unwrap();
@@ -93,6 +127,13 @@ fn roles() {
     }
 }
 
+/// What processes in roles say. The senders' lanes are made here, so that they are not taken for a leak later.
+fn listen(domain: &Domain) -> staffetta::Receiver<u64> {
+    let channel = || domain.channel("ready").many_to_one(8);
+    drop((0..8).map(|_| channel().sender::<u64>().unwrap()).collect::<Vec<_>>());
+    channel().receiver::<u64>().unwrap()
+}
+
 fn kill(mut child: Child) {
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
@@ -104,7 +145,7 @@ fn what_a_killed_receiver_had_in_hand_comes_to_its_successor() {
     for kind in IN_PLACE {
         let name = name("in-hand");
         let domain = common::options().open(&name).unwrap();
-        let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let ready = listen(&domain);
         let tx = channel(&domain, kind).sender::<u64>().unwrap();
         let child = start("hold", &[&name, kind, "2"]);
         (0..4).for_each(|n| tx.send(n).unwrap());
@@ -141,7 +182,7 @@ fn parcels_that_a_killed_receiver_had_not_released_come_to_its_successor_in_orde
     for kind in ALL {
         let name = name("parcels");
         let domain = common::options().open(&name).unwrap();
-        let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let ready = listen(&domain);
         let tx = channel(&domain, kind).sender::<Parcel<u64>>().unwrap();
         let before = common::in_use(&domain);
         let child = start("keep", &[&name, kind, "7", ""]);
@@ -159,14 +200,20 @@ fn parcels_that_a_killed_receiver_had_not_released_come_to_its_successor_in_orde
             }
         };
         assert!(matches!(why, SendFailure::PeerAbsent), "{kind}: {why}");
+        // The next one gets them, and what waits, and is killed as well; one of them it had acknowledged.
+        let child = start("hoard", &[&name, kind]);
+        let heard = || loop {
+            if let Ok(n) = ready.recv() {
+                return n;
+            }
+        };
+        let all = || [0, 2, 4, 6, 7].into_iter().chain(8..sent);
+        all().for_each(|n| assert_eq!(heard(), n, "{kind}"));
+        kill(child);
         let rx = channel(&domain, kind).receiver::<Parcel<u64>>().unwrap();
-        for n in [0, 2, 4, 6, 7] {
+        for n in all().filter(|n| *n != 2) {
             let parcel = rx.recv().unwrap();
             assert_eq!((*parcel, parcel.redelivered()), (n, true), "{kind}");
-        }
-        for n in 8..sent {
-            let parcel = rx.recv().unwrap();
-            assert_eq!((*parcel, parcel.redelivered()), (n, false), "{kind}");
         }
         assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)), "{kind}");
         assert_eq!(rx.lost(), 0, "{kind}");
@@ -181,7 +228,7 @@ fn a_parcel_that_the_dead_one_had_begun_to_change_is_torn() {
     for kind in ALL {
         let name = name("torn");
         let domain = common::options().open(&name).unwrap();
-        let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let ready = listen(&domain);
         let tx = channel(&domain, kind).sender::<Parcel<u64>>().unwrap();
         let child = start("keep", &[&name, kind, "2", "change"]);
         (0..3).for_each(|n| {
@@ -202,7 +249,7 @@ fn by_default_they_are_freed_and_counted() {
     let _watchdog = watchdog("counted", 120);
     let name = name("counted");
     let domain = common::options().open(&name).unwrap();
-    let ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+    let ready = listen(&domain);
     let channel = domain.channel("channel").buffered(4).continuation(Continuation::Disconnect);
     let tx = channel.sender::<Parcel<u64>>().unwrap();
     let before = common::in_use(&domain);
@@ -227,7 +274,7 @@ fn whatever_goes_through_the_hands_of_processes_that_are_killed_comes_out() {
     for kind in ALL {
         let name = name("forward");
         let domain = common::options().open(&name).unwrap();
-        let _ready = domain.channel("ready").basic(4).receiver::<u64>().unwrap();
+        let _ready = listen(&domain);
         let tx = channel(&domain, kind).sender::<Parcel<u64>>().unwrap();
         let out = domain.channel("forwarded").buffered(64).receiver::<Parcel<u64>>().unwrap();
         let before = common::in_use(&domain);
@@ -240,6 +287,7 @@ fn whatever_goes_through_the_hands_of_processes_that_are_killed_comes_out() {
             sender
         });
         let mut child = Some(start("forward", &[&name, kind]));
+        let mut witness = start("witness", &[&name]);
         let mut came = Vec::new();
         let mut kills = 0;
         while came.len() < MESSAGES as usize {
@@ -254,17 +302,82 @@ fn whatever_goes_through_the_hands_of_processes_that_are_killed_comes_out() {
             if came.len() < MESSAGES as usize {
                 kill(child.take().unwrap());
                 kills += 1;
+                // Whoever puts in order what it left is killed at that, every second time.
+                if kills % 2 == 0 {
+                    std::thread::sleep(Duration::from_micros(random.below(400)));
+                    kill(witness);
+                    witness = start("witness", &[&name]);
+                }
                 child = Some(start("forward", &[&name, kind]));
             }
         }
         assert!(came.iter().copied().eq(0..MESSAGES), "{kind}: lost, doubled or out of order");
         kill(child.unwrap());
+        kill(witness);
         drop((sending.join().unwrap(), out));
         let left = domain.channel("forwarded").receiver::<Parcel<u64>>().unwrap();
         assert!(left.try_recv().is_err());
         drop(left);
         common::until(|| common::in_use(&domain) == before);
         eprintln!("{kind}: {kills} kills");
+    }
+}
+
+/// Of the jobs of a queue each is done; those of killed workers again, by others, who are told.
+#[test]
+fn of_a_queue_the_other_workers_get_what_a_killed_one_had() {
+    let _watchdog = watchdog("workers", 300);
+    let mut random = common::Random::new("workers");
+    for what in ["values", "parcels"] {
+        let name = name("workers");
+        let domain = common::options().open(&name).unwrap();
+        let _ready = listen(&domain);
+        let done = domain.channel("done").many_to_one(8).receiver::<(u64, bool)>().unwrap();
+        let jobs = domain.channel("jobs").work_queue(8).continuation(WAITS);
+        let (values, parcels);
+        if what == "values" {
+            (values, parcels) = (Some(jobs.sender::<u64>().unwrap()), None);
+        } else {
+            (values, parcels) = (None, Some(jobs.sender::<Parcel<u64>>().unwrap()));
+        }
+        const JOBS: u64 = 2_000;
+        let sender_domain = domain.clone();
+        let sending = std::thread::spawn(move || {
+            for n in 0..JOBS {
+                if let Some(jobs) = &values {
+                    jobs.send(n).unwrap();
+                }
+                if let Some(jobs) = &parcels {
+                    jobs.send(Parcel::new(&sender_domain, n).unwrap()).unwrap();
+                }
+            }
+            (values, parcels)
+        });
+        let mut workers: Vec<Child> = (0..3).map(|_| start("work", &[&name, what])).collect();
+        let mut times = vec![(0, 0); JOBS as usize];
+        let (mut left, mut kills, mut until_kill) = (JOBS, 0, 100);
+        while left > 0 {
+            let (n, redelivered) = match done.recv_timeout(Duration::from_secs(20)) {
+                Ok(said) => said,
+                Err(RecvError::PeerDied | RecvError::Disconnected) => continue,
+                Err(why) => panic!("{what}: {why}: {left} jobs are left after {kills} kills"),
+            };
+            let (fresh, again) = &mut times[n as usize];
+            left -= u64::from(*fresh + *again == 0);
+            *(if redelivered { again } else { fresh }) += 1;
+            until_kill -= 1;
+            if until_kill == 0 && left > 0 {
+                let i = random.below(3) as usize;
+                kill(std::mem::replace(&mut workers[i], start("work", &[&name, what])));
+                (kills, until_kill) = (kills + 1, 1 + random.below(150));
+            }
+        }
+        assert!(times.iter().all(|(fresh, _)| *fresh <= 1), "{what}: one came twice and was not flagged");
+        let again: u64 = times.iter().map(|(_, again)| again).sum();
+        assert!(again <= kills, "{what}: {again} came again, of {kills} workers that died");
+        eprintln!("{what}: {kills} kills, {again} jobs came again");
+        workers.into_iter().for_each(kill);
+        drop(sending.join().unwrap());
     }
 }
 

@@ -43,7 +43,7 @@ fn roles() {
     };
     let options = common::options().wait(Wait::SpinThenPark).process_name(role.clone());
     let domain = options.open(&arguments[0]).unwrap();
-    let ready = domain.channel("ready").basic(8).sender::<u64>().unwrap();
+    let ready = domain.channel("ready").many_to_one(8).sender::<u64>().unwrap();
     match role.as_str() {
         // Adds up what it gets, over a rendezvous, in a variable that nobody else sees; asks for nothing after the last one.
         "add" => {
@@ -110,6 +110,13 @@ fn roles() {
                 ready.send(parcels.len() as u64).unwrap();
             }
         }
+        // Sends one message to whoever waits, says so, and waits.
+        "send" => {
+            let tx = domain.sender::<Parcel<u64>>("channel").unwrap();
+            tx.send(Parcel::new(&domain, 42).unwrap()).unwrap();
+            ready.send(1).unwrap();
+            for_ever();
+        }
         "hold" => {
             let rx = domain.receiver::<u64>("channel").unwrap();
             let message = rx.recv_ref().unwrap();
@@ -120,9 +127,24 @@ fn roles() {
     }
 }
 
+/// What processes in roles say. The senders' lanes are made here, so that they are not taken for a leak later.
+fn listen(domain: &Domain) -> staffetta::Receiver<u64> {
+    let channel = || domain.channel("ready").many_to_one(8);
+    drop((0..8).map(|_| channel().sender::<u64>().unwrap()).collect::<Vec<_>>());
+    channel().receiver::<u64>().unwrap()
+}
+
 fn kill(mut child: Child) {
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
+}
+
+/// Stops a process, and sees it stopped.
+fn stop(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    common::until(|| std::fs::read_to_string(&stat).unwrap().contains(") T "));
 }
 
 /// A value that was delivered to a receiver that was dead by then, or died before it had read it, is its successor's. So of those that
@@ -133,7 +155,7 @@ fn a_value_delivered_to_a_dead_receiver_of_a_rendezvous_is_its_successors() {
     let mut random = common::Random::new("rendezvous");
     let name = name("rendezvous");
     let domain = common::options().open(&name).unwrap();
-    let ready = domain.channel("ready").basic(8).receiver::<u64>().unwrap();
+    let ready = listen(&domain);
     let tx = domain.channel("channel").rendezvous().continuation(WAITS).sender::<u64>().unwrap();
     // A successor that left again is no death, and said once.
     let send = |n| while tx.send(n).is_err() {};
@@ -147,10 +169,7 @@ fn a_value_delivered_to_a_dead_receiver_of_a_rendezvous_is_its_successors() {
             said.push(received(&ready));
         }
         // It waits now, or is about to. Stopped, it reads nothing more, and if it waited the next message is given to it.
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-        let stat = format!("/proc/{}/stat", child.id());
-        common::until(|| std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        stop(&child);
         let rx = std::thread::scope(|scope| {
             let successor = scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(1));
@@ -171,13 +190,49 @@ fn a_value_delivered_to_a_dead_receiver_of_a_rendezvous_is_its_successors() {
     assert!(said.iter().copied().eq(0..sent), "{said:?}");
 }
 
+/// The message lies in the descriptor, and neither of the two who gave and got it lives.
+#[test]
+fn a_parcel_that_was_given_to_a_dead_receiver_outlives_its_sender() {
+    let _watchdog = watchdog("both die", 60);
+    let mut given = 0;
+    for _ in 0..20 {
+        let name = name("both");
+        let domain = common::options().open(&name).unwrap();
+        let ready = listen(&domain);
+        let channel = domain.channel("channel").rendezvous().continuation(WAITS);
+        drop(channel.clone().sender::<Parcel<u64>>().unwrap());
+        let before = common::in_use(&domain);
+        let mut receiver = start("hoard", &[&name]);
+        let watching = domain.channel("channel").carries().is_ok();
+        assert!(watching);
+        // It waits: there is somebody to give to.
+        let view = || staffetta::inspect::Observer::of(&name).unwrap().look().unwrap();
+        common::until(|| view().channels.iter().any(|c| c.name == "channel" && !c.waits.is_empty()));
+        stop(&receiver);
+        let sender = start("send", &[&name]);
+        let sent = ready.recv_timeout(Duration::from_millis(200)).is_ok();
+        receiver.kill().unwrap();
+        receiver.wait().unwrap();
+        kill(sender);
+        given += u32::from(sent);
+        let rx = domain.receiver::<Parcel<u64>>("channel").unwrap();
+        match rx.recv_timeout(Duration::from_millis(200)) {
+            Ok(parcel) => assert_eq!((*parcel, parcel.redelivered()), (42, true)),
+            Err(why) => assert!(!sent, "it was sent: {why}"),
+        }
+        drop(rx);
+        common::until(|| common::in_use(&domain) == before);
+    }
+    assert!(given > 0, "never was one given to who waits");
+}
+
 #[test]
 fn a_request_that_a_dead_server_had_in_hand_is_answered_by_its_successor() {
     let _watchdog = watchdog("service", 120);
     for servers in [1, 2] {
         let name = name("service");
         let domain = common::options().open(&name).unwrap();
-        let ready = domain.channel("ready").basic(8).receiver::<u64>().unwrap();
+        let ready = listen(&domain);
         let service = || domain.channel("service").service(4).servers(servers).continuation(WAITS);
         let client = service().client::<u64, u64>().unwrap();
         let child = start("serve", &[&name, "3"]);
@@ -224,7 +279,7 @@ fn of_several_successors_one_gets_all_ends() {
     let _watchdog = watchdog("successors", 120);
     let name = name("successors");
     let domain = common::options().process_name("the test").open(&name).unwrap();
-    let ready = domain.channel("ready").basic(8).receiver::<u64>().unwrap();
+    let ready = listen(&domain);
     let one = channel(&domain, "one", "buffered").continuation(WAITS).sender::<u64>().unwrap();
     let other = channel(&domain, "other", "many_to_one").continuation(WAITS);
     let other = other.sender::<Parcel<u64>>().unwrap();
@@ -271,7 +326,7 @@ fn a_sender_takes_back_what_its_dead_receiver_had() {
         for continuation in [WAITS, RETURNS] {
             let name = name("back");
             let domain = common::options().open(&name).unwrap();
-            let ready = domain.channel("ready").basic(8).receiver::<u64>().unwrap();
+            let ready = listen(&domain);
             let made = channel(&domain, "channel", kind).continuation(continuation);
             let tx = made.sender::<Parcel<u64>>().unwrap();
             let before = common::in_use(&domain);
@@ -312,7 +367,7 @@ fn a_sender_takes_back_the_value_that_its_dead_receiver_had_in_hand() {
     for kind in ["buffered", "bounded", "many_to_one", "work_queue"] {
         let name = name("back-value");
         let domain = common::options().open(&name).unwrap();
-        let ready = domain.channel("ready").basic(8).receiver::<u64>().unwrap();
+        let ready = listen(&domain);
         let tx = channel(&domain, "channel", kind).continuation(RETURNS).sender::<u64>().unwrap();
         let child = start("hold", &[&name]);
         tx.send(7).unwrap();
@@ -339,7 +394,7 @@ fn an_operation_whose_partner_is_absent_is_not_ready() {
     for kind in ALL {
         let name = name("absent");
         let domain = common::options().open(&name).unwrap();
-        let ready = domain.channel("ready").basic(8).receiver::<u64>().unwrap();
+        let ready = listen(&domain);
         let tx = channel(&domain, "channel", kind).continuation(WAITS).sender::<Parcel<u64>>().unwrap();
         let child = start("hoard", &[&name]);
         for n in 0..3 {

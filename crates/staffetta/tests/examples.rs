@@ -76,6 +76,20 @@ fn work_queue() {
 }
 
 #[test]
+fn successor() {
+    let text = run("successor");
+    for line in [
+        "the worker is dead: start it again",
+        "worker 1 takes over the receiver of \"jobs\"",
+        "worker 1 takes over the sender of \"answers\"",
+        "worker 1: job 2, again: it died with the one before",
+        "answers: [0, 1, 4, 9, 16, 25]",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
 fn private() {
     let text = run("private");
     let once = text.contains("viewer: 2073600 pixels of 3, copied 1 x\n")

@@ -389,6 +389,8 @@ fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachEr
         // After the record names it: until then it is this process's, and comes free with it (`settle_places`).
         member.blocks.give_to_channel(segment, id);
     }
+    record.lost.store(0, Relaxed);
+    record.returned.store(0, Relaxed);
     record.head.store(0, Relaxed);
     record.tail.store(0, Relaxed);
     record.sender_tally.reset();

@@ -15,7 +15,8 @@
 //!     it was found out which blocks are on their way to somebody: what the dead one had forwarded is not returned.
 //! U3. A slot is READING until its parcel is claimed. So of a dead receiver's slot that waits again the parcel was claimed, and came back by
 //!     itself (then its incarnation has changed, and the slot is passed over), or it was not.
-//! U4. Who takes write access to a parcel notes that first: if it dies then, the bytes may be no value of their type, and whoever comes
+//! U4. A parcel that came back too often is lost: whoever gets it seems to die of it.
+//! U5. Who takes write access to a parcel notes that first: if it dies then, the bytes may be no value of their type, and whoever comes
 //!     next is told `Torn`, as for a guard (buffer.rs, B5).
 
 #![allow(unsafe_code)] // A parcel's words are read from its slot.
@@ -24,19 +25,18 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use super::call::{Patience, Stop};
-use super::continuation::Continuation;
 use super::end::{slots, End};
 use super::ground::wake;
 use super::line::Reference3;
 use super::quick::read_words;
-use super::spec::{Content, Kind, Spec};
+use super::spec::{Kind, Spec};
 use crate::enclosure::contents::free_full;
 use crate::error::RecvError;
 use crate::member::Member;
 use crate::memory::blocks::Blocks;
 use crate::memory::header::block::{OWNED, RETURNED};
 use crate::memory::map::BlockId;
-use crate::memory::note::{came_from, channel_of};
+use crate::memory::note::{keeper_of, kept_from};
 use crate::memory::segment::Segment;
 use crate::memory::word::Word;
 use crate::message::parcel::Parcel;
@@ -61,7 +61,12 @@ struct Claimed {
     order: u64,
     length: u64,
     changed: bool,
+    /// Too many died of it.
+    is_fatal: bool,
 }
+
+/// So many receivers may die with a parcel in hand; then it is taken for the reason, and is lost. As for the slots of a queue.
+const RETURNS_MAX: u64 = 63;
 
 impl Kept {
     /// What it has seen of `Record::returned`.
@@ -110,8 +115,13 @@ impl Kept {
             }
             let id = self.found.borrow_mut().pop()?;
             // Another receiver may have been quicker.
-            if let Some(claimed) = claim(member, id, index) {
-                return Some(claimed);
+            match claim(member, id, index) {
+                Some(claimed) if claimed.is_fatal => {
+                    lose(member.segment(), index);
+                    free_full(member, id);
+                }
+                Some(claimed) => return Some(claimed),
+                None => {}
             }
         }
     }
@@ -119,7 +129,7 @@ impl Kept {
 
 /// The channel of a RETURNED block; its next holder may have moved its note already (note.rs, Z2).
 pub fn channel_of_returned(note: u64, incarnation: u64) -> Option<usize> {
-    channel_of(note, incarnation).or_else(|| channel_of(note, incarnation + 1))
+    keeper_of(note, incarnation).or_else(|| keeper_of(note, incarnation + 1))
 }
 
 /// The blocks that came back to a channel, the oldest last.
@@ -157,17 +167,20 @@ fn claim(member: &Member, id: BlockId, index: usize) -> Option<Claimed> {
         return None;
     }
     // Z2: first, so that it comes back again if we are killed right after the claim. It fails if it was moved before.
-    let (from, to) = (came_from(index, incarnation), came_from(index, incarnation + 1));
+    let (from, to) = (kept_from(index, incarnation), kept_from(index, incarnation + 1));
     let _ = record.next.compare_exchange(from, to, AcqRel, Relaxed);
     let mine = Word::new(OWNED, member.slot, incarnation + 1);
     record.holder.compare_exchange(now.0, mine.0, AcqRel, Relaxed).ok()?;
     let note = member.segment().note(id);
+    let returns = note.returns.load(Relaxed) + 1;
+    note.returns.store(returns, Relaxed);
     Some(Claimed {
         id,
         incarnation: incarnation + 1,
         order: note.order.load(Relaxed),
         length: note.length.load(Relaxed),
         changed: note.changed.load(Relaxed) != 0,
+        is_fatal: returns > RETURNS_MAX,
     })
 }
 
@@ -212,7 +225,7 @@ pub fn take_back<T: Message + ?Sized>(end: &End, kept: &Kept) -> Vec<Parcel<T>> 
 }
 
 fn redeliver<T: Message + ?Sized>(end: &End, claimed: Claimed) -> Result<Parcel<T>, RecvError> {
-    let Claimed { id, incarnation, order, length, changed } = claimed;
+    let Claimed { id, incarnation, order, length, changed, .. } = claimed;
     let parcel = if changed { None } else { Parcel::<T>::of_block(&end.member, id, incarnation, length) };
     match parcel {
         Some(mut parcel) => {
@@ -272,8 +285,9 @@ fn claim_fresh<T: Message + ?Sized>(
     note.order.store(order, Relaxed);
     note.length.store(words[1], Relaxed);
     note.changed.store(0, Relaxed);
+    note.returns.store(0, Relaxed);
     // Then the note in the record, and then the holder word (`Blocks::received`).
-    let from = came_from(end.found.index, words[2] + 1);
+    let from = kept_from(end.found.index, words[2] + 1);
     let parcel = Parcel::<T>::receive(member, || member.clone(), spec.method, words, from);
     Some(parcel.map(|mut parcel| {
         parcel.is_kept(again);
@@ -284,14 +298,6 @@ fn claim_fresh<T: Message + ?Sized>(
 /// One more message is lost with its receiver.
 pub fn lose(segment: &Segment, index: usize) {
     segment.channel(index).lost.fetch_add(1, Relaxed);
-}
-
-/// Does a channel of this record keep parcels?
-fn keeps_parcels(segment: &Segment, index: usize) -> bool {
-    let kind = segment.channel(index).kind.load(Relaxed);
-    let continuation = Continuation::from_code((kind >> 24) as u8);
-    Content::from_code((kind >> 16) as u8) == Some(Content::Parcel)
-        && continuation.is_some_and(Continuation::keeps)
 }
 
 /// What the dead process in `slot` had received and not acknowledged comes back: OWNED(the dead one) => RETURNED. `spared` as in
@@ -305,8 +311,7 @@ pub fn return_dead(segment: &Segment, slot: u16, spared: impl Fn(u64, u64) -> bo
             return;
         }
         let dead = now.state() == OWNED && now.slot() == slot;
-        let from = channel_of(note, now.sequence()).filter(|_| dead);
-        let Some(index) = from.filter(|index| keeps_parcels(segment, *index)) else {
+        let Some(index) = keeper_of(note, now.sequence()).filter(|_| dead) else {
             return;
         };
         if spared(segment.map().block(id), now.sequence()) {

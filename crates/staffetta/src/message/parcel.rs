@@ -46,7 +46,7 @@ pub(crate) struct Raw {
     member: Arc<Member>,
     memory: Memory,
     data: NonNull<u8>,
-    /// It is noted for the case that this process dies, and nobody has written to it yet (`channel::kept`, U4).
+    /// It is noted for the case that this process dies, and nobody has written to it yet (`channel::kept`, U5).
     kept: bool,
     /// A receiver that died had it in hand before.
     redelivered: bool,
@@ -58,7 +58,15 @@ impl Raw {
         Raw { member, memory, data, kept: false, redelivered: false }
     }
 
-    /// Somebody is about to write to what is noted (U4).
+    fn acknowledge(&mut self) {
+        self.kept = false;
+        if let (Memory::Block(id, _), true) = (self.memory, self.member.here()) {
+            // The note is about this incarnation only; whoever holds the block writes it (note.rs, Z2).
+            self.member.segment().block_record(id).next.store(0, Relaxed);
+        }
+    }
+
+    /// Somebody is about to write to what is noted (U5).
     #[cold]
     #[inline(never)]
     fn begin_changing(&mut self) {
@@ -355,6 +363,12 @@ impl<T: Message + ?Sized> Parcel<T> {
     /// to write to does not come again ([`RecvError::Torn`](crate::RecvError)).
     pub fn redelivered(&self) -> bool {
         self.raw.redelivered
+    }
+
+    /// Acknowledges it, as releasing or forwarding it would, and keeps it: if this process dies from here on, it does not come again.
+    /// For a worker that goes on to use a parcel's memory when its work is done.
+    pub fn acknowledge(&mut self) {
+        self.raw.acknowledge();
     }
 
     /// It was received from a channel that keeps it, and is noted.
