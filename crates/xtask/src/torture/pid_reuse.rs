@@ -58,15 +58,9 @@ fn run(plan: &Plan) -> Vec<Line> {
             Some(("figure", what)) => line.figures.push(what.to_owned()),
             Some(("lost", what)) => line.fault(Fault::Lost, what),
             Some(("duplicated", what)) => line.fault(Fault::Duplicated, what),
-            Some(("hung", what)) => {
-                eprintln!("DBG hung {what}");
-            }
-            Some(("hungx", what)) => line.fault(Fault::Hung, what),
+            Some(("hung", what)) => line.fault(Fault::Hung, what),
             Some(("over", _)) => ended = true,
-            _ => {
-                eprintln!("DBG {answer}");
-                line.fault(Fault::Wrong, answer)
-            }
+            _ => line.fault(Fault::Wrong, answer),
         }
     }
     if !ended && line.skipped.is_none() {

@@ -46,6 +46,8 @@ pub const ROW: Row = Row {
 
 /// A wait that is not over by then never is.
 const NEVER: Duration = Duration::from_secs(5);
+/// How an error begins that says what the machine does not permit.
+const PERMITTED: &str = "not permitted";
 /// How long nothing is to happen where nothing should.
 const QUIET: Duration = Duration::from_millis(10);
 
@@ -155,7 +157,7 @@ impl Victim {
         let mut victim = Victim { process, orders, answers, pid: 0, traced: Vec::new() };
         match victim.answer().split_once(' ') {
             Some(("ready", pid)) => victim.pid = pid.parse().unwrap_or(0),
-            Some(("skipped", why)) => return Err(why.to_owned()),
+            Some(("skipped", why)) => return Err(format!("{PERMITTED}: {why}")),
             other => return Err(format!("it says {other:?}")),
         }
         Ok(victim)
@@ -368,6 +370,10 @@ fn run(plan: &Plan) -> Vec<Line> {
         let (outcomes, attached) = partners::start(domain);
         let victim = match Victim::start(case.under, place) {
             Ok(victim) => victim,
+            Err(why) if !why.starts_with(PERMITTED) => {
+                line.fault(Fault::Wrong, format!("{}: no victim can be started: {why}", case.name));
+                break;
+            }
             Err(why) => {
                 partners::send_home(domain);
                 drop(outcomes);

@@ -100,10 +100,10 @@ fn go(domain: &Domain, order: &str) {
             std::thread::sleep(Duration::from_millis(2));
             std::process::exit(0)
         }
-        "exec" => panic!("{}", Command::new("sleep").arg("600").stdin(Stdio::null()).exec()),
+        "exec" => exec(),
         "fork and exec" => {
             fork_one();
-            panic!("{}", Command::new("sleep").arg("600").stdin(Stdio::null()).exec())
+            exec()
         }
         "close" => {
             // SAFETY: none: a program that closes descriptors which are not its own.
@@ -139,6 +139,13 @@ fn go(domain: &Domain, order: &str) {
         }
         other => panic!("no order {other:?}"),
     }
+}
+
+/// Becomes another program, which ends with whoever started us: that was said for the main thread only.
+fn exec() -> ! {
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let why = Command::new("sleep").arg("60").stdin(Stdio::null()).stderr(Stdio::null()).exec();
+    panic!("{why}")
 }
 
 /// A crash that is meant leaves no core file.
