@@ -63,6 +63,7 @@ const ROWS: &[Row] = &[
     pid_reuse::ROW,
     hostile::FLIPS,
     hostile::MUTATIONS,
+    step::PRICE,
     mutants::ROW,
 ];
 

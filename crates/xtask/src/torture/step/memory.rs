@@ -86,6 +86,18 @@ impl Shadow {
         self.last = 0;
     }
 
+    /// Lines that have changed since the last look.
+    pub fn changed_lines(&mut self) -> usize {
+        self.list();
+        let mut lines = 0;
+        for (offset, kept) in &mut self.pages {
+            let before = kept.clone();
+            copy(self.base, *offset, kept);
+            lines += before.chunks(64).zip(kept.chunks(64)).filter(|(old, new)| old != new).count();
+        }
+        lines
+    }
+
     /// Has anything changed since the last look?
     pub fn has_changed(&mut self) -> bool {
         self.list();

@@ -21,6 +21,7 @@ mod driver;
 mod memory;
 mod peer;
 mod peers;
+mod price;
 mod scene;
 mod scenes;
 mod sweeper;
@@ -33,6 +34,8 @@ use super::line::{Fault, Line};
 use super::plan::Plan;
 use super::{Role, Row};
 use peer::{fault_of, Peer};
+
+pub use price::PRICE;
 
 pub const IMAGES: Row = Row {
     name: "images",

@@ -108,6 +108,20 @@ impl Traced {
         unsafe { (at as *const [u8; 2]).read_unaligned() == [0x0f, 0x05] }
     }
 
+    /// Does the next instruction lock a line: a LOCK prefix, or XCHG with memory?
+    pub fn is_at_locked(at: u64) -> bool {
+        // SAFETY: as above; an instruction has at most 15 bytes, and this program goes on behind it.
+        let bytes = unsafe { (at as *const [u8; 16]).read_unaligned() };
+        let is_prefix =
+            |b: &u8| matches!(b, 0x66 | 0xf2 | 0xf3 | 0x2e | 0x36 | 0x3e | 0x26 | 0x64 | 0x65 | 0x40..=0x4f);
+        let prefixes = bytes.iter().take_while(|b| is_prefix(b)).count().min(14);
+        match bytes[prefixes] {
+            0xf0 => true,
+            0x86 | 0x87 => bytes[prefixes + 1] < 0xc0,
+            _ => false,
+        }
+    }
+
     /// Is the next instruction a mark?
     pub fn is_at_mark(at: u64) -> bool {
         // SAFETY: as above.

@@ -193,7 +193,7 @@ impl World {
 }
 
 /// To the next mark, however often it sleeps on its way.
-fn run_to_mark(process: &mut Traced) -> Stop {
+pub(super) fn run_to_mark(process: &mut Traced) -> Stop {
     let until = Instant::now() + LONG;
     loop {
         match process.run(LONG) {
@@ -204,7 +204,7 @@ fn run_to_mark(process: &mut Traced) -> Stop {
 }
 
 /// A copy of this process that does something, traced; what it gives is its exit code.
-fn fork(play: impl FnOnce() -> u64) -> Traced {
+pub(super) fn fork(play: impl FnOnce() -> u64) -> Traced {
     // SAFETY: this process has one thread, so the copy may do whatever it likes.
     #[allow(unsafe_code)]
     match unsafe { libc::fork() } {
@@ -223,7 +223,7 @@ fn fork(play: impl FnOnce() -> u64) -> Traced {
 /// Where the tracer is told that the operation begins, or ends with this outcome.
 #[inline(never)]
 #[allow(unsafe_code)]
-fn mark(outcome: u64) {
+pub(super) fn mark(outcome: u64) {
     // SAFETY: a trap; whoever traces this process goes on behind it.
     unsafe { std::arch::asm!("int3", in("rdi") outcome, options(nostack)) };
 }
