@@ -22,6 +22,51 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
+thread_local! {
+    /// Before which of its steps the actor stops that is to stop, if one is. Loom's threads are all on the test's own.
+    static STOP_AT: Cell<Option<u64>> = const { Cell::new(None) };
+    /// In how many executions it did.
+    static STOPPED: Cell<u64> = const { Cell::new(0) };
+}
+
+loom::thread_local! {
+    /// How many steps this actor goes on before it stops.
+    static STEPS_LEFT: Cell<Option<u64>> = Cell::new(None);
+}
+
+/// What is thrown where an actor stops for good.
+struct Stopped;
+
+/// Each atomic step begins here.
+#[inline]
+fn step() {
+    if STOP_AT.get().is_some() {
+        STEPS_LEFT.with(|left| match left.get() {
+            None => {}
+            Some(0) => {
+                left.set(None);
+                std::panic::resume_unwind(Box::new(Stopped));
+            }
+            Some(steps) => left.set(Some(steps - 1)),
+        });
+    }
+}
+
+/// Runs `f` by the actor that stops somewhere (`explore_stops`): it does nothing more from there on. True: it stopped.
+pub fn stops(f: impl FnOnce()) -> bool {
+    STEPS_LEFT.with(|left| left.set(STOP_AT.get()));
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    STEPS_LEFT.with(|left| left.set(None));
+    match ended {
+        Ok(()) => false,
+        Err(why) if why.is::<Stopped>() => {
+            STOPPED.set(STOPPED.get() + 1);
+            true
+        }
+        Err(why) => std::panic::resume_unwind(why),
+    }
+}
+
 /// As `Checker::quiet`.
 pub fn quiet<R>(f: impl FnOnce() -> R) -> R {
     QUIET.set(true);
@@ -61,7 +106,10 @@ pub enum LoomU64 {
 macro_rules! either {
     ($self:ident, $word:ident => $body:expr) => {
         match $self {
-            LoomU64::Watched($word) => $body,
+            LoomU64::Watched($word) => {
+                step();
+                $body
+            }
             LoomU64::Quiet($word) => $body,
         }
     };
@@ -112,9 +160,11 @@ impl Word32 for LoomU32 {
         LoomU32 { word: AtomicU32::new(value), bucket: Mutex::new(()), sleepers: Condvar::new() }
     }
     fn load(&self, order: Ordering) -> u32 {
+        step();
         self.word.load(order)
     }
     fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+        step();
         self.word.fetch_add(value, order)
     }
 }
@@ -162,6 +212,7 @@ impl Platform for Loom {
 
     // As the kernel's: the word is compared under the lock of its hash bucket, which a waker takes too.
     fn sleep(word: &LoomU32, expected: u32, deadline: Option<Instant>) {
+        step();
         let bucket = word.bucket.lock().unwrap();
         // Relaxed: ordered by the bucket's lock alone.
         if word.word.load(Ordering::Relaxed) == expected && deadline.is_none() {
@@ -170,6 +221,7 @@ impl Platform for Loom {
     }
 
     fn wake(word: &LoomU32) {
+        step();
         drop(word.bucket.lock().unwrap());
         word.sleepers.notify_all();
     }
@@ -207,6 +259,41 @@ pub fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Sync + 
     println!(
         "loom: {name}: {} executions, preemptions {bound:?}, {:.1} s",
         executions.load(Ordering::Relaxed),
+        began.elapsed().as_secs_f64()
+    );
+}
+
+/// Explores `model` once for each step of the actor that runs under `stops`: it stops there for good, in every interleaving that
+/// the bound allows; until it never comes so far. Prints how many steps and executions there were.
+pub fn explore_stops(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    let (executions, stopped) = (Arc::new(Counter::new(0)), Arc::new(Counter::new(0)));
+    let model = Arc::new(model);
+    let began = Instant::now();
+    let mut steps = 0;
+    let mut bound;
+    loop {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = builder.preemption_bound.or(Some(2));
+        bound = builder.preemption_bound;
+        STOP_AT.set(Some(steps));
+        STOPPED.set(0);
+        let (counted, model) = (executions.clone(), model.clone());
+        builder.check(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            model();
+        });
+        STOP_AT.set(None);
+        stopped.fetch_add(STOPPED.get(), Ordering::Relaxed);
+        if STOPPED.get() == 0 {
+            break;
+        }
+        steps += 1;
+    }
+    assert_ne!(steps, 0, "nobody stopped in any execution");
+    println!(
+        "loom: {name}: {} executions, preemptions {bound:?}, stopped before each of {steps} steps, {} times, {:.1} s",
+        executions.load(Ordering::Relaxed),
+        stopped.load(Ordering::Relaxed),
         began.elapsed().as_secs_f64()
     );
 }

@@ -2,6 +2,9 @@
 //! crash anywhere. The rest is loom's: every interleaving of their atomic steps, and every value that the
 //! orderings allow a load to see, up to a number of preemptions (2; `LOOM_MAX_PREEMPTIONS=3` for the long run).
 //!
+//! Those of `stops.rs` (`loom_stops_*`) have an actor that stops for good before any one of its atomic steps, killed or only
+//! stopped: each model is explored once for each of these steps.
+//!
 //! `cargo test -p staffetta --lib loom -- --nocapture` prints the executions explored. What loom does not
 //! see: load buffering; and it takes SeqCst accesses for weaker than they are (there are none here). Raw message
 //! bytes are copied through pointers: loom checks that the moments of their copies are ordered, not each byte.
@@ -79,4 +82,5 @@ mod ring;
 mod select;
 mod select_local;
 mod sleep;
+mod stops;
 mod world;

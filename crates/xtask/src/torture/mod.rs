@@ -16,6 +16,7 @@ mod latency;
 mod life;
 mod line;
 mod mesh;
+mod models;
 mod mutants;
 mod pid_reuse;
 mod plan;
