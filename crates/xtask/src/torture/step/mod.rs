@@ -48,7 +48,10 @@ pub const IMAGES: Row = Row {
 pub const ROLES: [Role; 3] = [peers::SURVIVOR, peers::BYSTANDER, ("step-driver", drive)];
 
 /// How long the quick battery goes on when it has tried enough.
-const QUICK: Duration = Duration::from_secs(90);
+fn quick(play: &str) -> Duration {
+    Duration::from_secs(if play == "images" { 100 } else { 45 })
+}
+
 /// Drivers side by side.
 const DRIVERS: usize = 2;
 
@@ -212,6 +215,6 @@ impl Share {
     }
 
     fn is_enough(&self, tried: u64, time: Duration) -> bool {
-        self.only.is_empty() && tried >= self.tries && (self.soak || time >= QUICK)
+        self.only.is_empty() && tried >= self.tries && (self.soak || time >= quick(&self.play))
     }
 }

@@ -1,6 +1,9 @@
 //! The operations and their starting states, a file for each family.
 
-pub mod relay;
+mod memory;
+mod plain;
+mod relay;
+mod to_all;
 
 use std::sync::OnceLock;
 
@@ -12,6 +15,8 @@ pub fn all() -> &'static [Box<dyn Scene>] {
     ALL.get_or_init(|| {
         let mut all = Vec::new();
         relay::scenes(&mut all);
+        memory::scenes(&mut all);
+        to_all::scenes(&mut all);
         all
     })
 }
