@@ -65,6 +65,8 @@ const ROWS: &[Row] = &[
     hostile::FLIPS,
     hostile::MUTATIONS,
     step::PRICE,
+    models::LOOM,
+    models::SHUTTLE,
     mutants::ROW,
 ];
 
