@@ -318,3 +318,77 @@ fn a_wrong_mark_is_no_reason_to_touch_a_whole_table() {
     let present = rustix::fs::fstat(domain.descriptor()).unwrap().st_blocks as u64 * 512;
     assert!(present < 8 << 20, "{present} bytes are present");
 }
+
+/// How long a sweep takes in a domain with 100,000 live blocks, and whether others go on sending meanwhile.
+#[test]
+#[ignore = "prints milliseconds; run it alone, with --release"]
+fn how_long_a_sweep_takes() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+    let big = || Domain::options().window_bytes(1 << 40).memory_max_bytes(4 << 30);
+    for (what, of_the_dead, named, unnamed) in [
+        ("the survivors' blocks, 1,000 of the dead one", 1_000, 0, 0),
+        ("and 2,000 channels with a name, half of them of parcels", 1_000, 2_000, 0),
+        ("100,000 of the dead one as well", 100_000, 0, 0),
+        ("and 1,000 channels without a name of the dead one, all with a parcel that waits", 1_000, 0, 1_000),
+    ] {
+        let domain = big().create().unwrap();
+        let memory = domain.descriptor().try_clone_to_owned().unwrap();
+        let victim = big().addresses(Addresses::Distinct).join_descriptor(memory).unwrap();
+        let dead = (victim.member().slot, victim.member().generation);
+        let parcels = |of: &Domain, n: usize| -> Vec<Parcel<[u8]>> {
+            (0..n).map(|i| Parcel::with_tail(of, 8 << (i % 8)).unwrap()).collect()
+        };
+        let live = parcels(&domain, 100_000);
+        let lost = parcels(&victim, of_the_dead);
+        let ends: Vec<_> = (0..named)
+            .map(|i| {
+                let name = format!("channel {i}");
+                let numbers =
+                    (i % 2 == 0).then(|| domain.channel(&name).buffered(4).sender::<u64>().unwrap());
+                let parcels =
+                    (i % 2 == 1).then(|| domain.channel(&name).bounded(4).sender::<Parcel<u64>>().unwrap());
+                (numbers, parcels)
+            })
+            .collect();
+        let lost_ends: Vec<_> = (0..unnamed)
+            .map(|i| {
+                let (tx, rx) = victim.channel("").buffered(2).unnamed::<Parcel<u64>>().unwrap();
+                tx.send(Parcel::new(&victim, i).unwrap()).unwrap();
+                (tx, rx)
+            })
+            .collect();
+        std::mem::forget((victim, lost, lost_ends));
+        let (tx, rx) = domain.channel("").buffered(64).unnamed::<u64>().unwrap();
+        let over = AtomicBool::new(false);
+        let (took, sent, gap) = std::thread::scope(|scope| {
+            let receives = scope.spawn(move || while rx.recv().is_ok() {});
+            let sends = scope.spawn(|| {
+                let (mut sent, mut gap, mut last) = (0_u64, 0, Instant::now());
+                while !over.load(Ordering::Relaxed) {
+                    tx.send(sent).unwrap();
+                    sent += 1;
+                    gap = gap.max(last.elapsed().as_micros());
+                    last = Instant::now();
+                }
+                drop(tx);
+                (sent, gap)
+            });
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let began = Instant::now();
+            domain.member().sweep(dead.0, dead.1);
+            let took = began.elapsed();
+            over.store(true, Ordering::Relaxed);
+            let (sent, gap) = sends.join().unwrap();
+            receives.join().unwrap();
+            (took, sent, gap)
+        });
+        let leaks = account(domain.member().segment()).unwrap().leaks;
+        assert_eq!(leaks, [], "{what}");
+        println!(
+            "sweep: 100,000 live blocks, {what}: {:.2} ms; {sent} messages sent by others, longest gap {gap} us",
+            took.as_secs_f64() * 1e3
+        );
+        drop((live, ends));
+    }
+}

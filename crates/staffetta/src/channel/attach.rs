@@ -5,6 +5,7 @@
 //! processes that open the same name at the same time, in any order, get the same record, and one that
 //! stops in the middle delays nobody.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::Arc;
 
@@ -578,11 +579,19 @@ fn unmake_into(member: &Member, index: usize, loose: &mut Loose) {
 
 /// The second half: the parcels that waited there are empty. If another sweeper still has one of them in hand, an end of this
 /// channel may lie there: then it is for whoever gives that end back (`resume_unmaking`).
-pub fn finish_unmaking(member: &Member, index: usize) {
+pub fn finish_unmaking(member: &Member, all: Vec<usize>) {
+    // One walk over the entries for all of them. Of a channel that is taken back no entry is made any more.
+    let of = all.iter().copied().collect();
+    let entries = table::all(member.segment()).map(|(_, entry)| entry);
+    let named = if all.is_empty() { Default::default() } else { table::usages(entries, &of) };
+    all.into_iter().for_each(|index| finish_one(member, index, named.contains_key(&index)));
+}
+
+fn finish_one(member: &Member, index: usize, is_named: bool) {
     let segment = member.segment();
     let record = segment.channel(index);
     let named = || table::usage(table::all(segment).map(|(_, entry)| entry), index) != table::Usage::Nobody;
-    if named() {
+    if is_named {
         let now = Word(record.state.load(Relaxed));
         record.state.swap(now.with_state(state::UNMAKING).with_slot(IN_MESSAGE).0, AcqRel);
         // Of two, the later sees what the earlier did, as in `enclosure::collect`, T3.
@@ -616,8 +625,19 @@ pub fn finish_unmaking(member: &Member, index: usize) {
 
 /// Reads what a record says; None if it makes no sense.
 pub fn read_spec(segment: &Segment, index: usize) -> Option<Spec> {
+    read_spec_again(segment, index, &mut HashMap::new())
+}
+
+/// The same, for who reads many: `known` has the schemas that were read before, by their place.
+pub fn read_spec_again(
+    segment: &Segment,
+    index: usize,
+    known: &mut HashMap<u64, Option<Schema>>,
+) -> Option<Spec> {
     let record = segment.channel(index);
-    let spec = spec_of(record, read_schema(segment, record.schema.load(Relaxed))?)?;
+    let at = record.schema.load(Relaxed);
+    let schema = known.entry(at).or_insert_with(|| read_schema(segment, at)).clone()?;
+    let spec = spec_of(record, schema)?;
     lies_well(segment, record, &spec).then_some(spec)
 }
 

@@ -2,10 +2,12 @@
 
 #![allow(unsafe_code)] // The messages of a channel of parcels are references.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Acquire;
 
-use super::attach::{read_spec, read_spec_of_parcels, settle_places, take_hold, unmake_of_dead};
+use super::attach::{
+    read_spec, read_spec_again, read_spec_of_parcels, settle_places, take_hold, unmake_of_dead,
+};
 use super::end::{slots, Travelling};
 use super::ground::wake;
 use super::kept;
@@ -45,6 +47,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
     let mut keeps = false;
     // Channels without a name of which the dead one may have ends; ours of them.
     let held = holds_of(segment, slot);
+    let mut schemas = HashMap::new();
     let mut holds = Vec::new();
     for index in 0..used {
         let record = segment.channel(index);
@@ -71,7 +74,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             continue;
         }
         settle_places(segment, index, slot, &still);
-        let Some(spec) = read_spec(segment, index) else {
+        let Some(spec) = read_spec_again(segment, index, &mut schemas) else {
             continue;
         };
         let keeps_parcels = spec.continuation.keeps() && spec.content == Content::Parcel;

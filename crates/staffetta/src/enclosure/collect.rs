@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::contents::{travelling, Loose};
-use super::table::{all, state, usage, what, Usage};
+use super::table::{all, state, usages, what, Usage};
 use crate::channel::attach::{resume_unmaking, unmake_unnamed};
 use crate::channel::record;
 use crate::channel::sweep::parcels_in;
@@ -34,13 +34,20 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
     suspects.sort_unstable();
     suspects.dedup();
     let mut circles = false;
-    for index in suspects.into_iter().filter(|index| *index < CHANNELS_MAX) {
-        let seen = Word(segment.channel(index).state.load(Acquire));
-        let is_waiting = seen.state() == record::state::UNMAKING && seen.slot() == IN_MESSAGE;
-        if seen.state() != record::state::UNNAMED && !is_waiting {
-            continue;
-        }
-        match usage(all(segment).map(|(_, entry)| entry), index) {
+    // Their words, and then who uses them (T2): one walk over the entries for all of them.
+    let is_waiting = |seen: Word| seen.state() == record::state::UNMAKING && seen.slot() == IN_MESSAGE;
+    let seen = suspects.into_iter().filter(|index| *index < CHANNELS_MAX);
+    let seen = seen.map(|index| (index, Word(segment.channel(index).state.load(Acquire))));
+    let seen: Vec<_> =
+        seen.filter(|(_, seen)| seen.state() == record::state::UNNAMED || is_waiting(*seen)).collect();
+    if seen.is_empty() {
+        return;
+    }
+    let of = seen.iter().map(|(index, _)| *index).collect();
+    let used = usages(all(segment).map(|(_, entry)| entry), &of);
+    for (index, seen) in seen {
+        let is_waiting = is_waiting(seen);
+        match used.get(&index).copied().unwrap_or(Usage::Nobody) {
             Usage::Nobody if is_waiting => {
                 // Whoever took it back left the end to this entry's holder.
                 if resume_unmaking(member, index) {

@@ -41,7 +41,7 @@ impl Loose {
                 empty(member, id, &mut self);
                 member.blocks.free(member.segment(), id);
             }
-            self.unmaking.drain(..).for_each(|index| finish_unmaking(member, index));
+            finish_unmaking(member, std::mem::take(&mut self.unmaking));
             let suspects = std::mem::take(&mut self.channels);
             if !suspects.is_empty() {
                 collect::collect(member, suspects, &mut self);

@@ -1,6 +1,6 @@
 //! The table of entries: claimed, changed, found.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
@@ -173,6 +173,24 @@ pub fn usage<'e, P: Platform>(entries: impl Iterator<Item = &'e Entry<P>>, chann
         }
     }
     usage
+}
+
+/// The same of several channels, in one walk over the entries; those that nobody uses are left out.
+pub fn usages<'e, P: Platform>(
+    entries: impl Iterator<Item = &'e Entry<P>>,
+    of: &HashSet<usize>,
+) -> HashMap<usize, Usage> {
+    let mut usages = HashMap::new();
+    for entry in entries {
+        let now = entry.word();
+        if let Some(channel) = entry.channel(now).filter(|channel| of.contains(channel)) {
+            let usage = usages.entry(channel).or_insert(Usage::Parcels);
+            if now.state() == state::HOLD {
+                *usage = Usage::Process;
+            }
+        }
+    }
+    usages
 }
 
 const LOWER_HALF: u64 = u32::MAX as u64;
