@@ -2,7 +2,7 @@
 //!
 //! Each round is a domain with three workers. They make channels without a name of every form, hand their ends and parcels
 //! with ends in them to each other, send over them, take ends out, drop them, and let threads sleep on some. One worker is
-//! killed; then the others close, and every end that they have must say that its partner left or died. At last no entry is in
+//! killed, in every second round another one right after it, which is sweeping then; then the others close, and every end that they have must say that its partner left or died. At last no entry is in
 //! use, and as many bytes as before.
 //!
 //! `STAFFETTA_TEST_KILLS` says how many rounds, `STAFFETTA_TEST_SEED` repeats one run's choices.
@@ -361,33 +361,38 @@ fn a_death_in_a_mesh_leaks_nothing_and_leaves_nobody_waiting() {
             worker.stdin.as_mut().unwrap().write_all(b"g").unwrap();
         }
         std::thread::sleep(Duration::from_micros(random.below(40_000)));
-        let (dead, mut victim) = workers.swap_remove(random.below(WORKERS) as usize);
-        victim.kill().unwrap();
-        victim.wait().unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(5_000)));
+        let mut dead = Vec::new();
+        for _ in 0..1 + round % 2 {
+            let (of, mut victim) = workers.swap_remove(random.below(workers.len() as u64) as usize);
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+            dead.push(of);
+            // The next one is killed while it sweeps after this one, or before, or after.
+            std::thread::sleep(Duration::from_micros(random.below(1_000)));
+        }
+        std::thread::sleep(Duration::from_micros(random.below(4_000)));
         for (_, worker) in &mut workers {
             worker.stdin.as_mut().unwrap().write_all(b"c").unwrap();
         }
-        // What was sent to the dead one is there for who comes after it.
-        let mut left = None;
+        // What was sent to the dead is there for who comes after them.
         let began = Instant::now();
-        while left.is_none() {
+        let mut left = Vec::new();
+        while left.len() < dead.len() {
             // The end is the dead one's until it is known to be dead.
-            left = inbox(&domain, dead).receiver::<Parcel<Node>>().ok();
+            left.extend(inbox(&domain, dead[left.len()]).receiver::<Parcel<Node>>().ok());
             assert!(
                 began.elapsed() < Duration::from_secs(30),
                 "round {round}: the end of the dead is not free"
             );
         }
-        let left = left.unwrap();
         // Ends that nobody took; also what the dead one had in hand may come back when the others have gone.
         let rest = ends(&domain).receiver::<Receiver<u64>>().unwrap();
         while workers.iter_mut().any(|(_, worker)| worker.try_wait().unwrap().is_none()) {
-            drop(left.try_recv());
+            left.iter().for_each(|left| drop(left.try_recv()));
             drop(rest.try_recv());
             std::thread::sleep(Duration::from_micros(100));
         }
-        while left.try_recv().is_ok() {}
+        left.iter().for_each(|left| while left.try_recv().is_ok() {});
         drop(left);
         for (_, worker) in workers {
             finish(worker);
@@ -401,6 +406,8 @@ fn a_death_in_a_mesh_leaks_nothing_and_leaves_nobody_waiting() {
         }
         let after = in_use(&domain);
         assert!(as_before(after), "round {round}: (bytes, entries) in use: {after:?}, before: {before:?}");
+        let account = staffetta::inspect::account_of(domain.descriptor()).unwrap();
+        assert_eq!(account.leaks, [], "round {round}: {account}");
         assert_eq!(before.1, 0);
     }
     eprintln!("{kills} kills");
