@@ -392,3 +392,38 @@ fn how_long_a_sweep_takes() {
         drop((live, ends));
     }
 }
+
+/// What a killed receiver had taken and not claimed yet is given back, though whoever sent it lives.
+#[test]
+fn what_was_taken_and_not_claimed_is_nobodys() {
+    for (method, window) in
+        [(Method::Distinct, "receive: taken"), (Method::Capability, "receive: capability taken")]
+    {
+        for kind in 0..3 {
+            let domain = options().create().unwrap();
+            let victim = join(&domain);
+            let (slot, generation) = (victim.member().slot, victim.member().generation);
+            fn channel(domain: &Domain, kind: u64, method: Method) -> crate::ChannelBuilder<'_> {
+                let channel = domain.channel("c").method(method);
+                match kind {
+                    0 => channel.basic(2),
+                    1 => channel.buffered(2),
+                    _ => channel.rendezvous(),
+                }
+            }
+            let rx: Receiver<Parcel<u64>> = channel(&victim, kind, method).receiver().unwrap();
+            let tx: Sender<Parcel<u64>> = channel(&domain, kind, method).sender().unwrap();
+            let parcel = domain.parcels(method).new(1_u64).unwrap();
+            let sends = std::thread::spawn(move || tx.send(parcel).map(|()| tx).unwrap());
+            let killed = killed_at(window, 0, move || drop((rx.recv(), rx, victim)));
+            assert!(killed, "{window}");
+            let tx = sends.join().unwrap();
+            domain.member().sweep(slot, generation);
+            domain.trim().unwrap();
+            let after = account(domain.member().segment()).unwrap();
+            let left = (after.blocks_owned, after.blocks_waiting, after.capabilities_owned);
+            assert_eq!((&after.leaks[..], left), (&[][..], (0, 0, 0)), "{method} {kind}: {after}");
+            drop(tx);
+        }
+    }
+}
