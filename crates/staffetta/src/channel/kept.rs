@@ -343,3 +343,76 @@ pub fn tell(member: &Member, index: usize, spec: &Spec) {
     }
     wake(member, spec.method, record.receiver.pcb_ref());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::side::DIED;
+    use crate::memory::header::process::LIVE;
+    use crate::{Continuation, Domain};
+
+    const DEAD: u16 = 77;
+
+    /// How far a receiver came with its first parcel when it was killed; a sweeper may have been there before.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Killed {
+        InHand,
+        Claimed,
+        ClaimedAndReturned,
+        ReturnedAndClaimMoved,
+    }
+
+    /// Two parcels in a channel; a receiver in the process slot DEAD was killed with the first one.
+    fn after(killed: Killed, basic: bool) {
+        let options = Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 26);
+        let domain = options.create().unwrap();
+        let channel = domain.channel("c").continuation(Continuation::WaitForSuccessor);
+        let channel = if basic { channel.basic(2) } else { channel.buffered(2) };
+        let tx = channel.sender::<Parcel<u64>>().unwrap();
+        let rx = domain.receiver::<Parcel<u64>>("c").unwrap();
+        for n in [1, 2] {
+            tx.send(Parcel::new(&domain, n).unwrap()).unwrap();
+        }
+        let (member, index, spec) = (rx.end().member.clone(), rx.end().found.index, rx.end().spec().clone());
+        let segment = member.segment();
+        let record = segment.channel(index);
+        std::mem::forget(rx);
+        let places = slots(&member, record, &spec).unwrap();
+        assert!(places.begin_reading(0));
+        // SAFETY: a channel of parcels.
+        let words = unsafe { places.references(&record.head) }[0];
+        let id = crate::channel::sweep::block_of(&member, &spec, words[0]).unwrap();
+        let (block, next) = (segment.block_record(id), words[2] + 1);
+        if killed != Killed::InHand {
+            segment.note(id).order.store(0, Relaxed);
+            segment.note(id).length.store(words[1], Relaxed);
+            let claims = u64::from(killed == Killed::ReturnedAndClaimMoved);
+            block.next.store(kept_from(index, next + claims), Relaxed);
+            let came_back = matches!(killed, Killed::ClaimedAndReturned | Killed::ReturnedAndClaimMoved);
+            let (state, holder) = if came_back { (RETURNED, 0) } else { (OWNED, DEAD) };
+            block.holder.store(Word::new(state, holder, next).0, Relaxed);
+        }
+        assert!(record.receiver.hand_on(record.receiver.end(), DEAD).is_ok());
+        segment.header().processes.fetch_max(u64::from(DEAD) + 1, Relaxed);
+        segment.process(DEAD.into()).word.store(Word::new(LIVE, DEAD, 1).0, Relaxed);
+        member.sweep(DEAD, 1);
+        assert_eq!(record.receiver.end().state(), DIED);
+
+        let rx = domain.receiver::<Parcel<u64>>("c").unwrap();
+        let next = || rx.try_recv().map(|parcel| (*parcel, parcel.redelivered()));
+        assert_eq!(next().unwrap(), (1, true), "{killed:?}, basic: {basic}");
+        assert_eq!(next().unwrap(), (2, false), "{killed:?}, basic: {basic}");
+        assert!(matches!(next(), Err(RecvError::WouldBlock)), "{killed:?}, basic: {basic}");
+        assert_eq!(rx.lost(), 0);
+    }
+
+    #[test]
+    fn wherever_its_receiver_was_killed_a_parcel_comes_once_and_first() {
+        let all =
+            [Killed::InHand, Killed::Claimed, Killed::ClaimedAndReturned, Killed::ReturnedAndClaimMoved];
+        for killed in all {
+            after(killed, false);
+            after(killed, true);
+        }
+    }
+}
