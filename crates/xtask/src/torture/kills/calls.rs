@@ -191,7 +191,7 @@ fn serve_with<M: Packed>(
                 break;
             }
         }
-        let leaves = member.is_to_leave() || leaves_after.is_some_and(|most| notes.came.load(SeqCst) > most);
+        let leaves = member.is_to_leave() || leaves_after.is_some_and(|most| member.has_had(most));
         if over || leaves {
             break;
         }

@@ -51,6 +51,13 @@ pub struct Order {
     pub only: Option<u64>,
 }
 
+impl Order {
+    /// As many messages as can be between two kills.
+    fn is_for_messages(&self) -> bool {
+        self.longest_us > 10_000
+    }
+}
+
 /// Strikes as often as ordered, in as many meshes, one after the other, as it takes.
 pub fn drive(order: Order) -> Report {
     let mut report = Report::default();
@@ -249,8 +256,9 @@ impl Mesh {
             }
             _ => {
                 self.until("a process joins and attaches", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
-                let longest = [20, 200, self.order.longest_us][self.random.below(3) as usize];
-                self.spin(longest);
+                let soon = [20, 200, self.order.longest_us][self.random.below(3) as usize];
+                let longest = if self.order.is_for_messages() { self.order.longest_us } else { soon };
+                self.pause(longest);
             }
         }
         // Somebody who sweeps, and is killed while it does.
@@ -357,6 +365,14 @@ impl Mesh {
         }
     }
 
+    /// A random time, at most so long; asleep, if it is long, so that the meshes have the cores.
+    fn pause(&mut self, most_us: u64) {
+        if most_us < 10_000 {
+            return self.spin(most_us);
+        }
+        std::thread::sleep(Duration::from_micros(self.random.below(most_us)));
+    }
+
     /// A random time, at most so long.
     fn spin(&mut self, most_us: u64) {
         let end = Instant::now() + Duration::from_micros(self.random.below(most_us));
@@ -460,7 +476,8 @@ impl Mesh {
 
 fn scene_of(order: Order, addresses: Addresses, number: u64) -> Scene {
     let what = order.only.unwrap_or(number);
-    Scene { number, ..scene(order.seed ^ order.mesh << 56, what, addresses == Addresses::Distinct) }
+    let scene = scene(order.seed ^ order.mesh << 56, what, addresses == Addresses::Distinct);
+    Scene { number, paced: scene.paced && !order.is_for_messages(), ..scene }
 }
 
 /// What the process of a mesh says to the one that collects.

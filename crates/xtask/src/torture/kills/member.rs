@@ -68,6 +68,11 @@ impl Member {
         self.notes().leave.load(SeqCst) != 0
     }
 
+    /// It has received more than `most` letters, or has tried so often that others may be quicker.
+    pub fn has_had(&self, most: u64) -> bool {
+        self.notes().came.load(SeqCst) > most || self.notes().calls.load(SeqCst) > 100 + most
+    }
+
     /// The scene is to end.
     pub fn is_to_stop(&self) -> bool {
         self.stage.stop.load(SeqCst) != 0
@@ -247,8 +252,7 @@ impl Member {
                     break;
                 }
             }
-            let leaves =
-                self.is_to_leave() || leaves_after.is_some_and(|most| notes.came.load(SeqCst) > most);
+            let leaves = self.is_to_leave() || leaves_after.is_some_and(|most| self.has_had(most));
             if leaves || self.is_over(scene, &came) {
                 break;
             }
