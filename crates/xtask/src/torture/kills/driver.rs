@@ -251,7 +251,12 @@ impl Mesh {
             1 | 2 => self.spin(1_500),
             // While it leaves.
             0 => {
-                self.until("a process joins, attaches and leaves", |mesh| mesh.phase(who) >= phase::LEAVING)?;
+                self.until("a process joins and attaches", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
+                // If others are quicker, it is killed before it has had what it leaves after.
+                let soon = Instant::now() + Duration::from_millis(20);
+                while self.phase(who) < phase::LEAVING && Instant::now() < soon {
+                    std::thread::sleep(Duration::from_micros(30));
+                }
                 self.spin(300);
             }
             _ => {
@@ -391,6 +396,7 @@ impl Mesh {
             };
             let victim = self.start(played, part, None);
             let who = victim.who;
+            self.stage.last.store(who as u64, SeqCst);
             self.until("a last process joins and attaches", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
             last = Some(victim);
         }

@@ -264,10 +264,14 @@ impl Member {
 }
 
 impl Member {
-    /// No letter will come any more. Where the victims are the only senders, the last one leaves; it does not die.
+    /// No letter will come any more. Where the victims are the only senders, the last of them leaves, and does not die; that
+    /// one before it has left may be told as late.
     pub fn is_over<T>(&self, scene: &Scene, came: &Result<T, RecvError>) -> bool {
         let gone = match came {
-            Err(RecvError::Disconnected) => true,
+            Err(RecvError::Disconnected) => {
+                let last = self.stage.last.load(SeqCst) as usize;
+                scene.crowd || last == self.who || self.ledger().notes[last].phase() >= phase::LEAVING
+            }
             Err(RecvError::PeerDied) => scene.crowd,
             _ => false,
         };

@@ -16,6 +16,8 @@ pub struct Stage {
     pub go: AtomicU64,
     /// 1: who sends is to stop, who receives when nothing comes any more.
     pub stop: AtomicU64,
+    /// The incarnation that comes last, and leaves.
+    pub last: AtomicU64,
     /// What was sent and what came.
     pub ledger: Ledger,
 }
