@@ -223,12 +223,17 @@ pub struct Found {
     /// Kills that came at another point than planned.
     pub missed: u64,
     pub faults: Vec<(Fault, String)>,
+    /// Faults that are known, and why.
+    pub known: Vec<&'static str>,
 }
 
 impl Found {
     /// Something is wrong. Whatever it left behind must not be laid at another's door.
     pub fn fail(&mut self, world: &mut Option<World>, number: usize, fault: Fault, at: &str, what: &str) {
-        self.faults.push((fault, format!("{}, {at}: {what}", scene(number).name())));
+        match scene(number).known(fault, what) {
+            Some(why) => self.known.push(why),
+            None => self.faults.push((fault, format!("{}, {at}: {what}", scene(number).name()))),
+        }
         *world = None;
     }
 }

@@ -28,6 +28,7 @@ mod sweeper;
 mod tracer;
 mod world;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::line::{Fault, Line};
@@ -96,9 +97,10 @@ fn direct(plan: &Plan, play: &str, mut line: Line) -> Line {
         })
         .collect();
     let (mut trials, mut scenes, mut missed, mut images) = (0, 0, 0, 0);
+    let mut known = BTreeMap::<String, u64>::new();
     for driver in &mut drivers {
         loop {
-            let Some(said) = driver.line(Instant::now() + Duration::from_secs(60)) else {
+            let Some(said) = driver.line(Instant::now() + Duration::from_secs(180)) else {
                 line.fault(Fault::Hung, "a driver says nothing any more");
                 break;
             };
@@ -112,6 +114,7 @@ fn direct(plan: &Plan, play: &str, mut line: Line) -> Line {
                     missed += rest.next().unwrap_or(0);
                     scenes += 1;
                 }
+                ["known", ..] => *known.entry(said["known ".len()..].to_owned()).or_insert(0) += 1,
                 ["ok"] => break,
                 _ => println!("{said}"),
             }
@@ -121,6 +124,7 @@ fn direct(plan: &Plan, play: &str, mut line: Line) -> Line {
     let others = if play == "stops" { format!("{images} images") } else { format!("{trials} kills") };
     line.figures
         .push(format!("{others}, {scenes} operations in a state, {missed} came elsewhere than planned"));
+    line.figures.extend(known.into_iter().map(|(why, times)| format!("known {times} times: {why}")));
     line
 }
 
@@ -149,6 +153,9 @@ fn drive(arguments: &[String]) {
         }
         for (fault, what) in &found.faults {
             println!("fault {fault:?} {}", what.replace('\n', " "));
+        }
+        for why in &found.known {
+            println!("known {why}");
         }
         println!("scene {} {} {}", found.images, found.points, found.missed);
         tried += if share.play == "stops" { found.points } else { found.images };

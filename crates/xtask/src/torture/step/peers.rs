@@ -117,7 +117,7 @@ fn survivor(arguments: &[String]) {
             ("base" | "account" | "look", _) => {
                 stage = None;
                 let linger = rest.parse().unwrap_or(0);
-                let patience = if word == "look" { Duration::from_millis(10) } else { PATIENCE };
+                let patience = if word == "look" { Duration::from_millis(20) } else { PATIENCE };
                 settle((&domain, &observer), &mut base, linger, patience, &mut report);
             }
             _ => panic!("{line:?} makes no sense now"),

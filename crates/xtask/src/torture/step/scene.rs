@@ -7,6 +7,7 @@ use std::time::Duration;
 use staffetta::{Domain, Wait};
 
 use super::peer::Report;
+use crate::torture::line::Fault;
 
 /// How long a survivor may have to wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,6 +28,11 @@ pub trait Scene: Send + Sync {
     /// Descriptors that may stay with others until the next death: of capabilities that they were given to keep.
     fn lingering(&self) -> usize {
         0
+    }
+
+    /// Why this fault is known, and told apart from the others.
+    fn known(&self, _fault: Fault, _what: &str) -> Option<&'static str> {
+        None
     }
 
     /// May more have happened in the middle than at the end? Then it is undone.

@@ -63,12 +63,12 @@ pub fn scenes(all: &mut Vec<Box<dyn Scene>>) {
         }),
         alone("allocate a long one", |d| {
             let d = kept(d);
-            act(move || parcel(d, 20_000))
+            act(move || parcel(d, 1_500))
         }),
         alone("allocate what all can have", |d| {
-            drop(parcel(&d, 20_000));
+            drop(parcel(&d, 1_500));
             let d = kept(d);
-            act(move || parcel(d, 20_000))
+            act(move || parcel(d, 1_500))
         }),
         alone("free", |d| {
             let it = parcel(&d, 40);
@@ -81,12 +81,12 @@ pub fn scenes(all: &mut Vec<Box<dyn Scene>>) {
             act(move || drop(it))
         }),
         alone("free a long one", |d| {
-            let it = parcel(&d, 20_000);
+            let it = parcel(&d, 1_500);
             kept(d);
             act(move || drop(it))
         }),
         alone("trim", |d| {
-            drop(parcel(&d, 20_000));
+            drop(parcel(&d, 1_500));
             let d = kept(d);
             act(move || d.trim())
         }),

@@ -276,10 +276,10 @@ pub fn scenes(all: &mut Vec<Box<dyn Scene>>) {
     );
 }
 
-/// What nobody took is taken back, so that the account is whole.
+/// What nobody took is taken back, so that the account is whole; what the dead had in hand comes when it is swept.
 fn take_back(d: &Domain) {
     let rx = d.channel("ends to come").bounded(2).receiver::<Receiver<Parcel<u64>>>().expect("attach");
-    while rx.try_recv().is_ok() {}
+    while rx.recv_timeout(std::time::Duration::from_millis(30)).is_ok() {}
 }
 
 fn drop_all(_: Vec<u64>) -> Vec<u64> {
