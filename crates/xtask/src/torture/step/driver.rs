@@ -21,7 +21,7 @@ const BUSY_STEPS: u64 = 3_000;
 pub const STEPS_MAX: u64 = 400_000;
 
 /// How often the survivor does what the victim waits for.
-const NUDGES: u32 = 4;
+const NUDGES: u32 = 12;
 /// Scenes in one domain.
 const SCENES: u32 = 20;
 
@@ -66,13 +66,18 @@ pub fn survey(world: &mut World, number: usize) -> Result<Survey, Failed> {
         let times = executed.entry(at).or_insert(0);
         *times += 1;
         let times = *times;
+        let began = Instant::now();
+        let mut slept = false;
         while let stop @ (Stop::Asleep | Stop::Busy | Stop::Signal(_) | Stop::Gone { .. }) =
             victim.step(syscall, BUSY * 100)
         {
             match stop {
-                Stop::Asleep if nudged < NUDGES || sleeps < 50 => {
-                    sleeps += 1;
-                    survey.points.push(Point::Asleep(sleeps));
+                Stop::Asleep if began.elapsed() < Duration::from_secs(3) => {
+                    if !slept {
+                        slept = true;
+                        sleeps += 1;
+                        survey.points.push(Point::Asleep(sleeps));
+                    }
                     nudge(world, &mut nudged)?;
                 }
                 other => {
@@ -223,6 +228,8 @@ pub struct Found {
     /// Kills that came at another point than planned.
     pub missed: u64,
     pub faults: Vec<(Fault, String)>,
+    /// Points that were left out: too many of one scene.
+    pub skipped: u64,
     /// Faults that are known, and why.
     pub known: Vec<&'static str>,
 }
@@ -259,8 +266,13 @@ pub fn first_pass(world: &mut Option<World>, number: usize, found: &mut Found) -
     }
 }
 
+/// Is point `i` of so many among the `most` that are tried? The last one always is.
+fn is_sampled(i: usize, of: usize, most: usize) -> bool {
+    i.is_multiple_of(of.div_ceil(most)) || i + 1 == of
+}
+
 /// Stops at all points of a scene, or at one.
-pub fn stops(world: &mut Option<World>, number: usize, only: Option<usize>) -> Found {
+pub fn stops(world: &mut Option<World>, number: usize, only: Option<usize>, most: usize) -> Found {
     let mut found = Found::default();
     let Some(survey) = first_pass(world, number, &mut found) else {
         return found;
@@ -268,6 +280,10 @@ pub fn stops(world: &mut Option<World>, number: usize, only: Option<usize>) -> F
     found.images = survey.images;
     for (i, point) in survey.points.iter().enumerate() {
         if only.is_some_and(|only| only != i) {
+            continue;
+        }
+        if only.is_none() && !is_sampled(i, survey.points.len(), most) {
+            found.skipped += 1;
             continue;
         }
         for past in [false, true] {
@@ -293,20 +309,24 @@ pub fn stops(world: &mut Option<World>, number: usize, only: Option<usize>) -> F
 }
 
 /// Kills at all points of a scene, or at one.
-pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>) -> Found {
+pub fn images(world: &mut Option<World>, number: usize, only: Option<usize>, most: usize) -> Found {
     let mut found = Found::default();
     let Some(survey) = first_pass(world, number, &mut found) else {
         return found;
     };
     found.images = survey.images;
-    found.points = survey.points.len() as u64;
     let mut highest = 0;
     for (i, point) in survey.points.iter().enumerate() {
         if only.is_some_and(|only| only != i) {
             continue;
         }
+        if only.is_none() && !is_sampled(i, survey.points.len(), most) {
+            found.skipped += 1;
+            continue;
+        }
         let at = format!("at {i} of {} ({point:?})", survey.points.len());
         let it = world.get_or_insert_with(World::new);
+        found.points += 1;
         match kill_at(it, number, *point) {
             Ok((reached, report)) => {
                 found.missed += u64::from(reached != Reached::Point && *point != Point::End);

@@ -124,6 +124,11 @@ impl<T: Send + 'static> Waiter<T> {
         self.result.recv_timeout(Duration::from_millis(2)).ok()
     }
 
+    /// What it gets in this time.
+    pub fn within(&self, time: Duration) -> Option<T> {
+        self.result.recv_timeout(time).ok()
+    }
+
     /// What it got. None: it waits and waits.
     pub fn finish(&self) -> Option<T> {
         self.result.recv_timeout(PATIENCE).ok()

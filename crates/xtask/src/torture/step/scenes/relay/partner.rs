@@ -116,9 +116,18 @@ impl<M: Cargo> Partner<M> {
         self.told.is_some()
     }
 
+    /// Whoever waits for one that died before it came waits on; a look suffices.
+    fn patience(&self) -> Duration {
+        if self.scene.op.attaches() {
+            Duration::from_millis(10)
+        } else {
+            PATIENCE
+        }
+    }
+
     fn check_received(&mut self, report: &mut Report) {
         if let Some(waiter) = self.receives.take() {
-            match waiter.finish() {
+            match waiter.within(self.patience()) {
                 Some((rx, came)) => {
                     self.rx = Some(rx);
                     self.note(came, report);
@@ -170,7 +179,7 @@ impl<M: Cargo> Partner<M> {
         let rendezvous = self.scene.flavor == Rendezvous;
         let mut taken = None;
         if let Some(waiter) = self.sends.take() {
-            match waiter.finish() {
+            match waiter.within(self.patience()) {
                 Some((tx, sent)) => {
                     self.tx = Some(tx);
                     match sent {
