@@ -68,6 +68,7 @@ impl Member {
         };
         let record = member.segment().process(slot.into());
         ledger::enter(record);
+        record.robust.store(0, Relaxed);
         record.pid.store(std::process::id(), Relaxed);
         record.window_base.store(member.segment().base() as u64, Relaxed);
         write_text(&record.name, &program_name());

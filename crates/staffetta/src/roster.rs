@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use crate::member::{give_slot_back, read_bytes, reserve_slot, write_bytes, Member};
 use crate::memory::header::process::{DEAD, LIVE};
 use crate::memory::map::PROCESSES_MAX;
+use crate::memory::robust::RobustWords;
 use crate::memory::word::Word;
 use crate::os;
 use crate::process::service::Roster;
@@ -100,6 +101,10 @@ impl Roster for Table {
             bytes
         });
         Some((std::os::fd::AsFd::as_fd(&self.file), payload.unwrap_or_default()))
+    }
+
+    fn robust_words(&self) -> Option<RobustWords> {
+        RobustWords::map(std::os::fd::AsFd::as_fd(&self.file)).ok()
     }
 
     fn descriptor(&self, id: u64, whom: Peer) -> Result<Option<OwnedFd>, os::Error> {

@@ -11,7 +11,7 @@ use super::map::CLASSES;
 /// "staffet" and the layout's generation.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"staffeta");
 /// Version of everything shared: changes whenever a layout or a protocol changes.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 /// Reads 0x01020304 only in the byte order in which it was written.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 
@@ -109,11 +109,14 @@ pub struct ProcessSlot {
     /// What this process is about to do in two places: operation, block or capability, the word there before and after, its own
     /// sum before and after.
     pub intent: [AtomicU64; INTENT_WORDS],
-    pad: [u64; 24],
+    /// Held by the thread that answers for this process: the kernel marks it when that ends (`os::robust`).
+    pub robust: AtomicU32,
+    pad: [u32; 47],
 }
 
 const _: () = assert!(size_of::<ProcessSlot>() == super::map::PROCESS_BYTES as usize);
 const _: () = assert!(std::mem::offset_of!(ProcessSlot, charged) == 256);
+const _: () = assert!(std::mem::offset_of!(ProcessSlot, robust) == 320);
 const _: () = assert!(ADDRESS_BYTES <= 13 * 8);
 
 /// A block's states.
@@ -184,6 +187,7 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             charged,
             retained,
             intent,
+            robust,
             pad
         }),
         crate::memory::layout::layout!(BlockRecord { holder, next, charged, inside }),

@@ -14,6 +14,7 @@ pub mod map;
 pub mod note;
 pub mod platform;
 pub mod reading;
+pub mod robust;
 pub mod segment;
 pub(crate) mod stop;
 pub mod word;

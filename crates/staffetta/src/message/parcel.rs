@@ -353,8 +353,13 @@ impl<T: Message + ?Sized> Parcel<T> {
     /// Fills this process's page table for the parcel's memory, so that touching it faults no more.
     ///
     /// # Errors
-    /// The kernel's, if it refuses (Linux before 5.14 does not know how).
+    /// The kernel's, if it refuses (Linux before 5.14 does not know how); `EFAULT` in a forked child, whose the memory is not.
     pub fn prefault(&self) -> Result<(), crate::OsError> {
+        if !self.raw.member.here() {
+            // Something of the child's own may lie at these addresses by now.
+            let doing = "make a parcel present in a child that was forked (its memory is not here; open the domain in the child)";
+            return Err(crate::OsError::new(doing, rustix::io::Errno::FAULT));
+        }
         crate::os::mapping::populate(self.raw.data, self.length())
     }
 

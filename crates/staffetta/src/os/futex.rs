@@ -9,7 +9,7 @@
 //!    a clock that is set does not move it.
 
 use rustix::io::Errno;
-use rustix::thread::futex::{self, Flags};
+use rustix::thread::futex::{self, Flags, Wait, WaitFlags, WaitPtr, WaitvFlags};
 use rustix::time::{clock_gettime, ClockId, Timespec};
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU32;
@@ -95,10 +95,51 @@ fn wake_flagged(word: &AtomicU32, flags: Flags, count: u32) -> usize {
     futex::wake(word, flags, count).unwrap_or(0)
 }
 
+/// The most words that [`wait_any`] can wait on.
+pub(crate) const WORDS_MAX: usize = 128;
+
+/// `futex_waitv`: sleeps while each of `words` holds its expected value, until one of them is woken. An error: this kernel, or
+/// a filter, has no such call.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)]) -> Result<(), Errno> {
+    let waits: Vec<Wait> = words
+        .iter()
+        .map(|(word, expected)| {
+            let mut wait = Wait::new();
+            wait.val = u64::from(*expected);
+            wait.uaddr = WaitPtr::new(word.as_ptr().cast());
+            wait.flags = WaitFlags::SIZE_U32;
+            wait
+        })
+        .collect();
+    match futex::waitv(&waits, WaitvFlags::empty(), None, ClockId::Monotonic) {
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::Ordering;
+
+    #[test]
+    fn any_of_several_words_wakes() {
+        let words = [AtomicU32::new(0), AtomicU32::new(7)];
+        let both = |first, second| wait_any(&[(&words[0], first), (&words[1], second)]);
+        match both(0, 6) {
+            Err(Errno::NOSYS | Errno::PERM) => return, // a kernel before 5.16, or a filter
+            other => other.unwrap(),
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while words[1].load(Ordering::Acquire) == 7 {
+                    both(0, 7).unwrap();
+                }
+            });
+            words[1].store(8, Ordering::Release);
+            wake(&words[1], 1);
+        });
+    }
 
     #[test]
     fn each_reason_is_told_apart() {

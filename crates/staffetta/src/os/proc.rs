@@ -7,6 +7,7 @@ use super::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
@@ -156,6 +157,33 @@ pub(crate) fn threads(pid: u32) -> Option<Vec<Thread>> {
     Some(entries.flatten().filter_map(one).collect())
 }
 
+/// The threads of a process, and whether each is on its way out: the kernel let it go for the last time.
+fn exiting(pid: Pid) -> Option<Vec<(std::ffi::OsString, bool)>> {
+    /// `PF_EXITING`.
+    const EXITING: u32 = 4;
+    let entries = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok()?;
+    let one = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path().join("stat"));
+        // Of one that is gone by now there is nothing to say.
+        let Ok(text) = text else { return Some((entry.file_name(), true)) };
+        // Its name, which may hold anything, ends with the last parenthesis: state, five numbers, flags.
+        let flags: u32 = text.rsplit_once(") ")?.1.split(' ').nth(6)?.parse().ok()?;
+        Some((entry.file_name(), flags & EXITING != 0))
+    };
+    entries.map(|entry| one(entry.ok()?)).collect()
+}
+
+/// Will no thread of this process ever run an instruction of its program again? The kernel may still be busy with what it
+/// had, for long. False: not so, or it cannot be seen.
+///
+/// Looked at twice: a thread that the first look missed was made while it went on, by one that was not on its way out then;
+/// the second finds it, or whoever made it.
+pub(crate) fn is_exiting(pid: Pid) -> bool {
+    let all = |threads: &Vec<(_, bool)>| !threads.is_empty() && threads.iter().all(|(_, exiting)| *exiting);
+    let Some(first) = exiting(pid).filter(all) else { return false };
+    exiting(pid).is_some_and(|second| all(&second) && second.iter().all(|thread| first.contains(thread)))
+}
+
 #[cfg(target_arch = "x86_64")]
 const SYS_FUTEX: u64 = 202;
 #[cfg(target_arch = "aarch64")]
@@ -225,6 +253,27 @@ mod tests {
     fn futex_op(thread: &Thread) -> Option<()> {
         let path = format!("/proc/{}/task/{}/syscall", thread.pid, thread.tid);
         std::fs::read_to_string(path).ok()?.starts_with(&format!("{SYS_FUTEX} ")).then_some(())
+    }
+
+    #[test]
+    fn a_process_is_exiting_from_its_last_instruction_until_it_was_waited_for() {
+        assert!(!is_exiting(rustix::process::getpid()));
+        let mut child =
+            std::process::Command::new("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        while !is_exiting(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(!is_exiting(pid), "there is nothing to be seen of it");
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert!(!is_exiting(Pid::from_child(&child)));
+        child.kill().unwrap();
+        while !is_exiting(Pid::from_child(&child)) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | `wire` | what two members say to each other over a socket |
 //! | `door` | finding a domain by its name, and being let in |
 //! | `link` | who is linked with whom, and when somebody is gone |
-//! | `service` | the one thread per member that does all of this |
+//! | `service` | the two threads per member that do all of this |
 //! | `pcb` | the shared record of one entity that can wait |
 //! | `wait` | spin, spin then park, park; the one sleep handshake |
 //! | `ready` | the ready list: PCBs that may run again |

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::waits::Sleeper;
 use crate::inspect::ProcessView;
 use crate::os::proc::{self, Thread};
-
-/// What each member's service thread is called (process/service).
-const SERVICE: &str = "staffetta";
+use crate::process::service::THREADS;
 
 /// The threads of the members, by process slot. A member that is not seen is left out.
 pub struct Members(BTreeMap<u16, Vec<Thread>>);
@@ -43,7 +41,7 @@ impl Members {
             sleepers.iter().any(|sleeper| sleeper.process.0 == slot && sleeper.thread == thread.own_tid)
         };
         let others: Vec<&Thread> =
-            now.iter().filter(|thread| thread.name != SERVICE && !waits(thread)).collect();
+            now.iter().filter(|thread| !THREADS.contains(&thread.name.as_str()) && !waits(thread)).collect();
         let rests = |thread: &&Thread| !is_busy(thread) && then.contains(*thread);
         if !others.iter().all(rests) {
             return Others::Busy;

@@ -53,9 +53,8 @@ impl Service {
     pub(crate) fn bequeath(&self, keepsakes: Vec<Keepsake>, stays: impl Fn(Member) -> bool) {
         let mut bequest = self.core.bequest.lock().unwrap_or_else(PoisonError::into_inner);
         bequest.extend(keepsakes);
-        // Our own thread may have had the last handle of the member, in a call of the roster's with the lock held.
-        let ours = self.thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
-        let state = if ours { self.core.state.try_lock().ok() } else { Some(self.core.lock()) };
+        // One of ours may have had the last handle of the member, in a call of the roster's with the lock held.
+        let state = if self.is_ours() { self.core.state.try_lock().ok() } else { Some(self.core.lock()) };
         if let Some(mut state) = state {
             // What was passed to us and is still in a queue is ours to leave, too: who passed it may rely on us.
             let _ = self.core.accept(&mut state, MAILBOX);

@@ -134,6 +134,10 @@ impl Core {
             return;
         };
         if self.epoll.add(&pidfd, key, Interest::IN).is_ok() {
+            if let Some((vigil, number)) = self.vigil.as_ref().zip(pidfd::number(pidfd.as_fd())) {
+                state.watched.push((who, number));
+                vigil.ring();
+            }
             state.pidfds.insert(key, (who, pidfd));
         }
     }
@@ -146,5 +150,6 @@ impl Core {
             }
             *of != who
         });
+        state.watched.retain(|(of, _)| *of != who);
     }
 }

@@ -1,4 +1,4 @@
-//! The one thread per member that answers joiners, keeps the links, and learns of deaths.
+//! The threads of a member that answer joiners, keep the links, and learn of deaths.
 //!
 //! ```text
 //!                    +--------------------- Core (shared) ---------------------+
@@ -13,6 +13,8 @@
 //!     links     descriptors, goodbye, the end -> Verdict
 //!     pidfds    readable: exited              -> Verdict
 //!     bell      look again, or stop
+//!
+//!   the thread "staffetta-vigil", asleep on a word of each member: told of a death earlier
 //! ```
 //!
 //! | file | one idea |
@@ -23,9 +25,10 @@
 //! | `descriptors` | passed, taken, left to an heir |
 //! | `identity` | a member's process number, and whether it is the same process still |
 //! | `passed` | descriptors that peers have put into our hands |
+//! | `vigil` | deaths, noticed early |
 //! | `inquiry` | questions to everybody, and answers |
 //!
-//! What it does not do: it never touches the domain's memory. What it learns it tells to a
+//! What it does not do: it never touches the domain's memory, but for the words of the vigil. What it learns it tells to a
 //! [`Roster`], which is implemented over the shared process table.
 //!
 //! Invariants:
@@ -54,6 +57,7 @@ mod passed;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod vigil;
 
 pub(crate) use descriptors::Keepsake;
 pub(crate) use error::ObtainError;
@@ -62,12 +66,14 @@ pub(crate) use identity::Number;
 pub(crate) use passed::Handed;
 
 use self::thread::{Core, News, Stage, State, BELL, DOOR, MAILBOX};
+use self::vigil::Vigil;
 use super::door::Welcome;
 use super::name::Name;
 use super::place::Site;
 #[cfg(doc)]
 use super::wire;
 use super::wire::Member;
+use crate::memory::robust::RobustWords;
 use crate::os::epoll::{Epoll, Interest};
 use crate::os::eventfd::Bell;
 use crate::os::fork::{without_fork, ForkGuard, NotInherited};
@@ -114,6 +120,11 @@ pub(crate) trait Roster: Send + Sync {
     /// member's welcome reached it first. What was reserved for it can be taken back.
     fn forsaken(&self, payload: &[u8]) {
         let _ = payload;
+    }
+
+    /// The words by which the kernel says early that a member ends; None: there are none.
+    fn robust_words(&self) -> Option<RobustWords> {
+        None
     }
 
     /// A copy of the descriptor that stands for this number, for `whom`; None: it is not here. An error: not
@@ -171,13 +182,16 @@ impl Entrance {
     }
 }
 
-/// A member's service: its thread, and what other threads may ask of it.
+/// What a member's own threads are called: the service's, and the vigil's.
+pub(crate) const THREADS: [&str; 2] = ["staffetta", "staffetta-vigil"];
+
+/// A member's service: its threads, and what other threads may ask of it.
 ///
 /// Dropping it is leaving: peers are told goodbye. The roster's slot has to say so *before*, so
 /// that nobody who finds the mailbox closed takes it for a death.
 pub(crate) struct Service {
     core: Arc<Core>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     guard: ForkGuard,
 }
 
@@ -212,6 +226,7 @@ impl Service {
             state: Mutex::new(State::new()),
             answered: Condvar::new(),
             bequest: Mutex::new(Vec::new()),
+            vigil: roster.robust_words().and_then(Vigil::new),
             roster,
         };
         core.epoll.add(&core.bell, BELL, Interest::IN)?;
@@ -227,20 +242,23 @@ impl Service {
         core.audit(&mut core.lock());
 
         let core = Arc::new(core);
-        // Up when this returns: a thread that has only been asked for can still fail, if memory is taken away now.
-        let (up, is_up) = std::sync::mpsc::channel();
         let run = {
             let core = Arc::clone(&core);
-            move || {
-                let _ = up.send(());
-                core.run()
-            }
+            move |up: Up| core.run_held(|| up.tell())
         };
-        let thread =
-            signal::with_all_blocked(|| std::thread::Builder::new().name("staffetta".to_owned()).spawn(run))
-                .map_err(StartError::Thread)?;
-        let _ = is_up.recv();
-        Ok(Self { core, thread: Some(thread), guard })
+        let mut threads = vec![spawn(THREADS[0], run).map_err(StartError::Thread)?];
+        if core.vigil.is_some() {
+            let keep = {
+                let core = Arc::clone(&core);
+                move |up: Up| {
+                    up.tell();
+                    core.vigil.iter().for_each(|vigil| core.keep(vigil));
+                }
+            };
+            // Without it deaths are noticed as well.
+            threads.extend(spawn(THREADS[1], keep));
+        }
+        Ok(Self { core, threads, guard })
     }
 
     /// A socket with a welcome in it, for a process that is about to become a member without
@@ -283,6 +301,12 @@ impl Service {
         of.map_or_else(|| state.peers.is_gone(who), |(_, pidfd)| pidfd::has_exited(pidfd.as_fd()))
     }
 
+    /// Is the calling thread one of the service's?
+    fn is_ours(&self) -> bool {
+        let me = std::thread::current().id();
+        self.threads.iter().any(|thread| thread.thread().id() == me)
+    }
+
     /// Which members are linked at this moment.
     pub(crate) fn linked(&self) -> Vec<Member> {
         if !self.guard.alive() {
@@ -294,22 +318,46 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
+        let ours = self.is_ours();
+        let threads = std::mem::take(&mut self.threads);
         if !self.guard.alive() {
-            // The thread exists only in our parent, and may have held the lock when we were
+            // The threads exist only in our parent, and one may have held the lock when we were
             // forked. The descriptors are closed already; the memory is left alone.
-            std::mem::forget((Arc::clone(&self.core), thread));
+            std::mem::forget((Arc::clone(&self.core), threads));
             return;
         }
         // Release: pairs with the Acquire in `run`.
         self.core.stopping.store(true, Ordering::Release);
         self.core.bell.ring();
-        if thread.thread().id() == std::thread::current().id() {
-            return; // dropped by the roster, from a callback; the thread stops after it
+        if let Some(vigil) = &self.core.vigil {
+            vigil.ring();
         }
-        // A panic of the roster's has been printed; there is nothing to add.
-        let _ = thread.join();
+        if ours {
+            return; // dropped by the roster, from a call of it that may hold the lock; the threads stop after it
+        }
+        for thread in threads {
+            // A panic of the roster's has been printed; there is nothing to add.
+            let _ = thread.join();
+        }
     }
+}
+
+/// Tells whoever starts a thread that it is up.
+struct Up(std::sync::mpsc::Sender<()>);
+
+impl Up {
+    fn tell(self) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Starts a thread that no signal of the program's ever reaches. It is up when this returns: one that has only been asked for
+/// can still fail, if memory is taken away now.
+fn spawn(name: &str, work: impl FnOnce(Up) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let (up, is_up) = std::sync::mpsc::channel();
+    let thread = signal::with_all_blocked(|| {
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || work(Up(up)))
+    })?;
+    let _ = is_up.recv();
+    Ok(thread)
 }

@@ -3,6 +3,7 @@
 use super::descriptors::Keepsake;
 use super::inquiry::{Asked, Inquiries};
 use super::passed::Passed;
+use super::vigil::Vigil;
 use super::Roster;
 use crate::os::epoll::{Epoll, Event};
 use crate::os::eventfd::Bell;
@@ -12,6 +13,7 @@ use crate::process::link::{Key, Peers};
 use crate::process::name::Name;
 use crate::process::place::Site;
 use crate::process::wire::{encode, Member};
+use rustix::process::Pid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -45,6 +47,8 @@ pub(super) struct Core {
     pub(super) answered: Condvar,
     /// What this member leaves to others ([`Service::bequeath`]).
     pub(super) bequest: Mutex<Vec<Keepsake>>,
+    /// How deaths are noticed early, where that can be.
+    pub(super) vigil: Option<Vigil>,
 }
 
 /// What changes.
@@ -52,6 +56,8 @@ pub(super) struct State {
     pub(super) next_key: Key,
     pub(super) connections: HashMap<Key, Connection>,
     pub(super) pidfds: HashMap<Key, (Member, NotInherited)>,
+    /// Whom the vigil is kept for, with their numbers here.
+    pub(super) watched: Vec<(Member, Pid)>,
     pub(super) peers: Peers,
     pub(super) passed: Passed,
     /// What we ask others.
@@ -230,6 +236,7 @@ impl State {
             next_key: FIRST_FREE_KEY,
             connections: HashMap::new(),
             pidfds: HashMap::new(),
+            watched: Vec::new(),
             peers: Peers::default(),
             passed: Passed::default(),
             inquiries: Inquiries::default(),
