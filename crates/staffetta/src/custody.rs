@@ -27,8 +27,10 @@
 //!     and during which nobody ended (`process::service::inquiry`).
 //! C5. Waiting for answers ends by an answer, or by the kernel's word that there is nobody to answer. If the
 //!     caller's time is over first, or the kernel refuses a descriptor or a mapping for now, the message stays
-//!     *owed* to its end of the channel: the next call takes it up. So a member that is stopped delays only
-//!     those who need the very descriptor that nobody else has shown.
+//!     *owed* to its end of the channel: the next call takes it up, and nothing else is taken before. So a member
+//!     that is stopped delays only those who need the very descriptor that nobody else has shown. Until it is
+//!     mapped nobody has claimed it: it stays in its slot, and if the end is closed, or its process dies, it is the
+//!     next receiver's. (A rendezvous has no slot: it is lost with its receiver.)
 //!
 //! Not covered: everybody who had the descriptor was killed (or left when no other queue had room, or lives
 //! in a network namespace that cannot be reached) before the receiver got it. Then the message is lost: the
@@ -42,7 +44,7 @@ use crate::error::{AcquireError, SendFailure};
 use crate::member::Member;
 use crate::process::service::{Handed, Keepsake, ObtainError, PassError};
 use crate::process::wire::Member as Peer;
-use crate::reference::capability::{self, CapabilityId};
+use crate::reference::capability::{self, CapabilityId, Sent};
 
 /// Why the descriptor of a capability that arrived is not in our hands.
 pub(crate) enum Missing {
@@ -103,10 +105,10 @@ impl Member {
     }
 
     /// A capability that arrived will not be received: nobody holds it any more.
-    pub(crate) fn abandon_capability(&self, id: CapabilityId) {
-        capability::discard(self.segment(), &self.blocks, id, self.slot);
+    pub(crate) fn abandon_capability(&self, sent: Sent) {
+        capability::discard(self.segment(), &self.blocks, sent, self.slot, || true);
         if let Some(service) = self.service.get() {
-            service.forget(id.ticket());
+            service.forget(sent.id.ticket());
         }
     }
 

@@ -151,7 +151,9 @@ impl Member {
         // Also channels that somebody who died meanwhile was about to take back.
         loose.channels.extend(crate::enclosure::collect::without_holds(segment));
         loose.give_back(self);
-        let spared = |index, kept: bool| (!kept && in_flight.capabilities.contains(&index)) || !still();
+        let spared = |sent: Option<(u32, u64)>| {
+            sent.is_some_and(|sent| in_flight.capabilities.contains(&sent)) || !still()
+        };
         let table = self.refs.capabilities();
         capability::release_dead(segment, &self.blocks, table, (slot, self.slot), spared);
         stop::here("sweep: capabilities released");

@@ -25,8 +25,6 @@
 //!     and what leaves FULL or READING for EMPTY are the commit points.
 //! B4. The sender writes `ticket` before the first byte. So the bytes of an EMPTY slot whose ticket names the message
 //!     K+1 places ago are that whole message; if somebody began to write, they are not.
-//!     Of a channel of parcels the words are written after `ticket` for everybody's eyes (W), so a sweeper that has read
-//!     them, and then (R) the ticket of a message that was taken, has read that message's.
 //! B5. `length` is CHANGED while a receiver has write access. If it dies, the bytes may be no value of their type: its
 //!     successor is told that this message is lost (`Stop::Torn`), and gets the next one. One that was only
 //!     read is its successor's, whole.
@@ -36,7 +34,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{compiler_fence, fence, Ordering};
+use std::sync::atomic::{compiler_fence, Ordering};
 
 use super::call::{Ground, Patience, Stop};
 use super::ring::{change, change_and, redeliver, RingParty, Slot, Slots, EMPTY, FULL, READING};
@@ -265,31 +263,6 @@ impl<P: Platform> Buffer<P> {
     }
 }
 
-/// What stands before the words of a parcel are written: W of B4.
-#[inline(always)]
-pub fn before_words() {
-    fence(Ordering::Release);
-}
-
-impl<P: Platform> Slots<P> {
-    /// The reference that the receiver took last, whose slot is `head - 1`. None: it is not EMPTY, or the sender began to
-    /// write another one there.
-    ///
-    /// # Safety
-    /// A buffered channel whose messages are references.
-    pub unsafe fn taken_last(&self, head: &P::U64) -> Option<[u64; 3]> {
-        let place = head.load(Relaxed).checked_sub(1)?;
-        let (slot, bytes) = self.slot(place);
-        if Word(slot.word.load(Acquire)).state() != EMPTY {
-            return None;
-        }
-        // SAFETY: inside the slot, by the caller's promise. Volatile: the sender may be writing it; then it is not used.
-        let words = unsafe { bytes.cast::<[u64; 3]>().read_volatile() };
-        fence(Ordering::Acquire); // R of B4
-        (slot.ticket.load(Relaxed) == place).then_some(words)
-    }
-}
-
 impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
     /// Waits until the sender's next slot may be written; gives its word.
     pub fn await_room(&mut self, buffer: &Buffer<P>, patience: Patience) -> Result<Word, Stop> {
@@ -361,9 +334,6 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         }
         let empty = self.await_room(buffer, patience)?;
         buffer.begin_writing();
-        if !counts {
-            before_words();
-        }
         // SAFETY: EMPTY: the bytes are ours (N2), as many as fit; `bytes` is the caller's promise.
         unsafe { self.copy(bytes, buffer.bytes(), length, counts) };
         let asleep = buffer.publish(self.place, empty, length as u64).ok_or(Stop::Corrupt)?;
@@ -393,54 +363,5 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         let asleep = buffer.give_back(self.place, full, length);
         self.wake_if(asleep);
         Ok(length as usize)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::marker::PhantomData;
-    use std::ptr::NonNull;
-    use std::sync::atomic::AtomicU64;
-
-    use super::*;
-    use crate::channel::ring::Shape;
-    use crate::memory::platform::Native;
-
-    #[test]
-    fn the_reference_taken_last_is_known_until_its_slot_is_written_again() {
-        #[repr(align(64))]
-        struct Ring([u64; 16]);
-        let mut ring = Ring([0; 16]);
-        let shape = Shape::new(1, 24, 8).unwrap();
-        assert_eq!(shape.bytes() as usize, size_of::<Ring>());
-        let slots: Slots<Native> =
-            Slots { ring: NonNull::from(&mut ring.0).cast(), shape, platform: PhantomData };
-        let (head, tail) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (sender, receiver) = (Buffer::new(slots, 0), Buffer::new(slots, 0));
-        // SAFETY: three words each.
-        let last = || unsafe { slots.taken_last(&head) };
-        let write = |n: u64| {
-            sender.begin_writing();
-            before_words();
-            // SAFETY: EMPTY, and ours.
-            unsafe { sender.bytes().cast::<[u64; 3]>().write([n; 3]) };
-        };
-        assert_eq!(last(), None);
-        for n in 0..10 {
-            let empty = sender.room_now().unwrap();
-            write(n);
-            // The last one lies in the other slot.
-            assert_eq!(last(), n.checked_sub(1).map(|n| [n; 3]));
-            sender.publish(&tail, empty, 24).unwrap();
-            receiver.give_back(&head, receiver.full_now().unwrap(), 24);
-            assert_eq!(last(), Some([n; 3]));
-        }
-        // Two more: the second one is begun where the last one lay.
-        let empty = sender.room_now().unwrap();
-        write(10);
-        sender.publish(&tail, empty, 24).unwrap();
-        assert_eq!(last(), Some([9; 3]));
-        sender.begin_writing();
-        assert_eq!(last(), None);
     }
 }

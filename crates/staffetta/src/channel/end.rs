@@ -88,7 +88,7 @@ pub struct End {
     kept: Option<Box<Kept>>,
     /// For the next parcel that comes (`stock_handle`).
     handle: Cell<Option<Arc<Member>>>,
-    /// A capability that was taken from the channel and whose descriptor is still to come (`custody`, C5).
+    /// A capability that was taken in hand and whose descriptor is still to come (`custody`, C5).
     pub(crate) owed: Cell<Option<Reference3>>,
 }
 
@@ -159,6 +159,7 @@ impl End {
                 &record.tail
             } else {
                 slots.recover_head(&record.head);
+                pass_over_claimed(member, record, &found.spec, &slots);
                 &record.head
             };
             if found.spec.kind == Kind::Buffered {
@@ -297,6 +298,13 @@ impl End {
     pub(crate) fn stock_handle(&self) {
         let handle = self.handle.take().unwrap_or_else(|| self.member.clone());
         self.handle.set(Some(handle));
+    }
+
+    /// Is a capability owed to it?
+    pub(crate) fn is_owed(&self) -> bool {
+        let owed = self.owed.take();
+        self.owed.set(owed);
+        owed.is_some()
     }
 
     /// A handle of the member, for a parcel.
@@ -481,18 +489,23 @@ impl Drop for End {
         if !self.member.here() || self.departed.get() {
             return;
         }
-        // What is owed to an end of a queue is in hand, and goes back too.
         self.put_back();
         if let Some(many) = &self.many {
             many.leave(&self.member, &self.found.spec, self.held);
             return;
         }
-        if let Some(words) = self.owed.take() {
-            super::payload::give_up(self, words);
-        }
         let record = self.record();
         let (me, peer) = sides(record, self.is_sender);
         super::sweep::detach(&self.member, record, &self.found.spec, me, peer, self.held, LEFT);
+    }
+}
+
+/// A receiver comes after one that may have been killed when it had claimed a parcel and not given its slot back (ring.rs, N6).
+fn pass_over_claimed(member: &Member, record: &Record, spec: &Spec, slots: &Slots<Native>) {
+    let claimed = |words| super::sweep::is_claimed(member, spec, words);
+    // SAFETY: a channel of parcels: its messages are references.
+    if spec.content == Content::Parcel && unsafe { slots.pass_over_claimed(&record.head, claimed) } {
+        super::ground::wake(member, spec.method, record.sender.pcb_ref());
     }
 }
 

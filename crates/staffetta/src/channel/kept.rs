@@ -13,13 +13,11 @@
 //!     something came back; each receiver then looks for itself, and what it finds are hints.
 //! U2. A parcel comes back before the end of its dead receiver says DIED, so the next receiver finds it before anything newer. And after
 //!     it was found out which blocks are on their way to somebody: what the dead one had forwarded is not returned.
-//! U3. A slot is READING until its parcel is claimed. So of a dead receiver's slot that waits again the parcel was claimed, and came back by
-//!     itself (then its incarnation has changed, and the slot is passed over), or it was not.
+//! U3. A slot is READING until its parcel is claimed (ring.rs, N6). So of a dead receiver's slot that waits again the parcel was claimed,
+//!     and came back by itself (then its incarnation has changed, and the slot is passed over), or it was not.
 //! U4. A parcel that came back too often is lost: whoever gets it seems to die of it.
 //! U5. Who takes write access to a parcel notes that first: if it dies then, the bytes may be no value of their type, and whoever comes
 //!     next is told `Torn`, as for a guard (buffer.rs, B5).
-
-#![allow(unsafe_code)] // A parcel's words are read from its slot.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -28,7 +26,6 @@ use super::call::{Patience, Stop};
 use super::end::{slots, End};
 use super::ground::wake;
 use super::line::Reference3;
-use super::quick::read_words;
 use super::spec::{Kind, Spec};
 use crate::enclosure::contents::free_full;
 use crate::error::RecvError;
@@ -260,11 +257,12 @@ fn next<T: Message + ?Sized>(end: &End, patience: Patience) -> Result<Option<Opt
             end.claimed();
             Ok(parcel)
         }
-        _ => end.take_and_claim(patience, |bytes, place, again| {
-            // SAFETY: the slot is in hand, of a channel of parcels: it holds a reference.
-            let words = unsafe { read_words(bytes.cast_mut().cast()) };
-            claim_fresh(end, words, place, again)
-        }),
+        _ => {
+            let (words, place, again) = end.take_from_ring(patience)?;
+            let parcel = claim_fresh(end, words, place, again);
+            end.claimed();
+            Ok(parcel)
+        }
     }
 }
 
@@ -345,6 +343,7 @@ pub fn tell(member: &Member, index: usize, spec: &Spec) {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)] // A ring is looked at as a sweeper does.
 mod tests {
     use super::*;
     use crate::channel::side::DIED;
@@ -380,7 +379,7 @@ mod tests {
         let places = slots(&member, record, &spec).unwrap();
         assert!(places.begin_reading(0));
         // SAFETY: a channel of parcels.
-        let words = unsafe { places.references(&record.head) }[0];
+        let words = unsafe { places.buffered() }[0];
         let id = crate::channel::sweep::block_of(&member, &spec, words[0]).unwrap();
         let (block, next) = (segment.block_record(id), words[2] + 1);
         if killed != Killed::InHand {

@@ -19,6 +19,7 @@ use crate::enclosure::face::holds_last_receiver;
 use crate::error::{AcquireError, RecvError, SendError, SendFailure};
 use crate::memory::note::came_from;
 use crate::memory::platform::prefetch_for_write;
+use crate::memory::stop;
 use crate::memory::word::IN_MESSAGE;
 use crate::message::parcel::{Parcel, Raw};
 use crate::reference::capability::{CapabilityId, Sent};
@@ -186,28 +187,22 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         }
         let method = end.spec().method;
         if method == Method::Capability {
-            let received = receive_capability(end, patience);
-            // Of a queue the message stays in hand as long as its descriptor is owed.
-            let owed = end.owed.take();
-            if owed.is_none() {
-                end.claimed();
-            }
-            end.owed.set(owed);
-            let (raw, words) = received?;
-            end.tally().message(words[1] as usize);
-            return Parcel::from_received(raw, words[1]).ok_or(RecvError::Corrupt);
+            let (raw, length) = receive_capability(end, patience)?;
+            end.tally().message(length as usize);
+            return Parcel::from_received(raw, length).ok_or(RecvError::Corrupt);
         }
         end.stock_handle();
-        let words = take(end, patience)?;
-        crate::memory::stop::here("receive: taken");
-        // What the sender wrote travels while we look at whether it makes sense.
-        prefetch_for_write(end.member.refs.guess(method, words[0]));
-        end.tally().message(words[1] as usize);
-        let note = came_from(end.found.index, words[2].wrapping_add(1));
-        let parcel = Parcel::receive(&end.member, || end.handle(), method, words, note);
-        let parcel = parcel.ok_or(RecvError::Corrupt);
-        end.claimed();
-        parcel
+        let received = end.receive_and_claim(patience, |words| {
+            stop::here("receive: taken");
+            // What the sender wrote travels while we look at whether it makes sense.
+            prefetch_for_write(end.member.refs.guess(method, words[0]));
+            end.tally().message(words[1] as usize);
+            let note = came_from(end.found.index, words[2].wrapping_add(1));
+            let parcel = Parcel::receive(&end.member, || end.handle(), method, words, note);
+            stop::here("receive: claimed");
+            parcel
+        });
+        received.map_err(|why| end.recv_failure(why, patience))?.ok_or(RecvError::Corrupt)
     }
 
     fn take_back_on(end: &End) -> Vec<Self> {
@@ -222,35 +217,37 @@ fn check_inside(end: &End, raw: &Raw) -> Option<SendFailure> {
     holds_last_receiver(end, full).then_some(SendFailure::ThroughItself)
 }
 
-/// The next reference in the channel.
-#[inline(always)]
-fn take(end: &End, patience: Patience) -> Result<Reference3, RecvError> {
-    end.receive_parcel(patience).map_err(|stop| end.recv_failure(stop, patience))
-}
-
-/// The next capability: the one that is owed to us (`custody`, C5), or the next in the channel.
+/// The next capability: the one that is owed to us (`custody`, C5), or the next in the channel; and its length. Its message stays
+/// where it lies until it is claimed, so it is on its way for everybody else.
 #[inline(never)] // so that nothing of it is in the way of other parcels
-fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, Reference3), RecvError> {
+fn receive_capability(end: &End, patience: Patience) -> Result<(Raw, u64), RecvError> {
     let words = match end.owed.take() {
         Some(words) => words,
-        None => take(end, patience)?,
+        None => end.take_parcel(patience).map_err(|why| end.recv_failure(why, patience))?,
     };
-    crate::memory::stop::here("receive: capability taken");
+    stop::here("receive: capability taken");
     let receive = || Raw::receive_capability(&end.member, words);
     let mut raw = receive();
     if matches!(raw, Err(Some(AcquireError::NotHeld))) {
         secure(end, words, patience)?;
         raw = receive();
     }
-    let raw = raw.map_err(|why| {
-        match why {
-            // No address space, say: it may be mapped later.
-            Some(AcquireError::System(_)) => end.owed.set(Some(words)),
-            _ => give_up(end, words),
+    match raw {
+        Ok(raw) => {
+            stop::here("receive: capability claimed");
+            end.claimed();
+            Ok((raw, words[1]))
         }
-        why.map_or(RecvError::Corrupt, RecvError::Acquire)
-    })?;
-    Ok((raw, words))
+        // No address space, say: it may be mapped later.
+        Err(Some(why @ AcquireError::System(_))) => {
+            end.owed.set(Some(words));
+            Err(RecvError::Acquire(why))
+        }
+        Err(why) => {
+            give_up(end, words);
+            Err(why.map_or(RecvError::Corrupt, RecvError::Acquire))
+        }
+    }
 }
 
 /// Puts a capability's descriptor into the hands of whoever holds the other end; of a channel with a buffer and without
@@ -289,7 +286,8 @@ fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailu
 
 /// Gets the descriptor of a capability that arrived without it.
 fn secure(end: &End, words: Reference3, patience: Patience) -> Result<(), RecvError> {
-    let Some(id) = named(end, words) else {
+    let Some(id) = named(end, words).map(|sent| sent.id) else {
+        give_up(end, words);
         return Err(RecvError::Corrupt);
     };
     let deadline = match patience {
@@ -316,17 +314,17 @@ fn secure(end: &End, words: Reference3, patience: Patience) -> Result<(), RecvEr
     })
 }
 
-/// What these words refer to was taken from the channel, and nobody will receive it: its memory is free
-/// again.
+/// What these words refer to was taken in hand, and nobody will receive it: its memory is free again, and so is its slot.
 pub(super) fn give_up(end: &End, words: Reference3) {
-    if let Some(id) = named(end, words) {
-        end.member.abandon_capability(id);
+    if let Some(sent) = named(end, words) {
+        end.member.abandon_capability(sent);
     }
+    end.claimed();
 }
 
 /// The capability that these words refer to.
-fn named(end: &End, [reference, _, sent]: Reference3) -> Option<CapabilityId> {
+fn named(end: &End, [reference, _, sent]: Reference3) -> Option<Sent> {
     let capability = end.spec().method == Method::Capability;
     let index = end.member.refs.capability_index(reference).filter(|_| capability)?;
-    Some(Sent::of(index, sent).id)
+    Some(Sent::of(index, sent))
 }

@@ -164,11 +164,9 @@ impl End {
 
     /// The parcel whose reference was received from a queue is this process's: its slot goes back.
     #[inline(always)]
-    pub(crate) fn claimed(&self) {
-        if let Some(many) = self.many() {
-            if let Some(held) = many.in_hand() {
-                many.give_back(&self.ground(), self.memory(), held);
-            }
+    pub(super) fn claimed_from_queue(&self, many: &Many) {
+        if let Some(held) = many.in_hand() {
+            many.give_back(&self.ground(), self.memory(), held);
         }
     }
 

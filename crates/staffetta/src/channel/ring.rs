@@ -22,6 +22,9 @@
 //! N5. `ticket` is the place of the message in a slot that is not EMPTY; it is written before the message. The sender puts, then moves `tail`;
 //!     it withdraws, then moves `tail` back; the receiver moves `head`, then empties. So each place is off by one at
 //!     most when its holder dies, and the successor finds it again from the slots (`recover_*`).
+//! N6. A slot that holds a reference to a parcel is EMPTY only after its receiver has said, in the parcel's own word, that it holds it.
+//!     So whatever is not EMPTY is all that is on its way; and a dead receiver's slot that waits again holds a parcel that nobody has
+//!     claimed, or one that the dead one had: then its successor passes it over (`pass_over_claimed`).
 
 #![allow(unsafe_code)] // The slots' bytes are raw memory: N2 says whose they are.
 
@@ -302,6 +305,24 @@ impl<P: Platform> Slots<P> {
         }
     }
 
+    /// A receiver's successor has just attached: the dead one had said that it holds the parcel in the slot of `head`, and was killed
+    /// before it gave the slot back. `claimed` is asked whether that is so; then the slot is EMPTY, and `head` has moved. True: the
+    /// sender sleeps until it is.
+    ///
+    /// # Safety
+    /// The messages are references.
+    pub unsafe fn pass_over_claimed(&self, head: &P::U64, claimed: impl FnOnce([u64; 3]) -> bool) -> bool {
+        let place = place_in::<P>(head);
+        let (slot, bytes) = self.slot(place);
+        let now = Word(slot.word.load(Acquire));
+        // SAFETY: inside the slot, by the caller's promise; FULL, and we are the only receiver (N2).
+        if now.state() != FULL || !claimed(unsafe { bytes.cast::<[u64; 3]>().read() }) {
+            return false;
+        }
+        head.store(place + 1, Relaxed); // first: N5
+        change(slot, now, EMPTY).unwrap_or(true)
+    }
+
     /// The receiver is dead: READING => FULL. `still` as in `Line::settle_death`; idempotent, and safe to run in several
     /// processes at once.
     pub fn settle_receiver(&self, still: impl Fn() -> bool) {
@@ -321,30 +342,16 @@ impl<P: Platform> Slots<P> {
         }
     }
 
-    /// The references to parcels that nobody has taken, when both ends are gone.
+    /// The references to parcels that wait in the slots or are being taken out of them: for a sweeper, who checks each against the
+    /// block's own word. A slot is not EMPTY until whoever takes its parcel has said that it holds it.
     ///
     /// # Safety
     /// The messages are references.
     pub unsafe fn buffered(&self) -> Vec<[u64; 3]> {
         let full = (0..=self.shape.degree).filter(|&place| self.look(place).0 != EMPTY);
-        // SAFETY: inside the slot, by the caller's promise; nobody else writes it.
+        // SAFETY: inside the slot, by the caller's promise. Volatile: it may be taken and written again meanwhile; whatever is
+        // read is only a hint.
         full.map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
-    }
-
-    /// The references to parcels that wait in the slots, or were taken out of them last: for a sweeper, who checks each
-    /// against the block's own word. What a sender has written and not sent is not among them.
-    ///
-    /// # Safety
-    /// The messages are references.
-    pub unsafe fn references(&self, head: &P::U64) -> Vec<[u64; 3]> {
-        let sent = (0..=self.shape.degree).filter(|&place| {
-            // Taken: `head` moved before the slot became EMPTY (N5).
-            let (state, ticket) = self.look(place);
-            state != EMPTY || head.load(Relaxed) > ticket
-        });
-        // SAFETY: inside the slot, by the caller's promise. Volatile: a survivor may be reading or writing it;
-        // whatever is read is only a hint.
-        sent.map(|i| unsafe { self.slot(i).1.cast::<[u64; 3]>().read_volatile() }).collect()
     }
 }
 
@@ -373,8 +380,6 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         let empty = self.await_slot(place, EMPTY, deadline)?;
         let (slot, to) = self.slots.slot(place);
         slot.ticket.store(place, Relaxed);
-        // As in a buffered channel: whose words they are is known before they are written (buffer.rs, W of B4).
-        super::buffer::before_words();
         // SAFETY: EMPTY: the bytes are ours (N2).
         unsafe { self.copy(bytes, to, length, counts) };
         slot.length.store(length as u64, Relaxed);
@@ -442,13 +447,8 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         Ok(length as usize)
     }
 
-    /// As `receive`, of a message of `length` bytes: `take` has them, the place, and whether a receiver had them in hand before.
-    pub fn take_with<R>(
-        &mut self,
-        patience: Patience,
-        length: u64,
-        take: impl FnOnce(*const u8, u64, bool) -> R,
-    ) -> Result<R, Stop> {
+    /// Takes a message of `length` bytes in hand (basic): its bytes, the place, and whether a receiver had them in hand before.
+    pub fn take_in_hand(&mut self, patience: Patience, length: u64) -> Result<(*const u8, u64, bool), Stop> {
         let deadline = patience.deadline();
         let place = self.place.load(Relaxed);
         let slots = self.slots;
@@ -464,11 +464,28 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             redeliver(slot, reading);
             return Err(Stop::Corrupt);
         }
-        let taken = take(bytes, place, full.slot() == REDELIVERED);
-        self.place.store(place + 1, Relaxed);
-        let asleep = change(slot, reading, EMPTY).unwrap_or(true);
-        self.wake_if(asleep);
-        Ok(taken)
+        Ok((bytes, place, full.slot() == REDELIVERED))
+    }
+
+    /// READING => EMPTY: the message in hand is the receiver's.
+    pub fn give_back(&mut self) {
+        let place = place_in::<P>(self.place);
+        let slot = self.slots.slot(place).0;
+        let now = Word(slot.word.load(Acquire));
+        if now.state() == READING {
+            self.place.store(place + 1, Relaxed); // first: N5
+            let asleep = change(slot, now, EMPTY).unwrap_or(true);
+            self.wake_if(asleep);
+        }
+    }
+
+    /// READING => FULL: the holder of the end closes it with a message in hand.
+    pub fn put_back(&mut self) {
+        let slot = self.slots.slot(place_in::<P>(self.place)).0;
+        let now = Word(slot.word.load(Acquire));
+        if now.state() == READING {
+            redeliver(slot, now);
+        }
     }
 
     /// Waits until the slot is in `state`.

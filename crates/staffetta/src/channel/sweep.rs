@@ -29,8 +29,8 @@ use crate::reference::capability::{self, Sent};
 pub struct InFlight {
     /// Offsets and incarnations of blocks. A receiver that has claimed its block changed the incarnation.
     pub blocks: HashSet<(u64, u64)>,
-    /// Records of capabilities.
-    pub capabilities: HashSet<u32>,
+    /// Records of capabilities, and the third word of their messages (capability.rs, K4).
+    pub capabilities: HashSet<(u32, u64)>,
 }
 
 /// Settles every end that the dead process in `slot` held, and wakes the partners. Idempotent.
@@ -128,7 +128,7 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
                     }
                 }
             }
-            if spec.content == Content::Parcel && !is_sender {
+            if spec.content == Content::Parcel && spec.kind == Kind::Rendezvous && !is_sender {
                 free_unclaimed(member, index, &spec, held);
             }
             detach(member, record, &spec, dead, partner, end, DIED);
@@ -205,24 +205,14 @@ fn settle_receiver_later(
     detach(member, record, spec, dead, partner, end, DIED);
 }
 
-/// The parcel that a dead receiver took last, if it was killed before it could say that it holds it: nobody does.
+/// The parcel that the dead receiver of a rendezvous took last, if it was killed before it could say that it holds it: nobody does.
+/// (Elsewhere it waits in its slot as before: ring.rs, N6.)
 ///
-/// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell, or the place of the
-/// last message, is stable.
+/// `held`: is the end still the dead one's? Until it is not, no other message is taken, so the cell is stable.
 fn free_unclaimed(member: &Member, index: usize, spec: &Spec, held: impl Fn() -> bool) {
     let segment = member.segment();
-    let record = segment.channel(index);
-    let words = match spec.kind {
-        Kind::Rendezvous => Some(record.line.peek_reference(record.line.word().sequence().wrapping_sub(1))),
-        Kind::Basic | Kind::Buffered => slots(member, record, spec).and_then(|slots| {
-            // SAFETY: a channel of parcels: its messages are references.
-            unsafe { slots.taken_last(&record.head) }
-        }),
-        _ => None,
-    };
-    let Some([reference, _, incarnation]) = words else {
-        return;
-    };
+    let line = &segment.channel(index).line;
+    let [reference, _, incarnation] = line.peek_reference(line.word().sequence().wrapping_sub(1));
     if let Some(id) = block_of(member, spec, reference) {
         // It still has the incarnation that it was sent with (blocks.rs, B2).
         let still = || Blocks::incarnation(segment, id) == incarnation && held();
@@ -232,7 +222,7 @@ fn free_unclaimed(member: &Member, index: usize, spec: &Spec, held: impl Fn() ->
         }
     } else if let Some(capability) = member.refs.capability_index(reference) {
         let sent = Sent::of(capability, incarnation);
-        capability::discard_sent(segment, &member.blocks, sent, member.slot, held);
+        capability::discard(segment, &member.blocks, sent, member.slot, held);
     }
 }
 
@@ -290,15 +280,19 @@ fn discard_into(
             loose.blocks.push(id);
         }
     } else if let Some(index) = member.refs.capability_index(reference) {
-        // Of a queue it may be one that came back from a receiver that had said that it holds it.
-        capability::discard(segment, &member.blocks, Sent::of(index, incarnation).id, member.slot);
+        let sent = Sent::of(index, incarnation);
+        capability::discard(segment, &member.blocks, sent, member.slot, still);
     }
 }
 
-/// Has the receiver of a parcel said that it holds it? (blocks.rs, B2)
-fn is_claimed(member: &Member, spec: &Spec, [reference, _, incarnation]: Reference3) -> bool {
-    block_of(member, spec, reference)
-        .is_some_and(|id| Blocks::incarnation(member.segment(), id) != incarnation)
+/// Has the receiver of a parcel said that it holds it? (blocks.rs, B2; capability.rs, K4)
+pub fn is_claimed(member: &Member, spec: &Spec, [reference, _, incarnation]: Reference3) -> bool {
+    let segment = member.segment();
+    if let Some(id) = block_of(member, spec, reference) {
+        return Blocks::incarnation(segment, id) != incarnation;
+    }
+    let index = member.refs.capability_index(reference);
+    index.is_some_and(|index| Sent::of(index, incarnation).unclaimed(segment).is_none())
 }
 
 /// The reference in a slot's bytes.
@@ -405,7 +399,7 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
         if let Some(offset) = member.refs.offset(spec.method, reference) {
             in_flight.blocks.insert((offset, incarnation));
         } else if let Some(index) = member.refs.capability_index(reference) {
-            in_flight.capabilities.insert(index);
+            in_flight.capabilities.insert((index, incarnation));
         }
     };
     match spec.kind {
@@ -430,16 +424,8 @@ fn note_in_flight(member: &Member, record: &Record, spec: &Spec, in_flight: &mut
             let Some(slots) = slots(member, record, spec) else {
                 return;
             };
-            // What is in no slot any more may still be on its way to a receiver, if there is one.
-            let received = record.receiver.end().state() == ATTACHED;
             // SAFETY: a channel of parcels: its messages are references.
-            let references = unsafe {
-                if received {
-                    slots.references(&record.head)
-                } else {
-                    slots.buffered()
-                }
-            };
+            let references = unsafe { slots.buffered() };
             references.into_iter().for_each(&mut note);
         }
     }

@@ -189,7 +189,7 @@ struct Auditor<'m, S: Source> {
     live: HashMap<u16, u64>,
     /// The offsets of blocks that channels name.
     named: HashSet<u64>,
-    /// Messages that wait: offset and incarnation of their blocks, or record and incarnation of their capabilities.
+    /// Messages that wait: offset and incarnation of their blocks, or record and third word of their capabilities.
     waiting: HashSet<(u64, u64)>,
     waiting_capabilities: HashSet<(u32, u64)>,
     ends: Vec<HeldEnd>,
@@ -456,7 +456,9 @@ impl<'m, S: Source> Auditor<'m, S> {
             match now.state() {
                 block::OWNED => {
                     self.account.capabilities_owned += 1;
-                    let waits = self.waiting_capabilities.contains(&(index as u32, now.sequence()));
+                    let hands = self.word(at + capability::word::HANDS as u64 * 8)?;
+                    let sent = capability::sent_word(hands, now.sequence());
+                    let waits = self.waiting_capabilities.contains(&(index as u32, sent));
                     if !waits && !self.is_live(now.slot()) {
                         let why = format!("process slot {} had it, and lives no more", now.slot());
                         self.leak(Leaked::Capability, index, bytes, why);

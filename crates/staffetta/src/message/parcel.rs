@@ -28,7 +28,7 @@ use crate::member::Member;
 use crate::memory::map::BlockId;
 use crate::message::Message;
 use crate::os::mapping::Access;
-use crate::reference::capability::{CapabilityId, Sent, Table};
+use crate::reference::capability::{CapabilityId, Sent};
 use crate::reference::Method;
 use crate::Domain;
 
@@ -102,17 +102,20 @@ impl Raw {
         Ok(Raw::new(member.clone(), Memory::Block(id, incarnation), data))
     }
 
-    /// Acquires a capability that a peer sent; `None` if its reference makes no sense.
+    /// Acquires a capability that a peer sent, and then says that it is ours; `None` if its reference makes no sense.
     pub(crate) fn receive_capability(
         member: &Arc<Member>,
         [reference, length, sent]: Reference3,
     ) -> Result<Raw, Option<AcquireError>> {
         let index = member.refs.capability_index(reference).ok_or(None)?;
-        let id = Sent::of(index, sent).id;
-        Table::received(member.segment(), id, member.slot);
-        let data = member.refs.capabilities().acquire(id, Access::ReadWrite, length);
-        let data = data.map_err(Some)?.ok_or(None)?;
-        Ok(Raw::new(member.clone(), Memory::Capability(id), data))
+        let sent = Sent::of(index, sent);
+        let table = member.refs.capabilities();
+        let data = table.acquire(sent.id, Access::ReadWrite, length).map_err(Some)?.ok_or(None)?;
+        if !sent.claim(member.segment(), member.slot) {
+            table.unpin(sent.id);
+            return Err(None);
+        }
+        Ok(Raw::new(member.clone(), Memory::Capability(sent.id), data))
     }
 
     /// The words by which a channel of `method` refers to it.

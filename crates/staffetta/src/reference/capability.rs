@@ -19,8 +19,9 @@
 //! K2. A mapping is unmapped only when its entry has no pins.
 //! K3. Giving a life up takes three steps, all of them of one process that has it alone: OWNED(it) in the next life, then
 //!     nothing is charged any more, then FREE. If it is killed in between, the capability is what it held.
-//! K4. Whoever receives it says first that it holds it, and then counts that. A message names the count as it was when it was
-//!     sent: so of a message that was taken it can be told whether its receiver has said that it holds it.
+//! K4. Whoever receives it says first that it holds it, and then counts that: with the count it is claimed. A message names the count as
+//!     it was when it was sent. So of a message it can be told whether its receiver has claimed it; and a capability that came back to
+//!     whoever sent it is told from the one on its way that the words of an old message name.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -122,6 +123,11 @@ pub struct CapabilityId {
 /// Bits of the incarnation in the third word of a message; the rest is the count of hands (K4).
 const SENT_BITS: u32 = 36;
 
+/// The third word of a message with a capability that was received so often, and is in this life.
+pub const fn sent_word(hands: u64, incarnation: u64) -> u64 {
+    hands << SENT_BITS | incarnation & ((1 << SENT_BITS) - 1)
+}
+
 /// A capability as a message names it.
 #[derive(Clone, Copy)]
 pub struct Sent {
@@ -133,7 +139,7 @@ pub struct Sent {
 impl Sent {
     /// The third word of a message with a capability that this process holds.
     pub fn word(segment: &Segment, id: CapabilityId) -> u64 {
-        hands(segment, id.index) << SENT_BITS | id.incarnation & ((1 << SENT_BITS) - 1)
+        sent_word(hands(segment, id.index), id.incarnation)
     }
 
     /// What a message says whose third word is this.
@@ -142,11 +148,25 @@ impl Sent {
         Sent { id: CapabilityId { index, incarnation }, hands: word >> SENT_BITS }
     }
 
-    /// The holder word, if it is as it was sent: nobody has said that it received it.
-    fn unclaimed(self, segment: &Segment) -> Option<Word> {
+    /// The holder word, if it is as it was sent: nobody has claimed it.
+    pub fn unclaimed(self, segment: &Segment) -> Option<Word> {
         let now = Word(holder(segment, self.id.index).load(Acquire));
         let same_hands = hands(segment, self.id.index) & (u64::MAX >> SENT_BITS) == self.hands;
         (now.state() == OWNED && now.sequence() == self.id.incarnation && same_hands).then_some(now)
+    }
+
+    /// It arrived: it is held by process `slot`. False: it is not as it was sent.
+    pub fn claim(self, segment: &Segment, slot: u16) -> bool {
+        let mine = Word::new(OWNED, slot, self.id.incarnation);
+        let word = holder(segment, self.id.index);
+        let claimed = self.unclaimed(segment);
+        if !claimed.is_some_and(|now| word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()) {
+            return false;
+        }
+        stop::here("capability: received");
+        let count = segment.capability_word(self.id.index as usize, word::HANDS);
+        count.store(count.load(Relaxed).wrapping_add(1), Release); // K4: after the holder
+        true
     }
 }
 
@@ -311,14 +331,6 @@ impl Table {
     /// The holder, process `slot`, gives the capability up: whoever has its descriptor may take it again.
     pub fn free(&self, segment: &Segment, id: CapabilityId, slot: u16) {
         holder(segment, id.index).store(Word::new(FREE, slot, id.incarnation).0, Release);
-    }
-
-    /// The capability arrived: it is held by process `slot`.
-    pub fn received(segment: &Segment, id: CapabilityId, slot: u16) {
-        holder(segment, id.index).store(Word::new(OWNED, slot, id.incarnation).0, Release);
-        stop::here("capability: received");
-        let hands = segment.capability_word(id.index as usize, word::HANDS);
-        hands.store(hands.load(Relaxed).wrapping_add(1), Release); // K4: after the holder
     }
 
     /// Runs `pass` with the descriptor unless `to` has it already; remembers that it has then.
@@ -580,39 +592,32 @@ pub fn trim(segment: &Segment, blocks: &Blocks, table: &Table, slot: u16) -> u64
     given
 }
 
-/// Frees a capability that nobody will receive: its record gets a new life.
-pub fn discard(segment: &Segment, blocks: &Blocks, id: CapabilityId, slot: u16) {
-    let now = Word(holder(segment, id.index).load(Acquire));
-    if now.state() == OWNED && now.sequence() == id.incarnation {
-        if let Some(mine) = begin_giving_up(segment, id.index, now, slot) {
-            give_up_life(segment, blocks, id.index, mine);
-        }
-    }
-}
-
-/// The same, unless its receiver has said that it holds it. `still`: will nobody receive it? Asked between reading and changing.
-pub fn discard_sent(segment: &Segment, blocks: &Blocks, sent: Sent, slot: u16, still: impl Fn() -> bool) {
+/// Frees a capability that nobody will receive: its record gets a new life. Not if its receiver has claimed it. `still`: will nobody
+/// receive it? Asked between reading and changing.
+pub fn discard(segment: &Segment, blocks: &Blocks, sent: Sent, slot: u16, still: impl Fn() -> bool) {
     let now = sent.unclaimed(segment).filter(|_| still());
     if let Some(mine) = now.and_then(|now| begin_giving_up(segment, sent.id.index, now, slot)) {
         give_up_life(segment, blocks, sent.id.index, mine);
     }
 }
 
-/// Frees what dead process `dead` held, except `spared`; and takes over, for process `slot`, what it kept for later, if we
+/// Frees what dead process `dead` held, except what is `spared`, as a message would name it now; and takes over, for process `slot`, what it kept for later, if we
 /// have the descriptor as well.
 pub fn release_dead(
     segment: &Segment,
     blocks: &Blocks,
     table: &Table,
     (dead, slot): (u16, u16),
-    spared: impl Fn(u32, bool) -> bool,
+    spared: impl Fn(Option<(u32, u64)>) -> bool,
 ) {
     let used = segment.header().capabilities.load(Acquire).min(CAPABILITIES_MAX as u64) as u32;
     for index in 0..used {
         let now = Word(holder(segment, index).load(Acquire));
         let kept = now.state() == FREE && Charged::Capability(index).now(segment) != 0;
         let its = (now.state() == OWNED || kept) && now.slot() == dead;
-        if !its || spared(index, kept) {
+        // After the holder was read (K4): who claims it meanwhile has changed that.
+        let sent = || Sent::word(segment, CapabilityId { index, incarnation: now.sequence() });
+        if !its || spared((!kept).then(|| (index, sent()))) {
             continue;
         }
         let has_it = || table.lock().entry(CapabilityId { index, incarnation: now.sequence() }).is_ok();

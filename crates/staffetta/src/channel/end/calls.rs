@@ -5,7 +5,6 @@
 use std::time::Instant;
 
 use super::{sides, End};
-use crate::channel::buffer::before_words;
 use crate::channel::call::{Incoming, Outgoing, Patience, Stop};
 use crate::channel::ground::EndGround;
 use crate::channel::line::Reference3;
@@ -54,7 +53,6 @@ impl End {
         let mut delivery = None;
         if let Some(buffer) = &self.buffer {
             let done = self.put_now(buffer, size_of_val(&words), |to| {
-                before_words();
                 // SAFETY: the slot is ours to write, and holds that many words.
                 unsafe { write_words(to.cast(), words) };
             });
@@ -185,18 +183,9 @@ impl End {
         unsafe { self.receive(target, patience) }
     }
 
-    /// Receives a parcel's words.
+    /// Receives a parcel's words, of a rendezvous or a queue (`in_place::take_parcel`).
     #[inline(always)]
     pub(crate) fn receive_parcel(&self, patience: Patience) -> Result<Reference3, Stop> {
-        if let Some(buffer) = &self.buffer {
-            let length = size_of::<Reference3>();
-            // SAFETY: the slot is ours to read, and holds that many words.
-            let taken =
-                self.take_now(buffer, length, patience, |from| unsafe { read_words(from.cast_mut().cast()) });
-            if let Some(words) = taken {
-                return words;
-            }
-        }
         if let (true, Patience::Until(deadline)) = (self.is_quick(), patience) {
             let (line, tally) = (&self.record().line, &self.record().receiver_tally);
             match want_now(line, tally, &self.memory) {

@@ -7,7 +7,9 @@ use crate::channel::buffer::Buffer;
 use crate::channel::call::{Incoming, Outgoing, Patience, Stop};
 use crate::channel::ground::EndGround;
 use crate::channel::line::Reference3;
-use crate::channel::ring::{RingParty, REDELIVERED};
+use crate::channel::quick::read_words;
+use crate::channel::ring::{RingParty, READING, REDELIVERED};
+use crate::channel::spec::Kind;
 use crate::memory::platform::{Native, Platform};
 use crate::memory::word::Word;
 use crate::process::wait::Waited;
@@ -76,11 +78,7 @@ impl End {
         read: impl FnOnce(*const u8) -> R,
     ) -> Option<Result<R, Stop>> {
         let Some(full) = self.full_soon(buffer, patience) else {
-            let in_vain = matches!(patience, Patience::Try)
-                && !buffer.is_held()
-                && !self.slow.get()
-                && self.memory.is_known(self.peer());
-            return in_vain.then_some(Err(Stop::WouldBlock));
+            return self.is_tried_in_vain(buffer, patience).then_some(Err(Stop::WouldBlock));
         };
         if buffer.length() != length as u64 {
             return None;
@@ -90,6 +88,15 @@ impl End {
             self.wake_peer();
         }
         Some(Ok(message))
+    }
+
+    /// There was no message: is that all there is to say?
+    #[inline(always)]
+    fn is_tried_in_vain(&self, buffer: &Buffer<Native>, patience: Patience) -> bool {
+        matches!(patience, Patience::Try)
+            && !buffer.is_held()
+            && !self.slow.get()
+            && self.memory.is_known(self.peer())
     }
 
     /// Sends a value over a buffered channel: one copy, into the slot.
@@ -219,33 +226,95 @@ impl End {
         }
     }
 
-    /// Takes the next message of a ring in hand, and gives its slot back when `claim` is through: it has the bytes, the place, and
-    /// whether a receiver had it before.
-    pub(crate) fn take_and_claim<R>(
+    /// Receives a parcel: `claim` has its words while they still lie where they came (ring.rs, N6), except in a rendezvous, whose
+    /// cell stays as it is until this end comes back.
+    #[inline(always)]
+    pub(crate) fn receive_and_claim<R>(
         &self,
         patience: Patience,
-        claim: impl FnOnce(*const u8, u64, bool) -> R,
+        claim: impl FnOnce(Reference3) -> R,
     ) -> Result<R, Stop> {
-        let length = size_of::<Reference3>();
-        let Some(buffer) = &self.buffer else {
-            self.check_over()?;
-            let ground = self.ground();
-            let taken = self.ring_party(&ground)?.take_with(patience, length as u64, claim);
-            return taken.map_err(|stop| self.note_over(stop));
-        };
-        let full = self.await_message(buffer, patience)?;
-        if buffer.length() != length as u64 {
-            return Err(Stop::Corrupt);
+        if let Some(buffer) = &self.buffer {
+            let length = size_of::<Reference3>();
+            match self.full_soon(buffer, patience) {
+                Some(full) if buffer.length() == length as u64 => {
+                    // SAFETY: the slot is ours to read, and holds that many words.
+                    let claimed = claim(unsafe { read_words(buffer.bytes().cast()) });
+                    if buffer.give_back(&self.record().head, full, length as u64) {
+                        self.wake_peer();
+                    }
+                    return Ok(claimed);
+                }
+                None if self.is_tried_in_vain(buffer, patience) => return Err(Stop::WouldBlock),
+                _ => {}
+            }
         }
-        let (reading, asleep) = buffer.take(full).ok_or(Stop::Corrupt)?;
-        if asleep {
-            self.wake_peer();
-        }
-        let claimed = claim(buffer.bytes(), buffer.place(), reading.slot() == REDELIVERED);
-        if buffer.give_back(&self.record().head, reading, length as u64) {
-            self.wake_peer();
-        }
+        let claimed = claim(self.take_parcel(patience)?);
+        self.claimed();
         Ok(claimed)
+    }
+
+    /// Takes the next parcel, whose words stay in hand until it is claimed.
+    #[inline(always)]
+    pub(crate) fn take_parcel(&self, patience: Patience) -> Result<Reference3, Stop> {
+        match self.found.spec.kind {
+            Kind::Basic | Kind::Buffered => self.take_from_ring(patience).map(|(words, ..)| words),
+            _ => self.receive_parcel(patience),
+        }
+    }
+
+    /// As `take_parcel`, of a ring: also the place, and whether a receiver had it before.
+    #[inline(never)]
+    pub(crate) fn take_from_ring(&self, patience: Patience) -> Result<(Reference3, u64, bool), Stop> {
+        let length = size_of::<Reference3>();
+        let (bytes, place, again) = match &self.buffer {
+            Some(buffer) => {
+                let reading = self.take_in_hand(buffer, length, patience)?;
+                (buffer.bytes().cast_const(), buffer.place(), reading.slot() == REDELIVERED)
+            }
+            None => {
+                self.check_over()?;
+                let ground = self.ground();
+                let taken = self.ring_party(&ground)?.take_in_hand(patience, length as u64);
+                taken.map_err(|stop| self.note_over(stop))?
+            }
+        };
+        // SAFETY: the slot is in hand, of a channel of parcels: it holds a reference.
+        Ok((unsafe { read_words(bytes.cast_mut().cast()) }, place, again))
+    }
+
+    /// The parcel that was taken is this process's: its slot goes back.
+    #[inline(always)]
+    pub(crate) fn claimed(&self) {
+        match (&self.many, &self.buffer) {
+            (Some(many), _) => self.claimed_from_queue(many),
+            (_, Some(buffer)) => {
+                let now = buffer.word();
+                if buffer.is_held() && now.state() == READING {
+                    let length = size_of::<Reference3>() as u64;
+                    let asleep = buffer.give_back(&self.record().head, now, length);
+                    buffer.hold(false);
+                    if asleep {
+                        self.wake_peer();
+                    }
+                }
+            }
+            _ if self.found.spec.kind == Kind::Basic => {
+                let ground = self.ground();
+                if let Ok(mut party) = self.ring_party(&ground) {
+                    party.give_back();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A message of a basic channel that is in hand is its next receiver's.
+    pub(super) fn put_back_in_ring(&self) {
+        let ground = self.ground();
+        if let Ok(mut party) = self.ring_party(&ground) {
+            party.put_back();
+        }
     }
 
     #[cold]

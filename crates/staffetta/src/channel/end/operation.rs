@@ -14,6 +14,7 @@ use crate::channel::select::interest::forget;
 use crate::channel::select::look::Look;
 use crate::channel::select::turn::At;
 use crate::channel::spec::{Content, Kind};
+use crate::enclosure::contents::free_full;
 use crate::member::Member;
 use crate::memory::blocks::Blocks;
 use crate::memory::word::Word;
@@ -99,9 +100,7 @@ impl End {
                 Some(given) => self.stands_no_more(s, given),
             };
         }
-        let owed = self.owed.take();
-        self.owed.set(owed);
-        if self.over.get() || owed.is_some() || self.secured.get() != Secured::Nothing {
+        if self.over.get() || self.is_owed() || self.secured.get() != Secured::Nothing {
             return Look::Ready;
         }
         let look = self.look_at_channel(at.entry.map(|entry| self.reference(entry)), &ground);
@@ -142,7 +141,9 @@ impl End {
         if self.kept.as_ref().is_some_and(|kept| kept.is_secured()) {
             return true;
         }
-        if !self.member.here() || self.secured.get() != Secured::Nothing || self.over.get() {
+        // What is owed comes first: no other message is taken before.
+        if !self.member.here() || self.secured.get() != Secured::Nothing || self.over.get() || self.is_owed()
+        {
             return true;
         }
         let ground = self.ground();
@@ -288,8 +289,8 @@ impl End {
         if let Some(id) = offset.and_then(|offset| segment.map().locate(offset)) {
             // It still has the incarnation that it was sent with (blocks.rs, B2).
             let still = || Blocks::incarnation(segment, id) == words[2];
-            if let Some(adopted) = self.member.blocks.adopt(segment, id, still) {
-                self.member.blocks.free_adopted(segment, id, adopted);
+            if self.member.blocks.adopt(segment, id, still).is_some() {
+                free_full(&self.member, id);
             }
         }
     }

@@ -33,9 +33,7 @@ pub struct Travelling {
 impl End {
     /// What it will be in a message. None: it must not be sent, since a capability is owed to it.
     pub(crate) fn travelling(&self) -> Option<Travelling> {
-        let owed = self.owed.take();
-        self.owed.set(owed);
-        owed.is_none().then(|| Travelling {
+        (!self.is_owed()).then(|| Travelling {
             index: self.found.index,
             is_sender: self.is_sender,
             seat: self.many.as_ref().map_or(0, |many| many.number()),
@@ -95,6 +93,14 @@ impl End {
             let word = buffer.word();
             if word.state() == READING {
                 buffer.put_back(word);
+            }
+        }
+        // What is owed goes back where it lies in a slot.
+        if let Some(words) = self.owed.take() {
+            match self.found.spec.kind {
+                Kind::Rendezvous => crate::channel::payload::give_up(self, words),
+                Kind::Basic => self.put_back_in_ring(),
+                _ => {}
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::memory::map;
 use crate::memory::reading::Source;
 use crate::memory::word::{Word, IN_MESSAGE};
 use crate::os;
-use crate::reference::{self, capability::Sent};
+use crate::reference;
 
 impl<S: Source> Auditor<'_, S> {
     /// All channels that there are.
@@ -132,10 +132,9 @@ impl<S: Source> Auditor<'_, S> {
             for [reference, _, incarnation] in waiting {
                 match reference::offset(spec.method, self.window_base, reference) {
                     Some(offset) => drop(self.waiting.insert((offset, incarnation))),
-                    None => self.waiting_capabilities.extend(
-                        reference::capability_index(reference)
-                            .map(|index| (index, Sent::of(index, incarnation).id.incarnation)),
-                    ),
+                    None => self
+                        .waiting_capabilities
+                        .extend(reference::capability_index(reference).map(|index| (index, incarnation))),
                 }
             }
         }

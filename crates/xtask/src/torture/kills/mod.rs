@@ -8,12 +8,10 @@
 //! | `member.rs` | what a process of a mesh does |
 //! | `ends.rs`, `to_all.rs`, `calls.rs`, `workers.rs` | the parts on each form of channel |
 //! | `stage.rs`, `report.rs` | what the processes share; what a driver says at its end |
-//! | `known.rs` | what is found and not mended yet |
 
 mod calls;
 mod driver;
 mod ends;
-mod known;
 mod member;
 pub mod report;
 mod scene;
@@ -34,7 +32,7 @@ pub const KILLS: Row = Row {
     name: "kills",
     about: "real SIGKILLs at random moments, over every form of channel, cargo, reference method and wait policy",
     tries: (10_000, 1_000_000),
-    limits: "random moments; two survivors in each mesh; a receiver that is killed may have had one message in its hands; faults listed as KNOWN are not counted",
+    limits: "random moments; two survivors in each mesh; a receiver that is killed may have had one message in its hands",
     run: kills,
 };
 
@@ -99,18 +97,13 @@ fn run(plan: &Plan, name: &str, strike: Strike, longest_us: u64) -> Line {
         report.add(&text);
     }
     line.tried = report.strikes;
-    let mut known = std::collections::BTreeMap::new();
     for (fault, what) in report.faults {
-        match known::known(fault, &what) {
-            Some(name) => *known.entry(name).or_insert(0) += 1,
-            None => line.fault(fault, what),
-        }
+        line.fault(fault, what);
     }
     line.figures.push(format!("{} messages accounted for", report.messages));
     line.figures.push(format!("{} may have died in a receiver's hands", report.in_hand));
     line.figures.push(format!("{} told lost, both holders of their memory killed", report.told_lost));
     line.figures.push(format!("{} times what is in use compared", report.accounts));
-    line.figures.extend(known.iter().map(|(name, many)| format!("KNOWN, {many} times: {name}")));
     line.figures.push(format!("{:.1} a second", report.strikes as f64 / began.elapsed().as_secs_f64()));
     line
 }
