@@ -311,8 +311,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
         }
         match look() {
             Some(now) => Ok(now),
-            None if self.memory.lost_partner(end) => Err(Stop::Gone(end)),
-            None => Err(Stop::WouldBlock),
+            None => Err(self.memory.lost_partner(end, self.peer.died()).map_or(Stop::WouldBlock, Stop::Gone)),
         }
     }
 

@@ -156,7 +156,8 @@ pub enum Incoming {
 pub enum Stop {
     /// The deadline passed; the offer or want was withdrawn.
     TimedOut,
-    /// The partner is not there any more; its end word now.
+    /// The partner is not there any more: its end word, whose state is DIED if any that was there since the last call died, also
+    /// when somebody else is there now.
     Gone(Word),
     /// `try_*`: nobody waits on the other side.
     WouldBlock,
@@ -347,17 +348,22 @@ impl Memory {
         end.holding() == self.peer.get()
     }
 
-    /// Would `lost_partner` say so?
-    pub fn would_lose(&self, now: Word) -> bool {
-        self.loses(self.peer.get(), now.holding())
+    /// What would `lost_partner` say?
+    pub fn would_lose(&self, now: Word, died: u64) -> Option<Word> {
+        self.loss(self.peer.get(), now.holding(), died)
     }
 
     /// Where a successor is waited for, whoever died and whoever came in its place is no loss; who left is.
-    fn loses(&self, before: Word, now: Word) -> bool {
-        if self.waits.get() && matches!(now.state(), ATTACHED | DIED) {
-            return false;
+    fn loss(&self, before: Word, now: Word, died: u64) -> Option<Word> {
+        if self.waits.get() {
+            let goes_on = now == before || matches!(now.state(), ATTACHED | DIED);
+            return (!goes_on).then_some(now);
         }
-        now != before && (before.state() == ATTACHED || now.state() != ATTACHED)
+        // Of the holdings after `before`, and of that one if it was not over.
+        if now != before && died.saturating_add(u64::from(before.state() == ATTACHED)) > before.sequence() {
+            return Some(now.with_state(DIED));
+        }
+        (now != before && (before.state() == ATTACHED || now.state() != ATTACHED)).then_some(now)
     }
 
     /// Is a partner awaited that died?
@@ -365,11 +371,12 @@ impl Memory {
         self.waits.get() && now.state() == DIED
     }
 
-    /// Accounts for the partner's end word `now`. True: a partner that was there is gone, and this is the first time
-    /// that it is said. One that came and went between two looks counts: it may have sent something.
-    pub fn lost_partner(&self, now: Word) -> bool {
+    /// Accounts for the partner's end word `now`, and its deaths up to then (side.rs, S3). Some: a partner that was there is gone,
+    /// and this is the first time that it is said; the word for `Stop::Gone`. One that came and went between two looks counts: it
+    /// may have sent something.
+    pub fn lost_partner(&self, now: Word, died: u64) -> Option<Word> {
         let now = now.holding();
         let before = self.peer.replace(now);
-        self.loses(before, now)
+        self.loss(before, now, died)
     }
 }

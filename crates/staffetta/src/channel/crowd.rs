@@ -29,6 +29,9 @@
 //!     sleep wakes the sleepers of the other side, if the two cannot have cause to sleep both: an empty queue has room.
 //!     Who tries, or spins, does so whenever it looks in vain.
 //!
+//! D6. `fell` tells of a time when nobody was left, somebody of them having died, and somebody has come since: it is written by whoever
+//!     comes, before it takes its seat, so who sees that one sees `fell` grown.
+//!
 //! This file does not know what is waited for, nor what a message is.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -64,7 +67,9 @@ pub struct Seat<P: Platform = Native> {
 pub struct Crowd<P: Platform = Native> {
     sleepers: P::U64,
     departures: P::U64,
-    pad: [u64; 14],
+    /// D6: how often ends had been taken when nobody was left the last time; 0: never.
+    fell: P::U64,
+    pad: [u64; 13],
     /// A hint how far this direction has come.
     pub place: P::U64,
     /// Of the receivers: grows after a message was returned that a dead receiver had in hand. Each receiver then looks
@@ -120,7 +125,8 @@ impl<P: Platform> Crowd<P> {
         unsafe {
             (&raw mut (*at).sleepers).write(P::U64::new(0));
             (&raw mut (*at).departures).write(P::U64::new(0));
-            (&raw mut (*at).pad).write([0; 14]);
+            (&raw mut (*at).fell).write(P::U64::new(0));
+            (&raw mut (*at).pad).write([0; 13]);
             (&raw mut (*at).place).write(P::U64::new(0));
             (&raw mut (*at).returned).write(P::U64::new(0));
             (&raw mut (*at).place_pad).write([0; 14]);
@@ -208,12 +214,33 @@ impl<P: Platform> Crowd<P> {
         self.departures.load(Acquire)
     }
 
+    /// Somebody is about to come: if nobody is left, and not all came to their end, that is not forgotten (D6).
+    pub fn note_fall(&self) {
+        let end = self.end();
+        // Twice the same: so there was a moment, between the two looks, when nobody was there.
+        if end.state() != DIED || self.end() != end {
+            return;
+        }
+        let mut noted = self.fell();
+        while noted < end.sequence() {
+            match self.fell.compare_exchange(noted, end.sequence(), AcqRel, Acquire) {
+                Ok(_) => return,
+                Err(found) => noted = found,
+            }
+        }
+    }
+
+    /// How often ends had been taken when nobody was left the last time before somebody came.
+    pub fn fell(&self) -> u64 {
+        self.fell.load(Acquire)
+    }
+
     /// How many ends are held.
     pub fn attached(&self) -> usize {
         self.seats.iter().filter(|seat| seat.side.end().state() == ATTACHED).count()
     }
 
-    /// The end words of all as if they were one: ATTACHED as long as anybody is there, always the same word; else
+    /// The end words of all as if they were one: ATTACHED as long as anybody is there, the same word until all were gone (D6); else
     /// DIED if anybody died, LEFT if somebody was there, with a sequence that tells how often ends were taken.
     ///
     /// Anybody whose seat nobody has taken since: whoever is told that all are gone has to know that not all of them came
@@ -225,7 +252,7 @@ impl<P: Platform> Crowd<P> {
         for seat in &self.seats {
             let end = seat.side.end();
             match end.state() {
-                ATTACHED => return Word::new(ATTACHED, 0, 0),
+                ATTACHED => return Word::new(ATTACHED, 0, self.fell().wrapping_add(1)),
                 DIED => state = DIED,
                 LEFT if state != DIED => state = LEFT,
                 _ => {}
@@ -243,6 +270,7 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
         crate::memory::layout::layout!(Crowd {
             sleepers,
             departures,
+            fell,
             pad,
             place,
             returned,

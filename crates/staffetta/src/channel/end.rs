@@ -403,11 +403,11 @@ impl End {
     /// The receiver of a channel without a name has left: whatever room there is, nobody will read what is put there.
     pub(super) fn check_receiver(&self) -> Result<(), Stop> {
         let end = self.peer();
-        let gone = self.unnamed && !self.memory.is_known(end) && self.memory.lost_partner(end);
-        if gone {
-            return Err(self.note_over(Stop::Gone(end)));
+        if !self.unnamed || self.memory.is_known(end) {
+            return Ok(());
         }
-        Ok(())
+        let gone = self.memory.lost_partner(end, sides(self.record(), self.is_sender).1.died());
+        gone.map_or(Ok(()), |gone| Err(self.note_over(Stop::Gone(gone))))
     }
 
     /// `try_*` did nothing; is it because nobody is there? One that left just now, of which nothing was said yet, is for
@@ -471,8 +471,9 @@ impl End {
         let (me, peer) = sides(record, self.is_sender);
         let (ground, memory) = (self.ground(), &self.memory);
         let now = peer.end();
-        if memory.lost_partner(now) && now.state() != ATTACHED {
-            return Err(self.note_over(Stop::Gone(now)));
+        let lost = memory.lost_partner(now, peer.died()).filter(|gone| gone.state() != ATTACHED);
+        if let Some(gone) = lost {
+            return Err(self.note_over(Stop::Gone(gone)));
         }
         if now.state() == ATTACHED {
             return Ok(now.awake());

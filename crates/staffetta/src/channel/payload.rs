@@ -6,7 +6,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::call::{Incoming, Outgoing, Patience};
+use super::call::{Incoming, Outgoing, Patience, Stop};
 use super::end::End;
 use super::line::{Reference3, INLINE_BYTES};
 use super::queue::Held;
@@ -279,6 +279,14 @@ fn pass(end: &End, id: CapabilityId, patience: Patience) -> Result<(), SendFailu
         Err(SendFailure::Disconnected | SendFailure::PeerDied) if end.spec().kind != Kind::Rendezvous => {
             end.member.keep_capability(id);
             Ok(())
+        }
+        // Its end word says how it went, and then it is accounted for.
+        Err(why @ (SendFailure::Disconnected | SendFailure::PeerDied)) if peer.state() == ATTACHED => {
+            end.member.sweep_if_dead(peer.slot());
+            match end.await_peer(Patience::Try) {
+                Err(stop @ Stop::Gone(_)) => Err(end.send_failure(stop, patience)),
+                _ => Err(why),
+            }
         }
         other => other,
     }

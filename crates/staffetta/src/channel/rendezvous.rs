@@ -52,8 +52,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     pub unsafe fn send(&mut self, message: Outgoing, patience: Patience) -> Result<(), Stop> {
         // A partner that left since the last call is reported once, before anything is offered.
         let end = self.peer.end();
-        if !self.memory.is_known(end) && self.partner_changed(end) {
-            return Err(Stop::Gone(end));
+        if !self.memory.is_known(end) {
+            if let Some(gone) = self.partner_gone(end) {
+                return Err(Stop::Gone(gone));
+            }
         }
         let mut delivery = Delivery::Not;
         if message.is_small() {
@@ -353,8 +355,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     #[inline]
     pub unsafe fn receive(&mut self, target: Incoming, patience: Patience) -> Result<usize, Stop> {
         let end = self.peer.end();
-        if !self.memory.is_known(end) && self.partner_changed(end) {
-            return Err(Stop::Gone(end));
+        if !self.memory.is_known(end) {
+            if let Some(gone) = self.partner_gone(end) {
+                return Err(Stop::Gone(gone));
+            }
         }
         let small = matches!(target, Incoming::Cell { .. } | Incoming::Parcel(_)) && !self.memory.keeps.get();
         if let (true, Patience::Until(deadline)) = (small, patience) {

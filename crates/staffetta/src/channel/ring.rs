@@ -535,7 +535,7 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
                 if let Some(now) = look() {
                     return Some(Ok(now));
                 }
-                memory.lost_partner(end).then_some(Err(Stop::Gone(end)))
+                memory.lost_partner(end, peer.died()).map(|gone| Err(Stop::Gone(gone)))
             },
             |pcb_ref| {
                 me.set_pcb_ref(pcb_ref);

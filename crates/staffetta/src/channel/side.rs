@@ -10,12 +10,14 @@
 //! | LEFT | the holder closed it | whoever attaches |
 //! | DIED | the holder's process died | whoever attaches |
 //!
-//! S1. All words but the end word are written only by the holder of the end, before it publishes a state
+//! S1. All words but the end word and `died` are written only by the holder of the end, before it publishes a state
 //!     that makes the partner read them.
 //! S2. `unread` is of the receiver of a rendezvous that keeps its messages. It is written before the receiver makes its WANT, or takes an
 //!     offer, and cleared when the message is read out of its cell, or, a parcel, claimed. So if the line's sequence says
 //!     that rendezvous `unread - 1` happened (line.rs, L3), its message is still in its cell, which stays as it is until the
 //!     next receiver comes (L2).
+//! S3. `died` is written before the end word says DIED, and grows only. So who reads it after an end word (Acquire) knows of every
+//!     death before that: also of one whose DIED it never saw, since a successor had attached when it looked.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -38,16 +40,19 @@ pub struct Side<P: Platform = Native> {
     end: P::U64,
     /// Reference of the PCB that sleeps on behalf of this side.
     pcb_ref: P::U64,
-    /// Reference of the target variable of a WANT.
-    target_ref: P::U64,
-    /// Its capacity, bytes.
-    target_capacity: P::U64,
+    /// What a sender and a receiver have of their own:
+    ///
+    /// | | of a sender | of a receiver |
+    /// |---|---|---|
+    /// | 0 | block in which a message too large for a cell is staged, of an even rendezvous; it stays with the channel | reference of the target variable of a WANT |
+    /// | 1 | the same, of an odd one | its capacity, bytes |
+    /// | 2 | | S2: 1 + the rendezvous of which it has not read what its cell brings; 0: none |
+    own: [P::U64; 3],
     /// The length (or capacity) that did not fit, when this side refused.
     note: P::U64,
-    /// Blocks in which messages too large for a cell are staged, one for each parity; they stay with the channel.
-    staging: [P::U64; 2],
-    /// S2: 1 + the rendezvous of which this receiver has not read what its cell brings; 0: none.
-    unread: P::U64,
+    /// S3: the sequence of the last holding whose process died; 0: none.
+    died: P::U64,
+    spare: u64,
 }
 
 const _: () = assert!(size_of::<Side>() == 64);
@@ -59,11 +64,10 @@ impl<P: Platform> Side<P> {
         Side {
             end: zero(),
             pcb_ref: zero(),
-            target_ref: zero(),
-            target_capacity: zero(),
+            own: [zero(), zero(), zero()],
             note: zero(),
-            staging: [zero(), zero()],
-            unread: zero(),
+            died: zero(),
+            spare: 0,
         }
     }
 
@@ -111,11 +115,31 @@ impl<P: Platform> Side<P> {
             if now.awake() != held.awake() {
                 return false;
             }
+            if into == DIED {
+                self.note_death(held.sequence());
+            }
             match self.change_end(now, now.awake().with_state(into)) {
                 Ok(()) => return true,
                 Err(found) => now = found,
             }
         }
+    }
+
+    /// S3. The change of the end word that follows publishes it.
+    fn note_death(&self, holding: u64) {
+        let mut noted = self.died.load(Relaxed);
+        // A sweeper that was stopped for long does not take back what came after.
+        while noted < holding {
+            match self.died.compare_exchange(noted, holding, AcqRel, Relaxed) {
+                Ok(_) => return,
+                Err(found) => noted = found,
+            }
+        }
+    }
+
+    /// The sequence of the last holding whose process died, up to an end word that was read before (S3).
+    pub fn died(&self) -> u64 {
+        self.died.load(Relaxed)
     }
 
     /// As `detach`: the end is again what it `was` before it was attached, but for its sequence.
@@ -163,12 +187,12 @@ impl<P: Platform> Side<P> {
     }
     /// (reference, capacity) of the target variable.
     pub fn target(&self) -> (u64, u64) {
-        (self.target_ref.load(Relaxed), self.target_capacity.load(Relaxed))
+        (self.own[0].load(Relaxed), self.own[1].load(Relaxed))
     }
     /// Published by the WANT that follows (S1).
     pub fn set_target(&self, reference: u64, capacity: u64) {
-        self.target_ref.store(reference, Relaxed);
-        self.target_capacity.store(capacity, Relaxed);
+        self.own[0].store(reference, Relaxed);
+        self.own[1].store(capacity, Relaxed);
     }
     /// What did not fit.
     pub fn note(&self) -> u64 {
@@ -181,19 +205,19 @@ impl<P: Platform> Side<P> {
     /// S2: the rendezvous whose message this receiver may not have read.
     pub fn unread(&self) -> Option<u64> {
         // Acquire: of a dead receiver, whose last words its successor reads.
-        self.unread.load(Acquire).checked_sub(1)
+        self.own[2].load(Acquire).checked_sub(1)
     }
     /// See `unread`.
     pub fn set_unread(&self, s: Option<u64>) {
-        self.unread.store(s.map_or(0, |s| s + 1), Release);
+        self.own[2].store(s.map_or(0, |s| s + 1), Release);
     }
     /// The staging block of a parity; 0 if there is none yet.
     pub fn staging(&self, parity: usize) -> u64 {
-        self.staging[parity & 1].load(Relaxed)
+        self.own[parity & 1].load(Relaxed)
     }
     /// Written by the holder of the end.
     pub fn set_staging(&self, parity: usize, reference: u64) {
-        self.staging[parity & 1].store(reference, Relaxed);
+        self.own[parity & 1].store(reference, Relaxed);
     }
 }
 
@@ -205,13 +229,5 @@ impl<P: Platform> Default for Side<P> {
 
 #[cfg(test)]
 pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
-    vec![crate::memory::layout::layout!(Side {
-        end,
-        pcb_ref,
-        target_ref,
-        target_capacity,
-        note,
-        staging,
-        unread
-    })]
+    vec![crate::memory::layout::layout!(Side { end, pcb_ref, own, note, died, spare })]
 }

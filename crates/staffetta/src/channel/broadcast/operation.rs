@@ -22,8 +22,8 @@ use crate::Message;
 impl<P: Platform, G: Ground<P>> CastParty<'_, P, G> {
     /// Is there a message for this receiver, or an error? `entry`: a look in vain is announced.
     pub fn look_message(&self, me: &CastReceiver, entry: Option<u64>) -> Look {
-        let possible =
-            || me.is_held() || me.finds_any(self.cast) || is_lost(self.memory, self.sender.end(), false);
+        let lost = || is_lost(self.memory, self.sender.end(), self.sender.died(), false);
+        let possible = || me.is_held() || me.finds_any(self.cast) || lost();
         if possible() {
             return Look::Ready;
         }

@@ -271,7 +271,7 @@ impl<P: Platform, G: Ground<P>> CastParty<'_, P, G> {
             if let Some(found) = me.take(cast).transpose() {
                 return Some(found);
             }
-            self.memory.lost_partner(end).then_some(Err(Stop::Gone(end)))
+            self.memory.lost_partner(end, self.sender.died()).map(|gone| Err(Stop::Gone(gone)))
         };
         let Patience::Until(deadline) = patience else {
             let mut poll = poll;

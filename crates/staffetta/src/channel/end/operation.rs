@@ -11,7 +11,7 @@ use crate::channel::ground::EndGround;
 use crate::channel::line::Reference3;
 use crate::channel::queue::Held;
 use crate::channel::select::interest::forget;
-use crate::channel::select::look::Look;
+use crate::channel::select::look::{is_lost, Look};
 use crate::channel::select::turn::At;
 use crate::channel::spec::{Content, Kind};
 use crate::enclosure::contents::free_full;
@@ -167,6 +167,10 @@ impl End {
             return true;
         }
         let party = self.party(&ground);
+        // A loss is to be told before anything that a successor brings.
+        if self.is_loss() {
+            return true;
+        }
         let secured = if self.is_sender {
             party.reserve_receiver().map(Secured::Reserved)
         } else if party.has_variable() {
@@ -185,7 +189,8 @@ impl End {
     }
 
     fn is_loss(&self) -> bool {
-        self.memory.would_lose(self.peer())
+        let (_, peer) = super::sides(self.record(), self.is_sender);
+        is_lost(&self.memory, peer.end(), peer.died(), true)
     }
 
     /// Does a select on the other side sleep?

@@ -57,10 +57,8 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                         return Some(now);
                     }
                     let end = peer.end();
-                    memory.lost_partner(end).then(|| {
-                        lost = Some(end);
-                        now
-                    })
+                    lost = memory.lost_partner(end, peer.died());
+                    lost.map(|_| now)
                 },
                 |pcb_ref| {
                     me.set_pcb_ref(pcb_ref);
@@ -71,7 +69,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             let stop = match (&woken, lost) {
                 (Woken::Ready(_), None) if called_away => Stop::CalledAway,
                 (Woken::Ready(now), None) => break *now,
-                (_, Some(end)) => Stop::Gone(end),
+                (_, Some(gone)) => Stop::Gone(gone),
                 (Woken::TimedOut, None) => Stop::TimedOut,
             };
             match line.withdraw(s, sender) {
@@ -165,18 +163,17 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         match woken {
             Woken::Ready(now) => {
                 let end = self.peer.end();
-                if end.holding() != known && self.partner_changed(end) {
-                    return Err(Stop::Gone(end));
-                }
-                Ok(now)
+                let gone = if end.holding() != known { self.partner_gone(end) } else { None };
+                gone.map_or(Ok(now), |gone| Err(Stop::Gone(gone)))
             }
             Woken::TimedOut => Err(Stop::TimedOut),
         }
     }
 
+    /// Accounts for the partner's end word. Some: for `Stop::Gone`. One that left, and whose successor is there already, is no loss.
     #[cold]
-    pub(super) fn partner_changed(&mut self, end: Word) -> bool {
-        self.memory.lost_partner(end) && end.state() != ATTACHED
+    pub(in crate::channel) fn partner_gone(&self, end: Word) -> Option<Word> {
+        self.memory.lost_partner(end, self.peer.died()).filter(|gone| gone.state() != ATTACHED)
     }
 }
 
@@ -207,8 +204,9 @@ pub fn await_attach<P: Platform, G: Ground<P>>(
     tally.waited(&waited);
     match woken {
         Woken::Ready(end) => {
-            memory.lost_partner(end);
-            Ok(end)
+            // One that came and died before this one is told of.
+            let gone = memory.lost_partner(end, peer.died()).filter(|gone| gone.state() != ATTACHED);
+            gone.map_or(Ok(end), |gone| Err(Stop::Gone(gone)))
         }
         Woken::TimedOut => Err(Stop::TimedOut),
     }

@@ -48,24 +48,24 @@ pub enum Look {
     Against,
 }
 
-/// Is there a loss of the partner that the next call will report? One whose successor is there already is no loss to
-/// a rendezvous.
-pub fn is_lost(memory: &Memory, end: Word, rendezvous: bool) -> bool {
+/// Is there a loss of the partner that the next call will report? One that left, and whose successor is there already, is no
+/// loss to a rendezvous. `died`: its deaths up to `end` (side.rs, S3).
+pub fn is_lost(memory: &Memory, end: Word, died: u64, rendezvous: bool) -> bool {
     if memory.is_known(end) {
         return false;
     }
-    if !memory.would_lose(end) || (rendezvous && end.state() == ATTACHED) {
-        memory.lost_partner(end);
-        return false;
+    let lost = memory.would_lose(end, died).filter(|gone| !rendezvous || gone.state() != ATTACHED);
+    if lost.is_none() {
+        memory.lost_partner(end, died);
     }
-    true
+    lost.is_some()
 }
 
 impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// Rendezvous. `entry`: our reference, if a look in vain is to be announced.
     pub fn look(&self, is_sender: bool, entry: Option<u64>) -> Look {
         loop {
-            if is_lost(self.memory, self.peer.end(), true) {
+            if is_lost(self.memory, self.peer.end(), self.peer.died(), true) {
                 return Look::Ready;
             }
             let now = self.line.word();
@@ -84,7 +84,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
             if !self.line.announce_on(now) {
                 continue;
             }
-            if is_lost(self.memory, self.peer.end(), true) {
+            if is_lost(self.memory, self.peer.end(), self.peer.died(), true) {
                 return Look::Ready;
             }
             // K2. Relaxed: published by a change of the line before ours.
@@ -122,7 +122,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
     /// A look at a WANT that stands. Some(the message is in its cell): it stands no more.
     pub fn look_standing(&self, s: u64) -> Option<bool> {
         let now = self.line.word();
-        if now.sequence() == s && !is_lost(self.memory, self.peer.end(), true) {
+        if now.sequence() == s && !is_lost(self.memory, self.peer.end(), self.peer.died(), true) {
             return None;
         }
         if now.sequence() == s {
@@ -239,11 +239,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                 }
             }
         };
-        sent.unwrap_or_else(|| {
-            let end = self.peer.end();
-            let gone = end.state() != ATTACHED && self.memory.lost_partner(end);
-            Err(if gone { Stop::Gone(end) } else { Stop::WouldBlock })
-        })
+        sent.unwrap_or_else(|| Err(self.partner_gone(self.peer.end()).map_or(Stop::WouldBlock, Stop::Gone)))
     }
 }
 
@@ -274,14 +270,14 @@ impl<P: Platform, G: Ground<P>> RingParty<'_, P, G> {
             let Some((place, good)) = missing() else {
                 return Look::Ready;
             };
-            if is_lost(self.memory, self.peer.end(), false) {
+            if is_lost(self.memory, self.peer.end(), self.peer.died(), false) {
                 return Look::Ready;
             }
             let Some(entry) = entry else {
                 return Look::Not;
             };
             if self.announce(place, entry, good) {
-                let lost = is_lost(self.memory, self.peer.end(), false);
+                let lost = is_lost(self.memory, self.peer.end(), self.peer.died(), false);
                 return if lost { Look::Ready } else { Look::Not };
             }
         }

@@ -69,7 +69,7 @@ impl<P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'_, P, L, G> {
         if departures == self.side.departures.get() {
             return false;
         }
-        let lost = is_lost(self.memory, clients.end(), false);
+        let lost = is_lost(self.memory, clients.end(), clients.fell(), false);
         if !lost {
             self.side.departures.set(departures);
         }
@@ -116,7 +116,7 @@ impl<P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'_, P, L, G> {
         if departures == self.side.departures.get() {
             return false;
         }
-        let lost = is_lost(self.memory, servers.end(), false);
+        let lost = is_lost(self.memory, servers.end(), servers.fell(), false);
         if !lost {
             self.side.departures.set(departures);
         }

@@ -214,7 +214,10 @@ impl<P: Checker> Selectable for End<P> {
         };
         match secured {
             Some(secured) => self.secured.set(secured),
-            None => return self.memory.would_lose(self.world.sides[self.channel][1 - self.who].end()),
+            None => {
+                let peer = &self.world.sides[self.channel][1 - self.who];
+                return self.memory.would_lose(peer.end(), peer.died()).is_some();
+            }
         }
         true
     }
