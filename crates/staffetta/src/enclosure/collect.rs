@@ -35,7 +35,6 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
     suspects.dedup();
     let mut circles = false;
     // Their words, and then who uses them (T2): one walk over the entries for all of them.
-    let is_waiting = |seen: Word| seen.state() == record::state::UNMAKING && seen.slot() == IN_MESSAGE;
     let seen = suspects.into_iter().filter(|index| *index < CHANNELS_MAX);
     let seen = seen.map(|index| (index, Word(segment.channel(index).state.load(Acquire))));
     let seen: Vec<_> =
@@ -65,16 +64,29 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
     }
 }
 
-/// The channels without a name of which no process has a hold.
+/// The channels without a name of which no process has a hold; also those that are over and were left to whoever gives their last
+/// end back, who may have died between that and coming here (T3).
 pub fn without_holds(segment: &Segment) -> Vec<usize> {
     let held = held(segment);
-    unnamed(segment).into_keys().filter(|index| !held.contains(index)).collect()
+    let over = |now: Word| now.state() == record::state::UNNAMED || is_waiting(now);
+    words(segment)
+        .filter(|(index, now)| over(*now) && !held.contains(index))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// It is over, and an end of it was in somebody's hand: who gives that end back takes the record back.
+fn is_waiting(now: Word) -> bool {
+    now.state() == record::state::UNMAKING && now.slot() == IN_MESSAGE
+}
+
+fn words(segment: &Segment) -> impl Iterator<Item = (usize, Word)> + '_ {
+    let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
+    (0..used).map(|index| (index, Word(segment.channel(index).state.load(Acquire))))
 }
 
 fn unnamed(segment: &Segment) -> HashMap<usize, Word> {
-    let used = segment.header().channels.load(Acquire).min(CHANNELS_MAX as u64) as usize;
-    let word = |index: usize| (index, Word(segment.channel(index).state.load(Acquire)));
-    (0..used).map(word).filter(|(_, now)| now.state() == record::state::UNNAMED).collect()
+    words(segment).filter(|(_, now)| now.state() == record::state::UNNAMED).collect()
 }
 
 /// Channels that a process has a hold of, or of which it puts an end into a parcel, takes one out or gives one back.

@@ -133,6 +133,7 @@ fn release(member: &Member, index: usize, entry: &Entry, mine: Word, loose: &mut
             let end = travelling(entry);
             release_end(member, &end, if loose.died { DIED } else { LEFT });
             put_away(segment, index, entry, mine);
+            stop::here("release: end put away");
             // After the entry: it keeps the channel in use (N3).
             loose.channels.push(end.index);
         }
