@@ -527,3 +527,58 @@ fn a_capability_that_came_back_is_not_on_its_way() {
         assert_eq!((&after.leaks[..], after.capabilities_owned), (&[][..], 0), "{kind}: {after}");
     }
 }
+
+/// A channel that is over may wait for the last of its ends, which another process is giving back (`attach::finish_unmaking`). If that one
+/// is killed when the end is given back, and before it has looked whose the channel is, whoever sweeps it looks.
+#[test]
+fn a_channel_that_waits_for_its_last_end_is_not_left_behind() {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use crate::channel::record::state;
+    use crate::memory::word::{Word, IN_MESSAGE};
+
+    let domain = options().create().unwrap();
+    let victim = join(&domain);
+    let dead = (victim.member().slot, victim.member().generation);
+    let (tx, rx) = victim.channel("").buffered(2).unnamed::<u64>().unwrap();
+    let index = rx.end().found.index;
+    let node = Node { tx: Default::default(), inner: Default::default() };
+    let mut node = Parcel::new(&victim, node).unwrap();
+    node.tx = node.enclose(tx).unwrap();
+    drop(rx);
+    // As whoever takes the channel back leaves it, who found that an end is in the victim's hand.
+    let record = domain.member().segment().channel(index);
+    let now = Word(record.state.load(Relaxed));
+    assert_eq!(now.state(), state::UNNAMED);
+    record.state.store(now.with_state(state::UNMAKING).with_slot(IN_MESSAGE).0, Relaxed);
+    let killed = killed_at("release: end put away", 0, move || drop((node, victim)));
+    assert!(killed);
+    domain.member().sweep(dead.0, dead.1);
+    domain.trim().unwrap();
+    let after = account(domain.member().segment()).unwrap();
+    let left = (after.channels_unnamed, after.blocks_owned, after.entries);
+    assert_eq!((&after.leaks[..], left), (&[][..], (0, 0, 0)), "{after}");
+}
+
+/// Nobody is told that all senders have left while a receiver is dead, and not swept yet, that had a message in hand.
+#[test]
+fn what_a_dead_receiver_had_in_hand_comes_before_the_news_that_nobody_sends() {
+    for method in [Method::Distinct, Method::Capability] {
+        let domain = options().create().unwrap();
+        let (victim, sweeper) = (join(&domain), join(&domain));
+        let dead = (victim.member().slot, victim.member().generation);
+        let tx: Sender<Parcel<u64>> = carrier(&domain, 2, method).sender().unwrap();
+        let rx: Receiver<Parcel<u64>> = carrier(&domain, 2, method).receiver().unwrap();
+        let rival: Receiver<Parcel<u64>> = carrier(&victim, 2, method).receiver().unwrap();
+        tx.send(domain.parcels(method).new(1_u64).unwrap()).unwrap();
+        let window =
+            if method == Method::Capability { "receive: capability taken" } else { "receive: taken" };
+        assert!(killed_at(window, 0, move || drop((rival.recv(), rival, victim))));
+        let sweeping = sweeper.member().clone();
+        assert!(killed_at("sweep: marked", 0, move || sweeping.sweep(dead.0, dead.1)));
+        drop(tx);
+        assert_eq!(*rx.recv().unwrap(), 1);
+        assert!(matches!(rx.recv(), Err(crate::RecvError::Disconnected)));
+        std::mem::forget(sweeper);
+    }
+}

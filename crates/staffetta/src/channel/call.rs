@@ -34,6 +34,8 @@ pub trait Ground<P: Platform> {
     fn is_called_away(&self) -> bool {
         false
     }
+    /// An end is held by the process in this slot. If that is dead, what it had in hand comes back now.
+    fn bury(&self, _slot: u16) {}
     /// A pointer to `length` bytes behind a reference that a peer wrote; None if it lies outside of
     /// what this process may reach.
     fn resolve(&self, reference: u64, length: u64) -> Option<*mut u8>;

@@ -92,6 +92,10 @@ impl Ground<Native> for EndGround<'_> {
         wake(self.member, self.method, pcb_ref);
     }
 
+    fn bury(&self, slot: u16) {
+        self.member.sweep_if_dead(slot);
+    }
+
     fn select_at(&self, pcb_ref: u64) -> Option<bool> {
         let offset = self.member.refs.offset(self.method, pcb_ref)?;
         self.member.segment().entry_at(offset).map(|(set, _)| set.is_asleep())

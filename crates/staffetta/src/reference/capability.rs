@@ -160,7 +160,7 @@ impl Sent {
         let mine = Word::new(OWNED, slot, self.id.incarnation);
         let word = holder(segment, self.id.index);
         let claimed = self.unclaimed(segment);
-        if !claimed.is_some_and(|now| word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok()) {
+        if claimed.is_none_or(|now| word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_err()) {
             return false;
         }
         stop::here("capability: received");

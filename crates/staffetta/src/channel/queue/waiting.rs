@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Lanes, QueueParty, CALM_MAX, GLANCES, RESTS_MAX, REST_NS};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::crowd::Crowd;
+use crate::channel::side::ATTACHED;
 use crate::memory::platform::Platform;
 use crate::memory::word::Word;
 use crate::process::wait::{wait, Wait, Waited, Woken};
@@ -46,6 +47,13 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
             return None;
         }
         Some(end)
+    }
+
+    /// Those of our own side who are dead are swept.
+    #[cold]
+    fn bury(&self, own: &Crowd<P>) {
+        let holders = own.seats().iter().map(|seat| seat.side.end()).filter(|end| end.state() == ATTACHED);
+        holders.for_each(|end| self.ground.bury(end.slot()));
     }
 
     /// Is there something to take, or a place to send into, or nobody left at the other side, which the next call says? For
@@ -95,7 +103,9 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
                 self.wake_seen(others, others.sleepers());
             }
             let end = self.lost(others)?;
-            // What they did before they went comes first; the loss is for the next call to report.
+            // What they did before they went comes first, also what one of our own side had in hand who is dead and not swept yet;
+            // the loss is for the next call to report.
+            self.bury(own);
             if let Some(found) = look(self) {
                 return Some(Ok(found));
             }
