@@ -46,6 +46,10 @@ impl Way {
         ways
     }
 
+    fn is_rendezvous(self) -> bool {
+        matches!(self, Way::One(form) | Way::Select(form) if !form.is_basic() && !form.is_buffered())
+    }
+
     /// May the survivor be the sender? Who sends to all waits for nobody in particular.
     fn has_senders(self) -> bool {
         !matches!(self, Way::Broadcast | Way::Latest)
@@ -309,7 +313,8 @@ fn one(way: Way, index: usize, survivor_sends: bool, before: Before, wait: Wait)
             assert!(entry == DIED || entry == next, "{case}: {told:x?}");
             next += u64::from(entry != DIED);
         }
-        if before != Before::Acted {
+        // What a buffer brings, or has room for, comes first.
+        if before != Before::Acted || way.is_rendezvous() {
             assert_eq!(told, [DIED], "{case}");
         }
         let last = if way == Way::Latest { next } else { next + 2 };

@@ -247,12 +247,25 @@ impl<P: Platform> Crowd<P> {
     /// to their end, though the last one to go may have left. Once somebody has taken the dead one's seat it has a successor,
     /// and is not told of any more.
     pub fn end(&self) -> Word {
+        let mut fell = self.fell();
+        loop {
+            let end = self.end_as(fell);
+            // Somebody may have died after their word was read, and be noted since: then it is not the word to that number.
+            let now = self.fell();
+            if end.state() != ATTACHED || now == fell {
+                return end;
+            }
+            fell = now;
+        }
+    }
+
+    fn end_as(&self, fell: u64) -> Word {
         let mut taken = 0;
         let mut state = 0;
         for seat in &self.seats {
             let end = seat.side.end();
             match end.state() {
-                ATTACHED => return Word::new(ATTACHED, 0, self.fell().wrapping_add(1)),
+                ATTACHED => return Word::new(ATTACHED, 0, fell.wrapping_add(1)),
                 DIED => state = DIED,
                 LEFT if state != DIED => state = LEFT,
                 _ => {}

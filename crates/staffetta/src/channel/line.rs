@@ -24,7 +24,7 @@
 //!
 //! | state | means | left by |
 //! |---|---|---|
-//! | IDLE | nobody is here | either |
+//! | IDLE | nobody is here; FORSAKEN: an offer or want has just ended with the death of who was to answer it | either |
 //! | OFFER | the sender waits; its message is in cell *s* | receiver: take, begin, refuse; sender: withdraw |
 //! | OFFER STAGE | the receiver waits until the sender has staged what it lent | sender: staged, decline |
 //! | WANT | the receiver waits | sender: deliver, begin, refuse, lend; receiver: withdraw |
@@ -62,6 +62,11 @@
 //!     undoes nothing of a successor's.
 //! L6. Storage that is being copied when its owner leaves or dies belongs to the second (ABANDONED): it is
 //!     adopted before the word leaves ABANDONED, and given back after. Until then sweepers spare it.
+
+//! L7. An offer or want that was made to one that died is never met by its successor: it ends with the death (FORSAKEN), before the end
+//!     says DIED, as if the dead one had refused it. So who waited is told of the death by that very call. (One that arrives after the
+//!     sweeper looked, and before it has seen the end word change, may meet the successor; its next call is told.) Where successors are
+//!     waited for it stands.
 
 #![allow(unsafe_code)] // The cells are not atomic: L1 and L2 say who may touch them when.
 
@@ -109,6 +114,8 @@ pub mod brings {
     pub const STAGE: u16 = 6;
     /// ABANDONED by the receiver of what comes in the cell: a select of the sender's had reserved it. No storage.
     pub const RESERVED: u16 = 7;
+    /// IDLE: whoever was to answer the offer or want of this rendezvous's predecessor died. Its end says so at once.
+    pub const FORSAKEN: u16 = 8;
     /// The bits above say, while TAKING or GIVING, which holder of its end copies (low bits of the end word's
     /// sequence): the copy of a dead one cannot be taken for that of its successor (L5).
     pub(super) const BITS: u16 = 0xf;
@@ -410,16 +417,20 @@ impl<P: Platform> Line<P> {
     /// The process of the sender (`sender`) or of the receiver is dead: undo what it was doing.
     /// A copy it had begun goes back to the offer or want it answered; its own offer or want goes away; its own
     /// storage that the partner is copying becomes the partner's (L6).
+    /// `ends`: an offer or want that was made to the dead one ends (L7); else it stands for a successor.
     /// `still`: is the end still the dead one's? (L5) Idempotent, and safe to run in several processes at once.
-    pub fn settle_death(&self, sender: bool, still: impl Fn() -> bool) {
+    pub fn settle_death(&self, sender: bool, ends: bool, still: impl Fn() -> bool) {
         let mut now = self.word();
         loop {
             let s = now.sequence();
             let brings = now.slot() & brings::BITS;
+            let forsaken = Word::new(IDLE, brings::FORSAKEN, s + 2);
             let to = match (now.state(), sender) {
+                // The first one still waits, perhaps asleep, for a dead one that had not come, or was copying.
+                (OFFER, false) | (WANT, true) | (TAKING, false) | (GIVING, true) if ends => forsaken,
                 // The dead one came first and nobody answered.
                 (OFFER, true) | (WANT, false) => Word::new(IDLE, 0, s + 2),
-                // The dead one was copying; the first one still waits, perhaps asleep.
+                // The same, and goes on waiting.
                 (TAKING, false) => Word::new(OFFER, brings, s).parked_as(now),
                 (GIVING, true) => Word::new(WANT, brings, s).parked_as(now),
                 // The dead one came first, and the partner is copying.

@@ -312,7 +312,7 @@ fn settle_line(member: &Member, record: &Record, spec: &Spec, is_sender: bool, h
         let still = || record.line.word().awake() == word.awake() && held();
         Some((id, member.blocks.adopt(segment, id, still)?))
     });
-    record.line.settle_death(is_sender, held);
+    record.line.settle_death(is_sender, !spec.continuation.waits(), held);
     if let Some((id, adopted)) = adopted {
         member.blocks.free_adopted(segment, id, adopted);
     }

@@ -123,6 +123,7 @@ fn constants() -> Vec<(String, u64)> {
         line::brings::TAKING,
         line::brings::GIVING,
         line::brings::RESERVED,
+        line::brings::FORSAKEN,
     ];
     let more = crate::reference::constants().into_iter().chain(crate::channel::ring::states());
     let more = more.chain(crate::succession::states());

@@ -145,7 +145,7 @@ impl Channel {
     /// As `channel::sweep::settle_ends` does for the rendezvous and the ring.
     pub fn sweep(&self, who: usize, held: Word) {
         let still = || self.sides[who].end().awake() == held.awake();
-        self.line.settle_death(who == SENDER, still);
+        self.line.settle_death(who == SENDER, true, still);
         if who == RECEIVER {
             self.slots().settle_receiver(still);
         }

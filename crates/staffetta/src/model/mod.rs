@@ -77,6 +77,7 @@ mod queue;
 mod random;
 mod ready;
 mod rendezvous;
+mod replaced;
 mod reply;
 mod ring;
 mod select;

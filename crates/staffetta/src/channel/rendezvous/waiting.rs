@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Party;
 use crate::channel::call::{Ground, Memory, Patience, Stop};
 use crate::channel::line::{brings, is_our_turn, Withdrawn, IDLE};
-use crate::channel::side::{Side, ATTACHED};
+use crate::channel::side::{Side, ATTACHED, DIED};
 use crate::channel::tally::Tally;
 use crate::memory::platform::Platform;
 use crate::memory::word::Word;
@@ -120,7 +120,10 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         if here.wrapping_sub(s) % 2 == 1 {
             return Ok(Outcome::Happened);
         }
-        // It ended without happening: our message or target did not fit.
+        // It ended without happening: with a death (line.rs, L7), or our message or target did not fit.
+        if let Some(stop) = self.forsaken(end, deadline) {
+            return Err(stop);
+        }
         let (mine, theirs) = (size as u64, self.peer.note());
         if !sender && what == brings::LENT && theirs <= mine {
             return Ok(Outcome::LookAgain); // lent, and withdrawn before we came to read it
@@ -130,6 +133,25 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
         } else {
             Stop::TooLong { length: theirs, capacity: mine }
         })
+    }
+
+    /// Our offer or want has ended without happening, and the line's word is `end` since. Some: with the partner's death.
+    #[cold]
+    fn forsaken(&mut self, end: Word, deadline: Option<Instant>) -> Option<Stop> {
+        let peer = self.peer.end();
+        let gone = self.memory.would_lose(peer, self.peer.died()).filter(|gone| gone.state() == DIED);
+        if gone.is_some() {
+            return self.partner_gone(peer).map(Stop::Gone);
+        }
+        if (end.state(), end.slot()) != (IDLE, brings::FORSAKEN) {
+            return None;
+        }
+        // Whoever sweeps is about to say so.
+        match self.await_partner(end, Patience::Until(deadline)) {
+            Err(stop) => Some(stop),
+            // The word has changed, and the end has not: a wreck that another process wrote.
+            Ok(_) => Some(Stop::Corrupt),
+        }
     }
 
     /// Waits until the word is no longer `seen`: the partner is busy with something we gave up.

@@ -89,7 +89,7 @@ impl<P: Checker> World<P> {
     pub fn dies(&self, channel: usize, who: usize) {
         let held = self.sides[channel][who].end();
         let still = || self.sides[channel][who].end().awake() == held.awake();
-        self.lines[channel].settle_death(who == SENDER, still);
+        self.lines[channel].settle_death(who == SENDER, true, still);
         self.detach(channel, who, held, DIED);
     }
 }

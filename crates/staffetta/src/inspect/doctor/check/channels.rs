@@ -120,7 +120,7 @@ impl Look<'_, '_, '_> {
     fn rendezvous(&mut self) {
         let record = self.record;
         let word = record.line.word();
-        let known = word.state() <= line::ABANDONED && brings::of(word.slot()) <= brings::RESERVED;
+        let known = word.state() <= line::ABANDONED && brings::of(word.slot()) <= brings::FORSAKEN;
         if !known {
             let what = format!("descriptor: state {} bringing {} is none", word.state(), word.slot());
             return self.wrong(Lasts::Never, what, &[word.0]);
