@@ -107,8 +107,21 @@ impl Member {
     }
 
     /// A process is dead: puts in order what it left. Concurrent and idempotent: any survivor may run
-    /// it, any number of times.
+    /// it, any number of times. Also what others left whom it may have been sweeping when it was killed: nobody else here need have
+    /// heard of them.
     pub fn sweep(&self, slot: u16, generation: u64) {
+        self.sweep_one(slot, generation);
+        let segment = self.segment();
+        let used = segment.header().processes.load(Acquire).min(PROCESSES_MAX as u64) as usize;
+        let words = (0..used).map(|i| Word(segment.process(i).word.load(Acquire)));
+        let dead = words.filter(|word| word.state() == DEAD && word.slot() != self.slot);
+        dead.for_each(|word| self.sweep_one(word.slot(), word.sequence()));
+    }
+
+    fn sweep_one(&self, slot: u16, generation: u64) {
+        if usize::from(slot) >= PROCESSES_MAX {
+            return;
+        }
         let segment = self.segment();
         let record = segment.process(slot.into());
         let now = Word(record.word.load(Acquire));

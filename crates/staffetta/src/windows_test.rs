@@ -582,3 +582,47 @@ fn what_a_dead_receiver_had_in_hand_comes_before_the_news_that_nobody_sends() {
         std::mem::forget(sweeper);
     }
 }
+
+/// A sweeper that is killed as soon as it has marked a dead process may have been the only one to know of it: whoever sweeps the sweeper
+/// sweeps that one too.
+#[test]
+fn whom_a_killed_sweeper_had_marked_is_swept_with_it() {
+    let domain = options().create().unwrap();
+    let (victim, sweeper) = (join(&domain), join(&domain));
+    let dead = (victim.member().slot, victim.member().generation);
+    let second = (sweeper.member().slot, sweeper.member().generation);
+    let parcel = Parcel::new(&victim, 1_u64).unwrap();
+    std::mem::forget((victim, parcel));
+    let sweeping = sweeper.member().clone();
+    assert!(killed_at("sweep: marked", 0, move || sweeping.sweep(dead.0, dead.1)));
+    std::mem::forget(sweeper);
+    domain.member().sweep(second.0, second.1);
+    domain.trim().unwrap();
+    let after = account(domain.member().segment()).unwrap();
+    assert_eq!((&after.leaks[..], after.processes, after.blocks_owned), (&[][..], 1, 0), "{after}");
+}
+
+/// So does a channel that waits for somebody who came too late, and had to give up its hold again.
+#[test]
+fn who_comes_too_late_to_a_channel_takes_it_back_if_it_was_left_to_it() {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use crate::channel::attach::take_hold;
+    use crate::channel::record::state;
+    use crate::memory::word::{Word, IN_MESSAGE};
+
+    let domain = options().create().unwrap();
+    let (tx, rx) = domain.channel("").buffered(2).unnamed::<u64>().unwrap();
+    let member = domain.member();
+    let state = &member.segment().channel(rx.end().found.index).state;
+    let (index, now) = (rx.end().found.index, Word(state.load(Relaxed)));
+    // As whoever takes it back leaves it, who has seen the hold that is made below.
+    state.store(now.with_state(state::UNMAKING).with_slot(IN_MESSAGE).0, Relaxed);
+    let both = (std::mem::ManuallyDrop::new(tx), std::mem::ManuallyDrop::new(rx));
+    let entries: Vec<_> = crate::enclosure::table::all(member.segment()).map(|(_, entry)| entry).collect();
+    entries.iter().for_each(|entry| drop(entry.free(entry.word())));
+    assert!(take_hold(member, index).is_none());
+    assert_eq!(Word(state.load(Relaxed)).state(), state::FREE);
+    assert_eq!(account(member.segment()).unwrap().leaks, []);
+    drop(both);
+}

@@ -114,6 +114,8 @@ pub fn take_hold(member: &Member, index: usize) -> Option<table::Hold> {
     // After the hold, before an end is taken: who looked for entries before does not take the channel back.
     if !record::came(&member.segment().channel(index).state) {
         hold.free(member);
+        // Whoever takes the channel back may have seen our hold, and left the rest to us (`finish_unmaking`).
+        Loose { channels: vec![index], ..Loose::default() }.give_back(member);
         return None;
     }
     Some(hold)
