@@ -65,6 +65,7 @@
 //! | `deliver_now` takes a failed exchange for a delivery | `loom_withdrawal` and eight more |
 //! | a small variable is staged for a receiver that expects it in the cell | `loom_values_around_a_variable` |
 
+mod bits;
 mod broadcast;
 mod buffer;
 mod checker;

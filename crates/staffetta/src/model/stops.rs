@@ -192,6 +192,14 @@ fn receiver_dies(calls: Calls) {
         let first = rest.first().copied().unwrap_or(sent + 1);
         assert!(rest.iter().copied().eq(first..=sent), "{rest:?} of {sent}");
         assert!(may_be(first - 1, done, stopped), "{got:?}, then {rest:?}, of {sent}");
+        // And the channel goes on, through each of its slots.
+        for n in sent + 1..=sent + calls.degree + 1 {
+            let give = |sender: &mut Actor| (calls.send)(sender, n, past());
+            let given = give(&mut sender);
+            // Of the death it is told once.
+            let given = if matches!(given, Err(Stop::Gone(_))) { give(&mut sender) } else { given };
+            assert_eq!((given, (calls.receive)(&mut successor, Patience::Try)), (Ok(()), Ok(n)));
+        }
     });
 }
 
