@@ -4,6 +4,8 @@
 //! sweeps, and the account of the domain must have no leak. To sweep it again, also halfway through and by several, changes
 //! nothing.
 
+mod survivors;
+
 use std::sync::Arc;
 
 use crate::inspect::account::account;
@@ -205,6 +207,7 @@ fn a_sweeper_killed_in_any_window_leaves_nothing_either() {
         "sweep: held",
         "sweep: ends settled",
         "sweep: entries settled",
+        "tell: not yet woken",
         "release: adopted",
         "list: intent written",
         "list: sum changed",

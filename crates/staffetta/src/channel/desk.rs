@@ -349,12 +349,10 @@ pub fn settle(member: &Member, record: &Record, spec: &Spec, slot: u16, still: i
     let Some(service) = service(member, record, spec) else {
         return;
     };
-    let mut any = false;
     for (crowd, is_client) in [(service.clients(), true), (service.servers(), false)] {
         for (number, seat) in crowd.seats().iter().enumerate() {
             let end = seat.side.end();
             if end.state() == ATTACHED && end.slot() == slot && still() {
-                any = true;
                 if spec.continuation.waits() {
                     crate::succession::open(member.segment(), slot, &still);
                 }
@@ -362,10 +360,8 @@ pub fn settle(member: &Member, record: &Record, spec: &Spec, slot: u16, still: i
             }
         }
     }
-    if !any {
-        // It may have died after it closed its end and before it said so (crowd.rs, D4).
-        let wake = |waiter: u64| wake(member, spec.method, waiter);
-        tell(&service, true, wake);
-        tell(&service, false, wake);
-    }
+    // It may have died after it closed its end and before it said so (crowd.rs, D4), and so may another sweeper.
+    let wake = |waiter: u64| wake(member, spec.method, waiter);
+    tell(&service, true, wake);
+    tell(&service, false, wake);
 }

@@ -600,6 +600,7 @@ fn leave(
 
 /// Somebody of this direction is gone: the other one looks, and this one too, since a message may have come back.
 fn tell(member: &Member, spec: &Spec, queue: &DomainQueue<impl Deref<Target = Member>>, is_sender: bool) {
+    stop::here("tell: not yet woken");
     let gone = if is_sender { queue.senders() } else { queue.receivers() };
     gone.departed();
     for crowd in [queue.senders(), queue.receivers()] {
@@ -628,7 +629,6 @@ pub fn settle(
     let Some(queue) = queue(member, record, spec) else {
         return;
     };
-    let mut any = false;
     // The receivers first: whoever is told that no sender is left finds what the dead one had in hand.
     for (crowd, is_sender) in [(queue.receivers(), false), (queue.senders(), true)] {
         for (number, seat) in crowd.seats().iter().enumerate() {
@@ -636,7 +636,6 @@ pub fn settle(
             if end.state() != ATTACHED || end.slot() != slot || !still() {
                 continue;
             }
-            any = true;
             if spec.continuation.waits() {
                 crate::succession::open(member.segment(), slot, &still);
             }
@@ -646,14 +645,12 @@ pub fn settle(
             } else {
                 queue.settle_receiver(number, held, &claimed, &dropped);
             }
-            leave(member, spec, &queue, is_sender, number, end, DIED);
+            seat.side.detach(end, DIED);
         }
     }
-    if !any {
-        // It may have died after it closed its end and before it said so (crowd.rs, D4).
-        tell(member, spec, &queue, true);
-        tell(member, spec, &queue, false);
-    }
+    // It may have died after it closed its end and before it said so (crowd.rs, D4), and so may another sweeper.
+    tell(member, spec, &queue, true);
+    tell(member, spec, &queue, false);
 }
 
 /// Closes an end that lies in a message.

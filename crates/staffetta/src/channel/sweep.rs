@@ -131,7 +131,9 @@ pub fn settle_ends(member: &Member, slot: u16, still: impl Fn() -> bool, loose: 
             if spec.content == Content::Parcel && spec.kind == Kind::Rendezvous && !is_sender {
                 free_unclaimed(member, index, &spec, held);
             }
-            detach(member, record, &spec, dead, partner, end, DIED);
+            dead.detach(end, DIED);
+            // Also if another sweeper was quicker: it may have been stopped before it told anybody.
+            tell(member, record, &spec, partner);
         }
         // After the ends were settled: what a dead sender had offered may have been taken until then.
         if spec.content == Content::Parcel {
@@ -202,7 +204,8 @@ fn settle_receiver_later(
     } else if let Some(slots) = slots(member, record, spec) {
         slots.settle_receiver(held);
     }
-    detach(member, record, spec, dead, partner, end, DIED);
+    dead.detach(end, DIED);
+    tell(member, record, spec, partner); // as in `settle_ends`
 }
 
 /// The parcel that the dead receiver of a rendezvous took last, if it was killed before it could say that it holds it: nobody does.
@@ -380,6 +383,7 @@ pub fn detach(
 
 /// An end changed, and its partner has to look at it.
 fn tell(member: &Member, record: &Record, spec: &Spec, partner: &Side) {
+    stop::here("tell: not yet woken");
     match spec.kind {
         Kind::Rendezvous => drop(record.line.word_after_change()),
         _ => {
