@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, Weak};
 use crate::channel::attach::Unnamed;
 use crate::enclosure::contents::{self, Loose};
 use crate::memory::blocks::Blocks;
-use crate::memory::header::process::{DEAD, FREE, JOINING};
+use crate::memory::header::process::{DEAD, FREE, JOINING, LIVE};
 use crate::memory::ledger;
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::segment::Segment;
@@ -85,6 +85,11 @@ impl Member {
     #[inline(always)]
     pub fn here(&self) -> bool {
         self.guard.alive()
+    }
+
+    /// Does the word of our slot say that it is ours, and that we live?
+    fn is_ours(&self, now: Word) -> bool {
+        matches!(now.state(), JOINING | LIVE) && now.sequence() == self.generation
     }
 
     /// A handle that says whether private memory may be lent.
@@ -186,6 +191,12 @@ impl Drop for Member {
             return;
         }
         let segment = self.segment();
+        let record = segment.process(self.slot.into());
+        if !self.is_ours(Word(record.word.load(Acquire))) {
+            // Others took us for dead (we had closed their links): what we had is somebody else's by now, perhaps the slot too.
+            drop(self.service.take());
+            return;
+        }
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot, self.generation);
         // What is free and kept for later is nobody's when we are gone: the budget has it back.
@@ -193,11 +204,11 @@ impl Drop for Member {
         // What others may ask for goes to others; and no mapping of ours outlives our links.
         self.leave_capabilities();
         // The slot says that we left before the service says goodbye: who finds our mailbox closed then
-        // does not take it for a death.
-        let record = segment.process(self.slot.into());
-        record.address_len.store(0, Relaxed);
-        // SeqCst: of two that leave at once, one sees the other's (custody.rs).
-        record.word.store(Word::new(FREE, 0, self.generation).0, SeqCst);
+        // does not take it for a death. SeqCst: of two that leave at once, one sees the other's (custody.rs).
+        let free = Word::new(FREE, 0, self.generation);
+        let leave = |now: u64| self.is_ours(Word(now)).then_some(free.0);
+        // It fails if we were taken for dead meanwhile: then the slot is for whoever sweeps.
+        let _ = record.word.fetch_update(SeqCst, SeqCst, leave);
         self.bequeath(Vec::new());
         drop(self.service.take());
     }
@@ -273,4 +284,38 @@ pub(crate) fn read_text(words: &[std::sync::atomic::AtomicU64]) -> String {
     let bytes = read_bytes(words);
     let len = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Addresses, Domain, Parcel};
+
+    #[test]
+    fn who_was_taken_for_dead_and_leaves_later_does_nothing_to_the_next_one_in_its_slot() {
+        let options = || Domain::options().window_bytes(16 << 30).memory_max_bytes(1 << 26);
+        let domain = options().create().unwrap();
+        let join = || {
+            let memory = domain.descriptor().try_clone_to_owned().unwrap();
+            options().addresses(Addresses::Distinct).join_descriptor(memory).unwrap()
+        };
+        let closed = join();
+        drop(Parcel::new(&closed, 1_u64).unwrap()); // a block that is kept for later
+        let slot = closed.member().slot;
+        domain.member().sweep(slot, closed.member().generation);
+        let next = join();
+        assert_eq!(next.member().slot, slot, "it is free");
+        let parcels: Vec<_> = (0..200).map(|n| Parcel::new(&next, n as u64).unwrap()).collect();
+        let incarnations = || -> Vec<u64> {
+            let block = |parcel: &Parcel<u64>| {
+                Blocks::incarnation(next.member().segment(), parcel.raw().block().unwrap())
+            };
+            parcels.iter().map(block).collect()
+        };
+        let word = || Word(next.member().segment().process(slot.into()).word.load(Acquire));
+        let before = (word(), incarnations());
+        assert_eq!(before.0, Word::new(LIVE, slot, next.member().generation));
+        drop(closed);
+        assert_eq!((word(), incarnations()), before);
+    }
 }

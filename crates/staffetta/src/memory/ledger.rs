@@ -22,8 +22,8 @@
 //! E4. Who charges adds first, then adds up what all have charged, and takes it back if it is too much. Of several at once the
 //!     last to add sees what all others added; so together they never have more than the budget.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{fence, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::header::block::{FREE, OWNED};
@@ -233,6 +233,8 @@ impl Ledger {
 /// A process comes into a slot: what the one before intended has been settled.
 pub fn enter(slot: &ProcessSlot) {
     slot.intent[word::OPERATION].store(operation::NONE, Release);
+    // E3: a sweeper that reads any word of an intent of ours, also one that is stored relaxed, sees that the slot is ours.
+    fence(Release);
 }
 
 /// Settles the intent of the dead process in `slot`. `still`: is the slot the dead one's? (E3)
