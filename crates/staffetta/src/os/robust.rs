@@ -16,7 +16,7 @@ use std::marker::PhantomPinned;
 use std::pin::pin;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Set by the kernel when the holder has ended.
 pub(crate) const DIED: u32 = libc::FUTEX_OWNER_DIED;
@@ -44,6 +44,7 @@ const HEAD_BYTES: usize = std::mem::offset_of!(List, element);
 /// Puts back what the C library had registered for this thread.
 struct Restore<'w> {
     word: &'w AtomicU32,
+    held: u32,
     head: *const Node,
     bytes: usize,
 }
@@ -52,8 +53,9 @@ impl Drop for Restore<'_> {
     fn drop(&mut self) {
         // SAFETY: the list is this thread's own and was registered before, by the C library, for as long as the thread lives.
         unsafe { libc::syscall(libc::SYS_set_robust_list, self.head, self.bytes) };
-        // Nobody holds it: a thread that ends from here on marks nothing.
-        self.word.store(0, Release);
+        // Nobody holds it: a thread that ends from here on marks nothing. It may be another's by now, whose word it stays: a member
+        // gives its slot back before its service thread comes here.
+        let _ = self.word.compare_exchange(self.held, 0, Release, Relaxed);
     }
 }
 
@@ -74,19 +76,20 @@ pub(crate) fn hold<T>(word: &AtomicU32, work: impl FnOnce() -> T) -> T {
         let element = &raw const (*list).element;
         (*list).offset = (word.as_ptr() as usize).wrapping_sub(element as usize) as c_long;
     }
-    let mut before = Restore { word, head: ptr::null(), bytes: HEAD_BYTES };
+    let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+    let held = thread | libc::FUTEX_WAITERS;
+    let mut before = Restore { word, held, head: ptr::null(), bytes: HEAD_BYTES };
     // SAFETY: 0 is this thread; the kernel writes a pointer and a length.
     let known = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &mut before.head, &mut before.bytes) };
     // SAFETY: a list of one element, well formed; it is pinned in this frame, and the word is borrowed, until `before` is
     // dropped, which takes the list back. The kernel only reads the list, and only while this very thread ends.
-    let held = known == 0 && unsafe { libc::syscall(libc::SYS_set_robust_list, list, HEAD_BYTES) } == 0;
-    if !held {
+    let is_held = known == 0 && unsafe { libc::syscall(libc::SYS_set_robust_list, list, HEAD_BYTES) } == 0;
+    if !is_held {
         std::mem::forget(before);
         return work();
     }
-    let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
     // Release: nothing that the thread did before is seen later than that it holds the word.
-    word.store(thread | libc::FUTEX_WAITERS, Release);
+    word.store(held, Release);
     let done = work();
     drop(before);
     done
@@ -104,6 +107,8 @@ mod tests {
         let id = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         assert_eq!(hold(&word, || word.load(Acquire)), id | libc::FUTEX_WAITERS);
         assert_eq!(word.load(Acquire), 0);
+        hold(&word, || word.store(7, Release));
+        assert_eq!(word.swap(0, Release), 7, "it is the next one's already");
         std::panic::catch_unwind(|| hold(&word, || panic!("in the middle"))).unwrap_err();
         assert_eq!(word.load(Acquire), 0);
         std::thread::scope(|scope| scope.spawn(|| hold(&word, || ())).join().unwrap());
