@@ -93,6 +93,32 @@ impl Ends {
         Ends { _held: held, server }
     }
 
+    /// Takes those ends of a dead process of which there is one, as soon as that is possible: who waits for the dead one is to be told of it
+    /// all the same. (Of several senders or servers the others just go on.)
+    pub fn succeed(domain: &Domain) -> Vec<Box<dyn std::any::Any>> {
+        fn when_free<E: 'static>(
+            attach: impl Fn() -> Result<E, staffetta::AttachError>,
+        ) -> Box<dyn std::any::Any> {
+            let start = std::time::Instant::now();
+            loop {
+                match attach() {
+                    Ok(end) => return Box::new(end),
+                    Err(_) if start.elapsed() < NEVER => std::thread::yield_now(),
+                    Err(why) => panic!("no end for a successor: {why}"),
+                }
+            }
+        }
+        let channel = |name| domain.channel(name);
+        vec![
+            when_free(|| channel("life 0").rendezvous().sender::<u64>()),
+            when_free(|| channel("life 1").rendezvous().sender::<Parcel<u64>>()),
+            when_free(|| channel("life 2").rendezvous().receiver::<u64>()),
+            when_free(|| channel("life 3").buffered(2).receiver::<u64>()),
+            when_free(|| channel("life 6").broadcast(2).sender::<u64>()),
+            when_free(|| channel("life 7").rendezvous().sender::<[u8]>()),
+        ]
+    }
+
     /// Takes the call in hand, and keeps it.
     pub fn take_call(&self) {
         if let Ok(request) = self.server.recv_timeout(Duration::from_secs(20)) {
