@@ -55,6 +55,24 @@ fn a_cell_of_a_broadcast_that_is_far_ahead() {
     }
 }
 
+/// The latest value has a slot for each of 64 receivers and one or two more; its cell has room for numbers up to 127.
+#[test]
+fn a_cell_that_names_a_slot_that_is_not_there() {
+    let _watchdog = watchdog("a slot that is not there", 60);
+    for slot in [100, 127] {
+        let domain = domain();
+        let latest = || domain.channel("v").latest();
+        let (tx, rx) = (latest().sender::<u64>().unwrap(), latest().receiver::<u64>().unwrap());
+        tx.send(1).unwrap();
+        let cell = word(&domain, ring(&domain) + 512 + CROWD_BYTES);
+        cell.store((cell.load(SeqCst) & !127) | slot, SeqCst);
+        let came = rx.recv_timeout(SOON);
+        assert!(matches!(came, Err(RecvError::Corrupt)), "slot {slot}: {came:?}");
+        drop(tx);
+        let _ = latest().sender::<u64>().unwrap().send(2);
+    }
+}
+
 #[test]
 fn a_queue_that_has_neither_room_nor_a_message_to_drop() {
     let _watchdog = watchdog("neither room nor a message", 60);

@@ -294,3 +294,32 @@ pub fn charged_bytes(segment: &Segment) -> u64 {
 pub fn retained_bytes(segment: &Segment) -> u64 {
     sum(segment, |slot| &slot.retained)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Addresses, Domain, Parcel};
+
+    /// E4: of two that charge at once neither takes what is not there.
+    #[test]
+    fn together_processes_never_have_more_than_the_budget() {
+        const BUDGET: u64 = 4 << 20;
+        let options = || Domain::options().window_bytes(16 << 30).memory_max_bytes(BUDGET);
+        let domain = options().create().unwrap();
+        let memory = domain.descriptor().try_clone_to_owned().unwrap();
+        let other = options().addresses(Addresses::Distinct).join_descriptor(memory).unwrap();
+        for _ in 0..20 {
+            let fill = |of: &Domain| {
+                let next = || Parcel::<[u8]>::with_tail(of, 60_000).ok();
+                std::iter::from_fn(next).collect::<Vec<_>>()
+            };
+            let parcels = std::thread::scope(|scope| {
+                let others = scope.spawn(|| fill(&other));
+                [fill(&domain), others.join().unwrap()]
+            });
+            let charged = super::charged_bytes(domain.member().segment());
+            assert!(charged <= BUDGET, "{charged} bytes");
+            let all: usize = parcels.iter().flatten().map(|parcel| parcel.len()).sum();
+            assert!(all as u64 > BUDGET / 2, "only {all} bytes could be had");
+        }
+    }
+}

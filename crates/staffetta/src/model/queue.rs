@@ -50,6 +50,23 @@ fn loom_queue_degree_per_sender() {
     });
 }
 
+/// One message is taken, and then nothing more: the sender that waits for its room is woken.
+#[test]
+fn loom_queue_one_is_taken() {
+    explore("queue, one message is taken", || {
+        let many = Many::new(1, None, 1, 1);
+        let sender = End::new(&many, true, 0);
+        let sends = thread::spawn(move || {
+            sender.send(1, FOREVER).unwrap();
+            sender.send(2, FOREVER).unwrap();
+        });
+        let receiver = End::new(&many, false, 0);
+        assert_eq!(receiver.recv(FOREVER), Ok(1));
+        sends.join().unwrap();
+        assert_eq!(receiver.recv(Patience::Try), Ok(2));
+    });
+}
+
 /// One sender, two receivers: each message to one.
 #[test]
 fn loom_queue_one_to_many() {
@@ -173,7 +190,7 @@ fn loom_queue_sender_stops_before_its_commit() {
     explore("queue, a sender dies before its commit point", || {
         let many = Many::new(2, None, 2, 1);
         let dead = End::new(&many, true, 1);
-        dead.call(|party| party.mark_and_stop(0));
+        dead.call(|party| party.mark_and_stop());
         let held = many.held(true, 1);
         let sends = thread::spawn({
             let sender = End::new(&many, true, 0);
@@ -190,6 +207,23 @@ fn loom_queue_sender_stops_before_its_commit() {
         got.sort_unstable();
         assert_eq!(got, [1, 2]);
         assert_eq!(receiver.recv(Patience::Try), Err(Stop::WouldBlock));
+    });
+}
+
+/// Senders die in the same place, one after the other, more often than there are slots: the next one has room.
+#[test]
+fn loom_queue_senders_die_before_their_commit() {
+    const SLOTS: usize = 4;
+    explore("queue, senders die before their commit point, one after the other", || {
+        let many = Many::new(1, None, 1, 1);
+        for _ in 0..2 * SLOTS {
+            let dead = End::new(&many, true, 0);
+            dead.call(|party| party.mark_and_stop());
+            many.detach(true, 0, many.held(true, 0), DIED);
+            many.senders.attach(2, 1).unwrap();
+            many.queue().recover_lane(0);
+        }
+        assert_eq!(End::new(&many, true, 0).send(1, Patience::Try), Ok(0));
     });
 }
 

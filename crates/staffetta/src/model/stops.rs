@@ -566,3 +566,48 @@ fn loom_stops_server() {
         });
     }
 }
+
+/// A server is killed while its client gives up: the client has its slot again, and the next server answers.
+#[test]
+fn loom_stops_server_of_a_call_that_is_given_up() {
+    for exclusive in [true, false] {
+        let servers = if exclusive { 1 } else { 2 };
+        explore_stops(
+            &format!("request-reply, given up, its server is killed, at most {servers}"),
+            move || {
+                let desk = reply::Desk::<Loom>::new(1, 1, exclusive, 1);
+                let held = desk.held(false, 0);
+                let (client, server) = (reply::Client::new(&desk, 0), reply::Server::new(&desk, 0));
+                let serves = thread::spawn({
+                    let desk = desk.clone();
+                    move || {
+                        stops(|| {
+                            if let Ok((hand, _)) = server.take(Patience::Try) {
+                                server.reply(hand);
+                            }
+                        });
+                        desk.sweep(false, 0, held);
+                    }
+                });
+                // It may be dead already.
+                let asked = client.ask(1);
+                if let Ok(reply) = asked.map(|asked| client.finish(asked, Some(Instant::now()))) {
+                    assert!(
+                        matches!(reply, Ok(101) | Err(Ended::GivenUp { .. } | Ended::Refused(_))),
+                        "{reply:?}"
+                    );
+                }
+                serves.join().unwrap();
+                desk.servers.attach(2, 1).unwrap();
+                desk.sweep(false, 0, held); // late
+                let next = reply::Server::new(&desk, 0);
+                let ask = || client.ask_within(7, Patience::Try);
+                let asked =
+                    ask().or_else(|stop| if matches!(stop, Stop::Gone(_)) { ask() } else { Err(stop) });
+                let (hand, request) = next.take(Patience::Try).unwrap();
+                assert!(request == 7 && next.reply(hand));
+                assert_eq!(client.finish(asked.unwrap(), None), Ok(107));
+            },
+        );
+    }
+}

@@ -230,13 +230,11 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
 
     /// As `publish` does, and no further than before the commit point.
     #[cfg(test)]
-    pub fn mark_and_stop(&mut self, slot: u64) {
-        let Some((position, _)) = self.room() else {
-            return;
-        };
-        if let Some((words, _)) = self.own(slot) {
-            words.word.store(Word::new(FULL, 0, position).0, Release);
-        }
+    pub fn mark_and_stop(&mut self) {
+        let slot = self.any_slot().expect("a slot is free");
+        let (position, _) = self.room().expect("there is room");
+        let (words, _) = self.own(slot).expect("there is the lane");
+        words.word.store(Word::new(FULL, 0, position).0, Release);
     }
 
     /// Makes room: takes the oldest message to drop it, as a receiver would. None: none waits.

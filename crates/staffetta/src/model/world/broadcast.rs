@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::Arc;
 
-use super::super::checker::Checker;
+use super::super::checker::{Checker, Watched};
 use super::select::{choose, Looks};
 use super::Line;
 use crate::channel::broadcast::{
@@ -35,6 +35,8 @@ pub struct Radio<P: Checker> {
     pub receivers: Box<Crowd<P>>,
     pub cells: Vec<P::U64>,
     pub ring: Vec<Line>,
+    /// Whose the bytes of each slot are: loom reports conflicts.
+    pub watched: Vec<P::Cell<()>>,
     /// Of the one select that there is: references from 100 on are its operations.
     pub set: ReadySet<P, 1>,
     pub shape: Shape,
@@ -99,6 +101,7 @@ impl<P: Checker> Radio<P> {
             receivers: Crowd::boxed(seat),
             cells: (0..degree).map(|_| P::U64::new(0)).collect(),
             ring: (0..RING_BYTES / 64).map(|_| Line::new()).collect(),
+            watched: (0..=shape.degree).map(|_| P::Cell::new(())).collect(),
             set: ReadySet::new(),
             shape,
             seats,
@@ -123,6 +126,10 @@ impl<P: Checker> Radio<P> {
         unsafe {
             Cast::new(head, receivers, cells, self.slots(), self.cells.len() as u64, self.seats, self.policy)
         }
+    }
+
+    fn watched(&self, bytes: *const u8) -> &P::Cell<()> {
+        &self.watched[(bytes as usize - self.ring[0].at() as usize) / self.shape.stride as usize]
     }
 
     /// As `channel::cast` does it.
@@ -177,12 +184,12 @@ impl<P: Checker> Sends<P> {
         };
         let building = party.reserve(&mut self.side, patience)?;
         let bytes = building.bytes.cast::<u64>();
+        let watched = radio.watched(building.bytes);
         // SAFETY: reserved.
-        unsafe {
-            bytes.write_unaligned(value);
-            radio.between.fetch_add(1, Relaxed);
-            bytes.add(1).write_unaligned(value);
-        }
+        watched.with_mut(|_| unsafe { bytes.write_unaligned(value) });
+        radio.between.fetch_add(1, Relaxed);
+        // SAFETY: as above.
+        watched.with_mut(|_| unsafe { bytes.add(1).write_unaligned(value) });
         if publish {
             party.publish(&mut self.side, 16)
         } else {
@@ -230,11 +237,12 @@ impl<P: Checker> Receives<P> {
         };
         let read = |taken: Taken| {
             let bytes = taken.bytes.cast::<u64>();
+            let watched = radio.watched(taken.bytes);
             // SAFETY: in hand.
-            let first = unsafe { bytes.read_unaligned() };
+            let first = watched.with(|_| unsafe { bytes.read_unaligned() });
             radio.between.fetch_add(1, Relaxed);
             // SAFETY: as above.
-            let second = unsafe { bytes.add(1).read_unaligned() };
+            let second = watched.with(|_| unsafe { bytes.add(1).read_unaligned() });
             assert_eq!(first, second, "torn");
             (taken.place, first)
         };
