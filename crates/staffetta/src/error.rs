@@ -68,8 +68,8 @@ pub enum AllocateError {
 }
 
 const FORKED: &str =
-    "this process was forked from one that had joined the domain, and may use nothing of it; \
-     open the domain again in the child, or start the child with exec";
+    "this process was forked from one that had joined the domain, or closed the descriptors of one and counts as dead, and may \
+     use nothing of it; open the domain again in the child, or start the child with exec";
 
 /// A capability could not be acquired.
 #[derive(Debug, thiserror::Error)]

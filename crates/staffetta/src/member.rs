@@ -3,8 +3,14 @@
 //! A1. A `Member` lives as long as any handle, end, parcel or variable of its domain in this process, so
 //!     the window stays mapped for as long as anything points into it.
 //! A2. Every operation asks [`Member::here`] first: a forked child has the handles but not the window.
+//! A3. A process that closed descriptors that are not its own is swept while it runs: its slot, its ends and its blocks are others' then.
+//!     It finds out by its slot where it waits, and before it leaves ([`Member::is_swept`]); from then on `here` says no.
+//! A4. `refs` is dropped with the member, but not by a process that was swept: the numbers of its descriptors are not its own.
+
+#![allow(unsafe_code)] // A4.
 
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::{Mutex, OnceLock, Weak};
@@ -25,7 +31,7 @@ use crate::reference::{capability, References};
 /// Everything that one process has of one domain.
 pub struct Member {
     /// The window, and how references into it are resolved.
-    pub refs: References,
+    pub refs: ManuallyDrop<References>,
     /// The allocator.
     pub blocks: Blocks,
     /// Our process slot.
@@ -55,7 +61,7 @@ impl Member {
     ) -> Option<Member> {
         let (slot, generation) = reserved.or_else(|| reserve_slot(refs.segment()))?;
         let member = Member {
-            refs,
+            refs: ManuallyDrop::new(refs),
             blocks: Blocks::new(slot),
             slot,
             generation,
@@ -90,6 +96,15 @@ impl Member {
     /// Does the word of our slot say that it is ours, and that we live?
     fn is_ours(&self, now: Word) -> bool {
         matches!(now.state(), JOINING | LIVE) && now.sequence() == self.generation
+    }
+
+    /// Have others taken this process for dead, and given away what it had? (A3)
+    pub fn is_swept(&self) -> bool {
+        let ours = self.is_ours(Word(self.segment().process(self.slot.into()).word.load(Acquire)));
+        if !ours {
+            self.guard.retire();
+        }
+        !ours
     }
 
     /// A handle that says whether private memory may be lent.
@@ -187,16 +202,24 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if !self.here() {
+        if self.guard.is_retired() || self.here() && self.is_swept() {
+            // A3: the descriptors' numbers may be other files by now, and the service waits for ever on what was closed.
+            std::mem::forget(self.service.take());
             return;
         }
+        if self.here() {
+            self.leave();
+        }
+        // SAFETY: nobody has the member any more, and nothing below uses it (A4).
+        unsafe { ManuallyDrop::drop(&mut self.refs) };
+    }
+}
+
+impl Member {
+    /// This process is no member any more.
+    fn leave(&mut self) {
         let segment = self.segment();
         let record = segment.process(self.slot.into());
-        if !self.is_ours(Word(record.word.load(Acquire))) {
-            // Others took us for dead (we had closed their links): what we had is somebody else's by now, perhaps the slot too.
-            drop(self.service.take());
-            return;
-        }
         self.blocks.flush(segment);
         crate::process::threads::release_dead(segment, self.slot, self.generation);
         // What is free and kept for later is nobody's when we are gone: the budget has it back.

@@ -29,7 +29,8 @@ pub trait Ground<P: Platform> {
     /// stand in its `Side`.
     #[inline(always)]
     fn came_first(&self) {}
-    /// Has something else come for the receiver that waits, which is not in the channel's words? (kept.rs)
+    /// Has something else come for the receiver that waits, which is not in the channel's words (kept.rs)? Or is this process no member
+    /// any more?
     #[inline(always)]
     fn is_called_away(&self) -> bool {
         false

@@ -418,6 +418,9 @@ impl End {
     }
 
     pub(crate) fn send_failure(&self, stop: Stop, patience: Patience) -> SendFailure {
+        if !self.member.here() {
+            return SendFailure::Forked;
+        }
         let tried = matches!(patience, Patience::Try);
         match stop {
             Stop::WouldBlock | Stop::TimedOut if self.awaits_successor() => SendFailure::PeerAbsent,
@@ -441,6 +444,9 @@ impl End {
     }
 
     pub(crate) fn recv_failure(&self, stop: Stop, patience: Patience) -> RecvError {
+        if !self.member.here() {
+            return RecvError::Forked;
+        }
         let tried = matches!(patience, Patience::Try);
         match stop {
             Stop::WouldBlock | Stop::TimedOut if self.awaits_successor() => RecvError::PeerAbsent,

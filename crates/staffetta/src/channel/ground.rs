@@ -78,14 +78,14 @@ impl EndGround<'_> {
 
 impl Ground<Native> for EndGround<'_> {
     fn own_pcb(&self) -> Option<(&Pcb, u64)> {
-        let (pcb, offset) = threads::own_pcb(self.member, self.waits.0)?;
+        let (pcb, offset) = threads::own_pcb(self.member, self.waits.0).filter(|_| self.member.here())?;
         Some((pcb, self.member.refs.refer(self.method, offset)))
     }
 
     #[inline(always)]
     fn is_called_away(&self) -> bool {
         // Acquire: pairs with `kept::tell`.
-        self.returned.is_some_and(|(returned, seen)| returned.load(Acquire) != seen)
+        !self.member.here() || self.returned.is_some_and(|(returned, seen)| returned.load(Acquire) != seen)
     }
 
     fn wake(&self, pcb_ref: u64) {

@@ -200,6 +200,7 @@ pub fn receive<T: Message + ?Sized>(
                 return Ok(parcel);
             }
             // U3; or something came back while we waited.
+            Err(Stop::CalledAway) if !end.member.here() => return Err(RecvError::Forked),
             Ok(None) | Err(Stop::CalledAway) => {}
             Err(stop) => return Err(end.recv_failure(stop, patience)),
         }

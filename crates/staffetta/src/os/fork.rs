@@ -44,9 +44,9 @@ use std::sync::OnceLock;
 /// Tells whether this is still the process in which the guard was made.
 ///
 /// The question costs one relaxed load and a comparison.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct ForkGuard {
-    nonce: u64,
+    nonce: AtomicU64,
     page: &'static AtomicU64,
 }
 
@@ -69,15 +69,28 @@ impl ForkGuard {
                 Err(other_thread) => other_thread,
             };
         }
-        Ok(Self { nonce, page })
+        Ok(Self { nonce: AtomicU64::new(nonce), page })
     }
 
     /// Whether this process made the guard, and not an ancestor it was forked from.
     #[inline(always)]
     pub(crate) fn alive(&self) -> bool {
-        self.page.load(Ordering::Relaxed) == self.nonce
+        self.page.load(Ordering::Relaxed) == self.nonce.load(Ordering::Relaxed)
+    }
+
+    /// Was `retire` called?
+    pub(crate) fn is_retired(&self) -> bool {
+        self.nonce.load(Ordering::Relaxed) == RETIRED
+    }
+
+    /// What it guards is gone for this process too: it is never alive again.
+    pub(crate) fn retire(&self) {
+        self.nonce.store(RETIRED, Ordering::Relaxed);
     }
 }
+
+/// No page ever holds it: numbers count up from 1.
+const RETIRED: u64 = u64::MAX;
 
 /// The page that the kernel wipes in a child.
 fn page() -> Result<&'static AtomicU64> {

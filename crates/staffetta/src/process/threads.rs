@@ -38,6 +38,7 @@ thread_local! {
 /// The calling thread's PCB in this domain, and its offset; it is about to wait for what `waits_for` says. None: all are
 /// taken, or the thread is ending.
 pub fn own_pcb(member: &Arc<Member>, waits_for: u64) -> Option<(&Pcb<Native>, u64)> {
+    member.is_swept(); // member.rs, A3: if so, `here` says it from now on
     let index = HELD
         .try_with(|held| {
             let held = &mut held.borrow_mut().0;

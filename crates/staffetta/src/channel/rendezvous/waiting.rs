@@ -52,7 +52,7 @@ impl<P: Platform, G: Ground<P>> Party<'_, P, G> {
                     if now.sequence() != s || is_our_turn(now, s, sender) {
                         return Some(now);
                     }
-                    if !sender && ground.is_called_away() {
+                    if ground.is_called_away() {
                         called_away = true;
                         return Some(now);
                     }
