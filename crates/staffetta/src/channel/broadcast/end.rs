@@ -132,7 +132,7 @@ impl Common {
     /// How many receivers there are.
     pub fn receivers(&self) -> usize {
         if self.is_here() {
-            self.cast.receivers().attached()
+            self.cast.joined()
         } else {
             0
         }

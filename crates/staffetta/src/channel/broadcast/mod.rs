@@ -303,6 +303,16 @@ impl<P: Platform> Cast<P> {
         }
     }
 
+    /// How many receivers have come: none of them misses a message that is sent from now on, unless it is slow.
+    pub fn joined(&self) -> usize {
+        let has_come = |seat: &&Seat<P>| {
+            let end = seat.side.end();
+            // Acquire: its cursor was written before.
+            end.state() == ATTACHED && seat.words[MODE].load(Acquire) >> 1 == end.sequence()
+        };
+        self.receivers().seats().iter().filter(has_come).count()
+    }
+
     #[inline(always)]
     fn seat(&self, number: usize) -> &Seat<P> {
         self.receivers().seat(number)
