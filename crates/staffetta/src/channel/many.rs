@@ -572,8 +572,8 @@ impl Many {
 struct Stuck(Option<u64>);
 
 impl Stuck {
-    /// There was no room at this position, and then no message. Twice in a row: whoever has come between the two, and took the
-    /// message or filled the place, would have made room, or moved the position on. So nobody has, and the words are corrupt.
+    /// There was no room at this position, and then no message in its way. Twice in a row: whoever has come between the two, and
+    /// took the message or filled the place, would have made room, or moved the position on. So nobody has, and the words are corrupt.
     fn at(&mut self, position: u64) -> Result<(), Stop> {
         match self.0.replace(position) {
             Some(before) if before == position => Err(Stop::Corrupt),

@@ -85,6 +85,25 @@ fn loom_queue_one_to_many() {
     });
 }
 
+/// A sender that makes room drops what is in its way, and nothing when somebody has just taken that.
+#[test]
+fn loom_queue_makes_room() {
+    explore("queue, a sender makes room while a receiver takes", || {
+        let many = Many::new(2, None, 1, 2);
+        let sender = End::new(&many, true, 0);
+        sender.send(0, FOREVER).unwrap();
+        sender.send(1, FOREVER).unwrap();
+        let sends = thread::spawn(move || sender.force(2));
+        let receiver = End::new(&many, false, 0);
+        let first = receiver.recv(FOREVER).unwrap();
+        let dropped = sends.join().unwrap();
+        assert_eq!(first, dropped, "the first one was taken, or dropped");
+        for n in first + 1..=2 {
+            assert_eq!(receiver.recv(Patience::Try), Ok(n));
+        }
+    });
+}
+
 /// A receiver dies with a message in hand, while another waits: it is returned, and comes once.
 #[test]
 fn loom_queue_receiver_dies() {

@@ -36,7 +36,7 @@ pub enum Fault {
 }
 
 /// Failures that are told in full; the others are only counted.
-const TOLD: usize = 10;
+const TOLD: usize = 40;
 
 impl Line {
     /// Nothing tried yet.

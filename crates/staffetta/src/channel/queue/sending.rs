@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::{join, Held, Lanes, Queue, QueueParty, AHEAD, DROPPING};
+use super::{join, Found, Held, Lanes, Queue, QueueParty, AHEAD, DROPPING};
 use crate::channel::call::{Ground, Patience, Stop};
 use crate::channel::ring::{Slot, EMPTY, FULL};
 use crate::memory::platform::{prefetch_for_write, Platform, Word64};
@@ -237,19 +237,26 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         words.word.store(Word::new(FULL, 0, position).0, Release);
     }
 
-    /// Makes room: takes the oldest message to drop it, as a receiver would. None: none waits.
+    /// The oldest message, if it is in the way of this sender's next place, where there was no room. Who took a message since then
+    /// has made room: a later one is not to be dropped for it.
+    fn in_the_way(&self) -> Option<Found<'c, P>> {
+        let receivers = self.queue.receivers();
+        let at = Cell::new(Queue::<P, L>::place(receivers));
+        let found = self.queue.oldest(&at, receivers)?;
+        (found.word.sequence() + self.queue.plan.degree <= self.side.position()).then_some(found)
+    }
+
+    /// Makes room: takes the oldest message to drop it, as a receiver would. None: none is in the way.
     pub fn take_to_drop(&mut self) -> Result<Option<Held>, Stop> {
         loop {
-            let receivers = self.queue.receivers();
-            let at = Cell::new(Queue::<P, L>::place(receivers));
-            let Some(found) = self.queue.oldest(&at, receivers) else {
+            let Some(found) = self.in_the_way() else {
                 return Ok(None);
             };
             let (words, bytes) = (found.words, found.bytes);
             let position = found.word.sequence();
             let word = Word::new(DROPPING, join(self.side.seat, 0), position);
             if words.word.compare_exchange(found.word.0, word.0, AcqRel, Acquire).is_ok() {
-                receivers.place.store(position + 1, Relaxed);
+                self.queue.receivers().place.store(position + 1, Relaxed);
                 self.wake(self.queue.senders());
                 let (lane, slot, length) = (found.lane, found.slot, words.length.load(Relaxed));
                 return Ok(Some(Held { lane, slot, word, bytes, length }));
@@ -257,15 +264,13 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         }
     }
 
-    /// Makes room: the oldest message is gone at once. Nothing is to be done with its bytes.
+    /// Makes room: the oldest message is gone at once. Nothing is to be done with its bytes. False: none is in the way.
     pub fn drop_oldest(&mut self) -> bool {
-        let receivers = self.queue.receivers();
-        let at = Cell::new(Queue::<P, L>::place(receivers));
-        while let Some(found) = self.queue.oldest(&at, receivers) {
+        while let Some(found) = self.in_the_way() {
             let position = found.word.sequence();
             let empty = Word::new(EMPTY, 0, position);
             if found.words.word.compare_exchange(found.word.0, empty.0, AcqRel, Acquire).is_ok() {
-                receivers.place.store(position + 1, Relaxed);
+                self.queue.receivers().place.store(position + 1, Relaxed);
                 self.wake(self.queue.senders());
                 return true;
             }

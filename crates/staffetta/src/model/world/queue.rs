@@ -244,6 +244,20 @@ impl<P: Checker> End<P> {
         })
     }
 
+    /// Sends whatever waits, as `channel::many` does: how many messages it dropped for it.
+    pub fn force(&self, value: u64) -> u64 {
+        self.call(|party| {
+            let held = party.reserve_anyway().unwrap();
+            // SAFETY: reserved.
+            unsafe { held.bytes.cast::<u64>().write_unaligned(value) };
+            let mut dropped = 0;
+            while party.publish(held, 8, Patience::Try).is_err() {
+                dropped += u64::from(party.drop_oldest());
+            }
+            dropped
+        })
+    }
+
     pub fn recv(&self, patience: Patience) -> Result<u64, Stop> {
         self.call(|party| {
             // SAFETY: in hand.

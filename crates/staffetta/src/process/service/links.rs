@@ -79,6 +79,13 @@ impl Core {
         }
     }
 
+    /// Does the mailbox of one whom we do not know refuse, though it is still a member? Then it died before we met.
+    pub(super) fn refuses(&self, who: Member) -> bool {
+        let address = self.roster.others().into_iter().find(|(other, _)| *other == who).map(|(_, it)| it);
+        let refuses = |address: Vec<u8>| matches!(self.site.reach(&address), Reached::Refused);
+        address.is_some_and(refuses) && self.roster.is_live(who)
+    }
+
     /// Says hello on a connection that we made; from then on it is a link.
     pub(super) fn greet(&self, state: &mut State, who: Member, socket: NotInherited, answered: bool) {
         if self.say_hello(&socket).is_err() {

@@ -78,7 +78,7 @@ use crate::os::epoll::{Epoll, Interest};
 use crate::os::eventfd::Bell;
 use crate::os::fork::{without_fork, ForkGuard, NotInherited};
 use crate::os::{self, pidfd, signal, socket};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -287,18 +287,19 @@ impl Service {
         Ok(theirs)
     }
 
-    /// Has the process of a member exited, as far as its pidfd says? The service thread may not have got round to
-    /// telling of it, or even to reading the pidfd. Whether it had left before, its slot says.
+    /// Has the process of a member exited, as far as its pidfd says, or its mailbox, which refuses then? The service thread may
+    /// not have got round to telling of it, or even to hearing the member's first word. Whether it had left before, its slot says.
     pub(crate) fn has_exited(&self, who: Member) -> bool {
         if !self.guard.alive() {
             return false;
         }
         let mut state = self.core.lock();
-        if !state.peers.is_gone(who) && !state.pidfds.values().any(|(of, _)| *of == who) {
+        if state.has_heard_of(who).is_none() {
+            // What could not be accepted or read now stays for the thread.
+            let _ = self.core.accept(&mut state, MAILBOX);
             self.core.read_all(&mut state, false);
         }
-        let of = state.pidfds.values().find(|(of, _)| *of == who);
-        of.map_or_else(|| state.peers.is_gone(who), |(_, pidfd)| pidfd::has_exited(pidfd.as_fd()))
+        state.has_heard_of(who).unwrap_or_else(|| self.core.refuses(who))
     }
 
     /// Is the calling thread one of the service's?

@@ -8,11 +8,12 @@ use super::Roster;
 use crate::os::epoll::{Epoll, Event};
 use crate::os::eventfd::Bell;
 use crate::os::fork::NotInherited;
-use crate::os::socket;
+use crate::os::{pidfd, socket};
 use crate::process::link::{Key, Peers};
 use crate::process::name::Name;
 use crate::process::place::Site;
 use crate::process::wire::{encode, Member};
+use rustix::fd::AsFd;
 use rustix::process::Pid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -247,6 +248,13 @@ impl State {
             paused: Vec::new(),
             incomplete: false,
         }
+    }
+
+    /// Has a member's process exited? None: it has not told us its pidfd.
+    pub(super) fn has_heard_of(&self, who: Member) -> Option<bool> {
+        let pidfd = self.pidfds.values().find(|(of, _)| *of == who);
+        let exited = pidfd.map(|(_, pidfd)| pidfd::has_exited(pidfd.as_fd()));
+        exited.or(self.peers.is_gone(who).then_some(true))
     }
 
     /// Names something to be watched.

@@ -18,7 +18,7 @@ const BUSY: Duration = Duration::from_millis(3);
 /// Instructions without a point, after which it is taken to wait for somebody.
 const BUSY_STEPS: u64 = 3_000;
 /// Instructions of one operation.
-pub const STEPS_MAX: u64 = 400_000;
+const STEPS_MAX: u64 = 400_000;
 
 /// How often the survivor does what the victim waits for.
 const NUDGES: u32 = 12;
@@ -110,8 +110,7 @@ pub fn survey(world: &mut World, number: usize) -> Result<Survey, Failed> {
 
 fn nudge(world: &mut World, nudged: &mut u32) -> Result<(), Failed> {
     if *nudged < NUDGES {
-        *nudged += 1;
-        world.ask("nudge")?;
+        *nudged += u32::from(world.nudge()?);
     }
     Ok(())
 }
@@ -230,17 +229,12 @@ pub struct Found {
     pub faults: Vec<(Fault, String)>,
     /// Points that were left out: too many of one scene.
     pub skipped: u64,
-    /// Faults that are known, and why.
-    pub known: Vec<&'static str>,
 }
 
 impl Found {
     /// Something is wrong. Whatever it left behind must not be laid at another's door.
     pub fn fail(&mut self, world: &mut Option<World>, number: usize, fault: Fault, at: &str, what: &str) {
-        match scene(number).known(fault, what) {
-            Some(why) => self.known.push(why),
-            None => self.faults.push((fault, format!("{}, {at}: {what}", scene(number).name()))),
-        }
+        self.faults.push((fault, format!("{}, {at}: {what}", scene(number).name())));
         *world = None;
     }
 }

@@ -110,7 +110,7 @@ fn survivor(arguments: &[String]) {
                 stage = Some(scene.survivor(&domain));
             }
             ("ready", Some(stage)) => stage.ready(),
-            ("nudge", Some(stage)) => stage.nudge(),
+            ("nudge", Some(stage)) => report.outcome = Some(stage.nudge().into()),
             ("meanwhile", Some(stage)) => stage.meanwhile(&mut report),
             ("check", Some(stage)) => stage.check(&mut report),
             // All ends are dropped; what is in use must be what was.

@@ -9,8 +9,8 @@ use super::super::line::{Fault, Line};
 use super::super::plan::Plan;
 use super::super::Row;
 use super::memory::Shadow;
-use super::tracer::{Stop, Traced};
-use super::world::{fork, mark, run_to_mark};
+use super::tracer::{mark, Stop, Traced};
+use super::world::{fork, run_to_mark};
 
 pub const PRICE: Row = Row {
     name: "price",

@@ -7,7 +7,6 @@ use std::time::Duration;
 use staffetta::{Domain, Wait};
 
 use super::peer::Report;
-use crate::torture::line::Fault;
 
 /// How long a survivor may have to wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,11 +27,6 @@ pub trait Scene: Send + Sync {
     /// Descriptors that may stay with others until the next death: of capabilities that they were given to keep.
     fn lingering(&self) -> usize {
         0
-    }
-
-    /// Why this fault is known, and told apart from the others.
-    fn known(&self, _fault: Fault, _what: &str) -> Option<&'static str> {
-        None
     }
 
     /// May more have happened in the middle than at the end? Then it is undone.
@@ -65,8 +59,10 @@ pub trait Survivor {
     /// The victim has reached its starting state.
     fn ready(&mut self) {}
 
-    /// The victim waits in its operation: does what it waits for.
-    fn nudge(&mut self) {}
+    /// The victim waits in its operation: begins what it waits for. False: that has been begun, or there is nothing to do.
+    fn nudge(&mut self) -> bool {
+        false
+    }
 
     /// The victim is stopped in its operation: others make progress, and keep their deadlines.
     fn meanwhile(&mut self, _report: &mut Report) {}

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::driver::{bring, first_pass, Found, Point, Survey, STEPS_MAX};
+use super::driver::{bring, first_pass, Found, Point, Survey};
 use super::peer::Report;
 use super::tracer::{Stop, Traced};
 use super::world::{scene, Failed, World};
@@ -17,6 +17,8 @@ use crate::torture::random::Random;
 
 /// How long an instruction of the sweep may take.
 const INSTRUCTION: Duration = Duration::from_millis(300);
+/// Instructions of one sweep: of queues every lane is looked at.
+const STEPS_MAX: u64 = 2_000_000;
 /// Ends of operations that are swept, of each scene.
 const SAMPLES: usize = 2;
 

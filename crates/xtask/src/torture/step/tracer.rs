@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // ptrace, and reading instructions where they lie.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use libc::{c_long, c_void, pid_t};
@@ -31,6 +32,8 @@ pub struct Traced {
     pub tid: pid_t,
     /// It was resumed and has not stopped since.
     running: bool,
+    /// Another thread of its process, which stands still.
+    beside: Option<pid_t>,
 }
 
 /// Registers that are of interest.
@@ -54,12 +57,23 @@ pub fn trace_me() {
     ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
 }
 
-/// A mark does nothing when nobody traces this process.
-pub fn pass_marks() {
-    extern "C" fn nothing(_: i32) {}
-    let nothing: extern "C" fn(i32) = nothing;
-    // SAFETY: a handler that does nothing.
-    unsafe { libc::signal(libc::SIGTRAP, nothing as libc::sighandler_t) };
+/// Says in a process that nobody traces it any more. Written by the tracer, where the child has it.
+static IS_ALONE: AtomicU64 = AtomicU64::new(0);
+
+/// Where the tracer is told that the operation begins, or ends with this outcome.
+#[inline(never)]
+pub fn mark(outcome: u64) {
+    // SAFETY: a trap; whoever traces this process goes on behind it.
+    unsafe { std::arch::asm!("int3", in("rdi") outcome, options(nostack)) };
+}
+
+/// The same at the end of an operation whose process may be alone by then.
+///
+/// A handler of the signal would not do: a breakpoint that is met where all signals are blocked takes it away.
+pub fn mark_end(outcome: u64) {
+    if IS_ALONE.load(Relaxed) == 0 {
+        mark(outcome);
+    }
 }
 
 /// SIGCHLD is blocked, so that [`Traced::wait`] can sleep until a child stops, and no longer than it wants.
@@ -82,7 +96,7 @@ fn child_signals() -> libc::sigset_t {
 impl Traced {
     /// A child that called [`trace_me`] and runs to its first mark.
     pub fn child(pid: pid_t) -> Traced {
-        Traced { pid, tid: pid, running: true }
+        Traced { pid, tid: pid, running: true, beside: None }
     }
 
     /// Another thread of a process: stopped where it is.
@@ -90,8 +104,13 @@ impl Traced {
         if ptrace(libc::PTRACE_SEIZE, tid, 0, 0) != 0 || ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) != 0 {
             return None;
         }
-        let mut traced = Traced { pid, tid, running: true };
+        let mut traced = Traced { pid, tid, running: true, beside: None };
         (traced.wait(Duration::from_secs(1), true) == Stop::Here).then_some(traced)
+    }
+
+    /// With another thread of the process, which stands still until the end.
+    pub fn beside(self, still: Option<Traced>) -> Traced {
+        Traced { beside: still.map(|still| still.tid), ..self }
     }
 
     /// Where it is.
@@ -171,6 +190,7 @@ impl Traced {
         if self.tid != self.pid {
             // A traced thread is not gone before its tracer has been told.
             self.reap(self.tid);
+            self.beside.into_iter().for_each(|tid| self.reap(tid));
         }
         self.reap(self.pid);
     }
@@ -196,6 +216,7 @@ impl Traced {
             unsafe { libc::waitpid(self.tid, &mut status, libc::__WALL) };
             self.running = false;
         }
+        ptrace(libc::PTRACE_POKEDATA, self.tid, IS_ALONE.as_ptr() as usize, 1);
         ptrace(libc::PTRACE_DETACH, self.tid, 0, libc::SIGSTOP as usize);
     }
 
@@ -205,13 +226,13 @@ impl Traced {
         unsafe { libc::kill(self.pid, libc::SIGCONT) };
     }
 
-    /// Waits for an untraced one to end.
-    pub fn finish(&mut self, within: Duration) -> Option<i32> {
+    /// Waits for an untraced one to end; gives its exit code, or the signal that killed it.
+    pub fn finish(&mut self, within: Duration) -> Option<Result<i32, i32>> {
         let until = Instant::now() + within;
         while Instant::now() < until {
             match self.look(libc::WNOHANG) {
-                Some(Stop::Gone { code, signal: 0 }) => return Some(code),
-                Some(Stop::Gone { .. }) => return Some(101),
+                Some(Stop::Gone { code, signal: 0 }) => return Some(Ok(code)),
+                Some(Stop::Gone { signal, .. }) => return Some(Err(signal)),
                 _ => {}
             }
             sleep_until_child_signal(Duration::from_millis(1));

@@ -6,7 +6,7 @@ use super::memory::Shadow;
 use super::peer::{Peer, Report};
 use super::scene::{Scene, PATIENCE};
 use super::scenes;
-use super::tracer::{self, Stop, Traced};
+use super::tracer::{self, mark, mark_end, Stop, Traced};
 use crate::torture::line::Fault;
 
 /// How long whatever is not measured may take.
@@ -67,7 +67,7 @@ impl World {
             let act = scene.victim(&self.name);
             mark(0);
             let done = act();
-            mark(done.outcome);
+            mark_end(done.outcome);
             // It ends without giving anything back.
             std::mem::forget(done.kept);
             done.outcome
@@ -94,10 +94,12 @@ impl World {
             member.kill();
             return Err(Failed("the sweeper does not join".into()));
         }
-        let tid = tracer::thread_called(member.pid, "staffetta");
-        match tid.and_then(|tid| Traced::seize(member.pid, tid)) {
-            Some(service) => Ok(service),
-            None => {
+        // The thread that learns of deaths earlier rests, so that what the one that sweeps does is always the same.
+        let seize =
+            |name| tracer::thread_called(member.pid, name).and_then(|tid| Traced::seize(member.pid, tid));
+        match (seize("staffetta"), seize("staffetta-vigil")) {
+            (Some(service), vigil) => Ok(service.beside(vigil)),
+            _ => {
                 member.kill();
                 Err(Failed("the sweeper has no service thread to trace".into()))
             }
@@ -152,6 +154,11 @@ impl World {
             .ok_or_else(|| Failed(format!("the survivor has no answer to {what:?}")))
     }
 
+    /// The victim waits: the survivor does what it waits for. False: it is at it, or there is nothing to do.
+    pub fn nudge(&mut self) -> Result<bool, Failed> {
+        Ok(self.ask("nudge")?.outcome == Some(1))
+    }
+
     /// The victim was stopped, and goes on, untraced: how much happened. It ends by itself.
     pub fn finish(&mut self, victim: &mut Traced) -> Result<u64, Failed> {
         victim.resume_stopped();
@@ -159,12 +166,10 @@ impl World {
         let mut nudges = 4;
         while Instant::now() < until {
             match victim.finish(Duration::from_millis(3)) {
-                Some(101) => return Err(Failed("it panics when it goes on".into())),
-                Some(outcome) => return Ok(outcome as u64),
-                None if nudges > 0 => {
-                    nudges -= 1;
-                    self.ask("nudge")?;
-                }
+                Some(Ok(101)) => return Err(Failed("it panics when it goes on".into())),
+                Some(Err(signal)) => return Err(Failed(format!("signal {signal} kills it when it goes on"))),
+                Some(Ok(outcome)) => return Ok(outcome as u64),
+                None if nudges > 0 => nudges -= u32::from(self.nudge()?),
                 None => {}
             }
         }
@@ -213,21 +218,12 @@ pub(super) fn fork(play: impl FnOnce() -> u64) -> Traced {
         0 => {
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             tracer::trace_me();
-            tracer::pass_marks();
             let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(play));
             // SAFETY: nothing of this copy of the process is to be put in order.
             unsafe { libc::_exit(played.map_or(101, |outcome| outcome as i32)) }
         }
         pid => Traced::child(pid),
     }
-}
-
-/// Where the tracer is told that the operation begins, or ends with this outcome.
-#[inline(never)]
-#[allow(unsafe_code)]
-pub(super) fn mark(outcome: u64) {
-    // SAFETY: a trap; whoever traces this process goes on behind it.
-    unsafe { std::arch::asm!("int3", in("rdi") outcome, options(nostack)) };
 }
 
 /// The scene of a number.

@@ -1,11 +1,14 @@
 //! Members that join, are killed, stopped, replaced and forked.
 
+use super::member::enter;
 use super::process::Process;
-use super::{unique, FORMAT, PATIENCE};
+use super::{eventually, unique, FORMAT, PATIENCE};
 use crate::process::door::{self, Opened, Wanted};
 use crate::process::name::Name;
 use crate::process::place::{Place, Site};
+use crate::process::wire::Member;
 use rustix::process::Signal;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -37,6 +40,29 @@ fn a_killed_member_is_noticed_by_all_and_once() {
         assert_eq!(member.ask(&format!("departures {}", victim.slot)), "0");
         assert_eq!(member.ask("linked"), "3");
     }
+}
+
+#[test]
+fn who_asks_knows_of_a_death_before_the_thread_has_met_the_dead_one() {
+    let name = unique("unmet");
+    let (table, service) = enter(&Place::Abstract, &name);
+    // Another one, who answers at the door; and one that keeps our thread busy by leaving.
+    let mut host = Process::start("", &name);
+    let mut leaver = Process::start("", &name);
+    host.expect("linked", "2");
+    let stalled = table.stalled.lock().unwrap();
+    leaver.ask("leave");
+    let departures = &table.slot(table.me.slot).departures[usize::from(leaver.slot)];
+    eventually(|| departures.load(SeqCst) == 1);
+    let mut victim = Process::start("", &name);
+    let who = Member { slot: victim.slot, generation: 7 };
+    assert!(!service.has_exited(who));
+    victim.kill();
+    assert!(service.has_exited(who));
+    assert!(!service.has_exited(Member { slot: host.slot, generation: 7 }));
+    drop(stalled);
+    let deaths = &table.slot(table.me.slot).deaths[usize::from(victim.slot)];
+    eventually(|| deaths.load(SeqCst) == 1);
 }
 
 #[test]

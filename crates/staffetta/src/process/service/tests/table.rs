@@ -5,6 +5,7 @@ use crate::process::service::Roster;
 use crate::process::wire::Member;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering::SeqCst};
+use std::sync::Mutex;
 
 pub(super) const SLOTS: usize = 16;
 
@@ -29,6 +30,8 @@ pub(super) struct Table {
     pub(super) memory: OwnedFd,
     pub(super) me: Member,
     pub(super) forsaken: AtomicU32,
+    /// While it is locked, the service's thread gets no further than to a departure.
+    pub(super) stalled: Mutex<()>,
 }
 
 #[allow(unsafe_code)] // the table of a test, in shared memory
@@ -39,7 +42,7 @@ impl Table {
         let place = Placement::Anywhere;
         let mapping = Mapping::map(memory.as_fd(), 0, len, place, Access::ReadWrite).unwrap();
         let me = Member { slot: 0, generation: 7 };
-        let mut table = Self { mapping, memory, me, forsaken: AtomicU32::new(0) };
+        let mut table = Self { mapping, memory, me, forsaken: AtomicU32::new(0), stalled: Mutex::new(()) };
         let free = |slot: &Slot| slot.word.compare_exchange(0, 7 << 2, SeqCst, SeqCst).is_ok();
         table.me.slot = table.slots().iter().position(free).expect("a free slot") as u16;
         table
@@ -103,6 +106,7 @@ impl Roster for Table {
     fn left(&self, who: Member) {
         let told = &self.slot(self.me.slot).departures[usize::from(who.slot)];
         told.fetch_add(1, SeqCst);
+        drop(self.stalled.lock());
     }
 
     fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)> {

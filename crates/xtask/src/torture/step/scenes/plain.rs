@@ -117,14 +117,17 @@ struct Thread {
 }
 
 impl Thread {
-    fn begin(&mut self, settle: bool) {
-        if let Some(play) = self.play.take() {
-            let waiter = Waiter::start(play);
-            if settle {
-                waiter.settle(false);
-            }
-            self.waiter = Some(waiter);
+    /// False: it has begun already.
+    fn begin(&mut self, settle: bool) -> bool {
+        let Some(play) = self.play.take() else {
+            return false;
+        };
+        let waiter = Waiter::start(play);
+        if settle {
+            waiter.settle(false);
         }
+        self.waiter = Some(waiter);
+        true
     }
 }
 
@@ -135,8 +138,8 @@ impl Survivor for Thread {
         }
     }
 
-    fn nudge(&mut self) {
-        self.begin(false);
+    fn nudge(&mut self) -> bool {
+        self.begin(false)
     }
 
     fn check(&mut self, report: &mut Report) {

@@ -11,7 +11,6 @@ use staffetta::{ChannelBuilder, Domain, Method, Overflow, Parcel, RecvError, Sen
 
 use self::cargo::{Cargo, WORDS};
 use self::partner::Partner;
-use crate::torture::line::Fault;
 use crate::torture::step::scene::{done, join, keep, Act, Done, Scene, Survivor};
 
 /// Messages that may wait.
@@ -265,9 +264,11 @@ impl<M: Cargo> Relay<M> {
         let domain = keep(domain);
         let pack = move |n| M::pack(domain, method, n);
         let message = (!op.is_in_place() && op != CloseSender).then(|| pack(number));
-        // Who drops the newest says that all is well.
-        let room = if self.flavor == DropNewest { DEGREE - number } else { u64::MAX };
-        let said = move |sent: Result<(), staffetta::SendError<M>>| done(sent.is_ok() && room > 0, sent);
+        // Who drops the newest says that all is well; that it did not go the counter says.
+        let drops_it = self.flavor == DropNewest && op != ForceSend;
+        let dropped = move || if drops_it { tx.counters().dropped } else { 0 };
+        let said =
+            move |sent: Result<(), staffetta::SendError<M>>| done(sent.is_ok() && dropped() == 0, sent);
         match op {
             TrySend => Box::new(move || said(tx.try_send(message.expect("made")))),
             Send => Box::new(move || said(tx.send(message.expect("made")))),
@@ -275,7 +276,7 @@ impl<M: Cargo> Relay<M> {
             SendMany => {
                 let two = [message.expect("made"), pack(number + 1)];
                 Box::new(move || match tx.send_many(two) {
-                    Ok(sent) => Done { outcome: sent.min(room), kept: Box::new(()) },
+                    Ok(sent) => Done { outcome: sent - dropped(), kept: Box::new(()) },
                     Err(error) => done(false, error),
                 })
             }
@@ -287,7 +288,7 @@ impl<M: Cargo> Relay<M> {
                 let number = (op == Build).then_some(number);
                 Box::new(move || {
                     let built = M::build(tx, number).expect("slots");
-                    done(number.is_some() && built.is_ok() && room > 0, built)
+                    done(number.is_some() && built.is_ok() && dropped() == 0, built)
                 })
             }
             _ => {
@@ -376,15 +377,6 @@ impl<M: Cargo> Scene for Relay<M> {
             keep(self.channel(domain).sender::<M>().expect("attach the one that dies"));
         }
         true
-    }
-
-    fn known(&self, fault: Fault, what: &str) -> Option<&'static str> {
-        let taken = self.flavor == Basic && !self.op.sends() && M::NAME == "parcel";
-        let one = what.ends_with("1 blocks owned") || what.contains("1 capabilities");
-        (taken && fault == Fault::Leaked && one).then_some(
-            "a parcel that the dead receiver of a basic channel had taken and not claimed stays its living sender's, \
-             if that has sent on into the same slot before the sweep",
-        )
     }
 
     /// The textbook's channel puts first, and withdraws what nobody took.
