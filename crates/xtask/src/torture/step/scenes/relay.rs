@@ -266,7 +266,8 @@ impl<M: Cargo> Relay<M> {
         let message = (!op.is_in_place() && op != CloseSender).then(|| pack(number));
         // Who drops the newest says that all is well; that it did not go the counter says.
         let drops_it = self.flavor == DropNewest && op != ForceSend;
-        let dropped = move || if drops_it { tx.counters().dropped } else { 0 };
+        let before = tx.counters().dropped;
+        let dropped = move || if drops_it { tx.counters().dropped - before } else { 0 };
         let said =
             move |sent: Result<(), staffetta::SendError<M>>| done(sent.is_ok() && dropped() == 0, sent);
         match op {
