@@ -94,13 +94,9 @@ fn loom_queue_makes_room() {
         sender.send(0, FOREVER).unwrap();
         sender.send(1, FOREVER).unwrap();
         let sends = thread::spawn(move || sender.force(2));
-        let receiver = End::new(&many, false, 0);
-        let first = receiver.recv(FOREVER).unwrap();
+        let first = End::new(&many, false, 0).recv(Patience::Try).unwrap();
         let dropped = sends.join().unwrap();
         assert_eq!(first, dropped, "the first one was taken, or dropped");
-        for n in first + 1..=2 {
-            assert_eq!(receiver.recv(Patience::Try), Ok(n));
-        }
     });
 }
 

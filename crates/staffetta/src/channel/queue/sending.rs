@@ -2,7 +2,6 @@
 //!
 //! Invariants: `mod.rs`.
 
-use std::cell::Cell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::{join, Found, Held, Lanes, Queue, QueueParty, AHEAD, DROPPING};
@@ -237,13 +236,14 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         words.word.store(Word::new(FULL, 0, position).0, Release);
     }
 
-    /// The oldest message, if it is in the way of this sender's next place, where there was no room. Who took a message since then
-    /// has made room: a later one is not to be dropped for it.
+    /// The message in the way of this sender's next place, where there was no room: the oldest one (Q1, Q2). Who has taken it since
+    /// then has made room: a later one is not to be dropped for it. Where it lies is looked at, and no hint, so that a look
+    /// that finds it gone is followed by one that finds room.
     fn in_the_way(&self) -> Option<Found<'c, P>> {
-        let receivers = self.queue.receivers();
-        let at = Cell::new(Queue::<P, L>::place(receivers));
-        let found = self.queue.oldest(&at, receivers)?;
-        (found.word.sequence() + self.queue.plan.degree <= self.side.position()).then_some(found)
+        let queue = self.queue;
+        let position = self.side.position().checked_sub(queue.plan.degree)?;
+        let cell = queue.cell(position).load(Acquire);
+        queue.waits(position, cell).filter(|_| queue.position_of(position, cell) == Some(position))
     }
 
     /// Makes room: takes the oldest message to drop it, as a receiver would. None: none is in the way.
