@@ -46,20 +46,23 @@ pub struct Member {
     pub(crate) free_entries: crate::enclosure::table::Hint,
     /// May ends that come in messages lend private memory? Not if any handle of the domain here says no.
     lends: AtomicBool,
+    /// What kept our slot until we were a member.
+    stake: u64,
     /// Our service thread.
     pub service: OnceLock<Service>,
     guard: ForkGuard,
 }
 
 impl Member {
-    /// Joins in a `reserved` process slot of the domain, or in one that is free. None: all are taken.
+    /// Joins in a `reserved` process slot of the domain, or in one that is free; `stake` keeps it. None: all are taken.
     pub fn join(
         refs: References,
         name: Option<String>,
         guard: ForkGuard,
         reserved: Option<(u16, u64)>,
+        stake: u64,
     ) -> Option<Member> {
-        let (slot, generation) = reserved.or_else(|| reserve_slot(refs.segment()))?;
+        let (slot, generation) = reserved.or_else(|| reserve_slot(refs.segment(), stake))?;
         let member = Member {
             refs: ManuallyDrop::new(refs),
             blocks: Blocks::new(slot),
@@ -69,6 +72,7 @@ impl Member {
             unnamed: Mutex::default(),
             free_entries: Default::default(),
             lends: AtomicBool::new(true),
+            stake,
             service: OnceLock::new(),
             guard,
         };
@@ -232,23 +236,38 @@ impl Member {
         let leave = |now: u64| self.is_ours(Word(now)).then_some(free.0);
         // It fails if we were taken for dead meanwhile: then the slot is for whoever sweeps.
         let _ = record.word.fetch_update(SeqCst, SeqCst, leave);
+        // If we never became a member.
+        let _ = record.stake.compare_exchange(self.stake, 0, AcqRel, Relaxed);
         self.bequeath(Vec::new());
         drop(self.service.take());
     }
 }
 
-/// JOINING => FREE: whoever the slot was reserved for never came.
-pub(crate) fn give_slot_back(segment: &Segment, (slot, generation): (u16, u64)) {
-    if usize::from(slot) < PROCESSES_MAX {
-        let joining = Word::new(JOINING, slot, generation);
-        let free = Word::new(FREE, 0, generation);
-        let word = &segment.process(slot.into()).word;
-        let _ = word.compare_exchange(joining.0, free.0, AcqRel, Relaxed);
+/// JOINING => FREE: whoever the slots with this stake were reserved for never comes.
+pub(crate) fn give_slot_back(segment: &Segment, stake: u64) {
+    for (slot, _) in staked(segment).filter(|(_, of)| *of == stake) {
+        let record = segment.process(slot);
+        let now = Word(record.word.load(Acquire));
+        // Between reading and changing: it is of this stake's time.
+        if record.stake.load(Acquire) == stake && now.state() == JOINING {
+            let free = Word::new(FREE, 0, now.sequence());
+            let _ = record.word.compare_exchange(now.0, free.0, AcqRel, Relaxed);
+        }
+        stop::here("reserve: given back");
+        // Last: who is killed before leaves it to whoever looks next. A stake is never the same again.
+        let _ = record.stake.compare_exchange(stake, 0, AcqRel, Relaxed);
     }
 }
 
-/// FREE => JOINING, next generation.
-pub(crate) fn reserve_slot(segment: &Segment) -> Option<(u16, u64)> {
+/// Slots with a stake.
+pub(crate) fn staked(segment: &Segment) -> impl Iterator<Item = (usize, u64)> + '_ {
+    let used = segment.header().processes.load(SeqCst).min(PROCESSES_MAX as u64) as usize;
+    let stake = |slot: usize| (slot, segment.process(slot).stake.load(Acquire));
+    (0..used).map(stake).filter(|(_, stake)| *stake != 0)
+}
+
+/// FREE => JOINING, next generation. `stake` is the number of a socket that lives as long as somebody may come into it.
+pub(crate) fn reserve_slot(segment: &Segment, stake: u64) -> Option<(u16, u64)> {
     // Those last of which the process before left ends to a successor, who is to find them.
     for (slot, needed) in
         [false, true].into_iter().flat_map(|needed| (0..PROCESSES_MAX).map(move |slot| (slot, needed)))
@@ -260,11 +279,17 @@ pub(crate) fn reserve_slot(segment: &Segment) -> Option<(u16, u64)> {
         }
         // The mark first: whoever adds up over all slots does not miss this one.
         segment.header().processes.fetch_max(slot as u64 + 1, SeqCst);
+        if record.stake.compare_exchange(0, stake, AcqRel, Relaxed).is_err() {
+            continue; // somebody else reserves it
+        }
+        stop::here("reserve: staked");
         let generation = now.sequence() + 1;
         let mine = Word::new(JOINING, slot as u16, generation);
         if record.word.compare_exchange(now.0, mine.0, AcqRel, Relaxed).is_ok() {
+            stop::here("reserve: joining");
             return Some((slot as u16, generation));
         }
+        let _ = record.stake.compare_exchange(stake, 0, AcqRel, Relaxed);
     }
     None
 }

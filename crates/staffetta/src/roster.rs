@@ -2,11 +2,11 @@
 
 use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Weak};
 
-use crate::member::{give_slot_back, read_bytes, reserve_slot, write_bytes, Member};
-use crate::memory::header::process::{DEAD, LIVE};
+use crate::member::{give_slot_back, read_bytes, reserve_slot, staked, write_bytes, Member};
+use crate::memory::header::process::{DEAD, JOINING, LIVE};
 use crate::memory::map::PROCESSES_MAX;
 use crate::memory::robust::RobustWords;
 use crate::memory::word::Word;
@@ -37,15 +37,21 @@ impl Roster for Table {
         self.me
     }
 
-    fn publish(&self, address: &[u8]) {
+    fn publish(&self, address: &[u8]) -> bool {
         let Some(member) = self.member.upgrade() else {
-            return;
+            return false;
         };
         let slot = member.segment().process(self.me.slot.into());
         write_bytes(&slot.address, address);
         slot.address_len.store(address.len() as u32, Relaxed);
         // SeqCst, as the trait asks: of two members that publish and then look, one sees the other.
-        slot.word.store(Word::new(LIVE, self.me.slot, self.me.generation).0, SeqCst);
+        let [joining, live] =
+            [JOINING, LIVE].map(|state| Word::new(state, self.me.slot, self.me.generation).0);
+        let is_in = slot.word.compare_exchange(joining, live, SeqCst, Relaxed).is_ok();
+        if is_in {
+            slot.stake.store(0, Release);
+        }
+        is_in
     }
 
     fn others(&self) -> Vec<(Peer, Vec<u8>)> {
@@ -93,8 +99,8 @@ impl Roster for Table {
     }
 
     /// The payload names the slot that is reserved for the joiner; it is empty if none is free.
-    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
-        let reserved = reserve_slot(self.member.upgrade()?.segment());
+    fn welcome(&self, stake: u64) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
+        let reserved = reserve_slot(self.member.upgrade()?.segment(), stake);
         let payload = reserved.map(|(slot, generation)| {
             let mut bytes = slot.to_le_bytes().to_vec();
             bytes.extend(generation.to_le_bytes());
@@ -124,9 +130,14 @@ impl Roster for Table {
         self.member.upgrade().is_none_or(|member| capability::is_current(member.segment(), id))
     }
 
-    fn forsaken(&self, payload: &[u8]) {
-        if let (Some(member), Some(slot)) = (self.member.upgrade(), reserved_slot(payload)) {
-            give_slot_back(member.segment(), slot);
+    fn stakes(&self) -> Vec<u64> {
+        let stakes = |member: Arc<Member>| staked(member.segment()).map(|(_, stake)| stake).collect();
+        self.member.upgrade().map_or_else(Vec::new, stakes)
+    }
+
+    fn vacated(&self, stake: u64) {
+        if let Some(member) = self.member.upgrade() {
+            give_slot_back(member.segment(), stake);
         }
     }
 }

@@ -342,7 +342,7 @@ mod tests {
         with_a_dead_one(|segment| {
             open(segment, 5, || true);
             free(segment);
-            let reserve = || crate::member::reserve_slot(segment).map(|(slot, _)| slot);
+            let reserve = || crate::member::reserve_slot(segment, 1).map(|(slot, _)| slot);
             let mut given = Vec::new();
             while let Some(slot) = reserve().filter(|_| given.len() < PROCESSES_MAX) {
                 given.push(slot);

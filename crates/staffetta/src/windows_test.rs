@@ -4,7 +4,12 @@
 //! sweeps, and the account of the domain must have no leak. To sweep it again, also halfway through and by several, changes
 //! nothing.
 
+<<<<<<< HEAD
 mod survivors;
+=======
+mod over;
+mod taken;
+>>>>>>> c404d25 (A reserved slot has a stake, a socket that lives as long as whoever may come into it: nobody's place is lost with its host)
 
 use std::sync::Arc;
 
@@ -396,6 +401,7 @@ fn how_long_a_sweep_takes() {
         drop((live, ends));
     }
 }
+<<<<<<< HEAD
 
 /// The channels that a parcel is received over in the tests below.
 fn carrier(domain: &Domain, kind: usize, method: Method) -> crate::ChannelBuilder<'_> {
@@ -629,3 +635,5 @@ fn who_comes_too_late_to_a_channel_takes_it_back_if_it_was_left_to_it() {
     assert_eq!(Word(state.load(Relaxed)).state(), state::FREE);
     assert_eq!(account(member.segment()).unwrap().leaks, []);
 }
+=======
+>>>>>>> c404d25 (A reserved slot has a stake, a socket that lives as long as whoever may come into it: nobody's place is lost with its host)

@@ -50,6 +50,7 @@ impl DomainOptions {
             name: None,
             listener: None,
             host: None,
+            stake: None,
             format: FORMAT_VERSION.into(),
         })
     }
@@ -122,7 +123,7 @@ impl DomainOptions {
     /// Takes a slot, starts the service, and is a member.
     fn enter(
         &self,
-        entrance: Entrance,
+        mut entrance: Entrance,
         refs: References,
         payload: Option<&[u8]>,
     ) -> Result<Domain, DomainError> {
@@ -132,11 +133,14 @@ impl DomainOptions {
         let name = entrance.name.as_ref().map(|name| name.as_str().to_owned());
         let full = || DomainError::TooManyProcesses { max: PROCESSES_MAX };
         // A welcome reserves a slot; one without means that all are taken.
-        let reserved = match payload {
-            Some(payload) => Some(roster::reserved_slot(payload).ok_or_else(full)?),
-            None => None,
+        let (reserved, stake) = match payload {
+            Some(payload) => {
+                let number = entrance.stake.as_ref().map_or(0, |stake| stake.number);
+                (Some(roster::reserved_slot(payload).ok_or_else(full)?), number)
+            }
+            None => (None, entrance.stake.insert(entrance.site.stake()?).number),
         };
-        let member = Member::join(refs, name, guard, reserved).ok_or_else(full)?;
+        let member = Member::join(refs, name, guard, reserved, stake).ok_or_else(full)?;
         if let Some(name) = self.called() {
             write_text(&member.segment().process(member.slot.into()).name, &name);
         }

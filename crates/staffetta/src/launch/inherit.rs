@@ -129,8 +129,8 @@ pub(crate) fn inherited() -> Result<Inherited, InheritError> {
         Ok(Received::End) | Err(_) => None,
     });
     match message {
-        Some(Message::Welcome { host, memory, listener, payload }) => {
-            Ok(Inherited { mapping, welcome: Welcome { memory, listener, payload, door, host } })
+        Some(Message::Welcome { host, memory, stake, listener, payload }) => {
+            Ok(Inherited { mapping, welcome: Welcome { memory, stake, listener, payload, door, host } })
         }
         _ => Err(InheritError::NoWelcome),
     }

@@ -46,8 +46,9 @@ impl Host for Stage {
         use crate::process::wire::{encode, Member};
         let (ours, theirs) = socket::pair().unwrap();
         let host = Member { slot: 3, generation: 4 };
-        let message = encode::welcome(host, b"hello");
-        socket::send(&ours, &message, &[self.memory.as_fd()]).unwrap();
+        let message = encode::welcome(host, 1, b"hello");
+        // Any descriptor will do for the stake.
+        socket::send(&ours, &message, &[self.memory.as_fd(), self.memory.as_fd()]).unwrap();
         Ok(theirs)
     }
 }

@@ -111,7 +111,11 @@ pub struct ProcessSlot {
     pub intent: [AtomicU64; INTENT_WORDS],
     /// Held by the thread that answers for this process: the kernel marks it when that ends (`os::robust`).
     pub robust: AtomicU32,
-    pad: [u32; 47],
+    pad1: u32,
+    /// Number of the socket that lives as long as whoever may still come into this slot (`process::service::stakes`); 0: nobody is
+    /// awaited.
+    pub stake: AtomicU64,
+    pad: [u64; 22],
 }
 
 const _: () = assert!(size_of::<ProcessSlot>() == super::map::PROCESS_BYTES as usize);
@@ -188,6 +192,8 @@ pub(crate) fn layouts() -> Vec<crate::memory::layout::Layout> {
             retained,
             intent,
             robust,
+            pad1,
+            stake,
             pad
         }),
         crate::memory::layout::layout!(BlockRecord { holder, next, charged, inside }),

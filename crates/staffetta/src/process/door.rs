@@ -20,7 +20,7 @@
 
 use super::name::Name;
 use super::place::{PlaceError, Site};
-use super::wire::{self, encode, Member, Message};
+use super::wire::{self, encode, Member, Message, Stake};
 use crate::os;
 use crate::os::fork::{without_fork, NotInherited};
 use crate::os::socket::{self, Address, Received};
@@ -63,6 +63,8 @@ pub(crate) enum Opened {
 pub(crate) struct Welcome {
     /// The domain's memory.
     pub(crate) memory: OwnedFd,
+    /// Keeps our place until we are a member.
+    pub(crate) stake: Stake,
     /// The listening socket, to be held like everybody else does.
     pub(crate) listener: Option<NotInherited>,
     /// What the domain's layer had to say.
@@ -295,8 +297,9 @@ impl Knocker<'_> {
             Err(errno) => return Err(os::Error::new(DOING, errno).into()),
         };
         match message {
-            Ok(Message::Welcome { host, memory, listener, payload }) => Ok(Answer::Welcome(Welcome {
+            Ok(Message::Welcome { host, memory, stake, listener, payload }) => Ok(Answer::Welcome(Welcome {
                 memory,
+                stake,
                 listener,
                 payload,
                 door: open.swap_remove(position),

@@ -18,6 +18,7 @@
 //! 3. The directory belongs to this user and to nobody else: mode 0700.
 
 use super::name::Name;
+use super::wire::Stake;
 use crate::os::fork::NotInherited;
 use crate::os::socket::{self, Address};
 use crate::os::{self, machine};
@@ -193,6 +194,47 @@ impl Site {
         Ok(listener)
     }
 
+    /// Opens a socket that stands for a slot which is reserved: it lives exactly as long as whoever may still come into that.
+    pub(crate) fn stake(&self) -> Result<Stake, os::Error> {
+        let number = machine::random()? as u64 | 1;
+        let socket =
+            socket::listen(&self.staked(number)?, BACKLOG).map_err(os::Error::when("reserve a place"))?;
+        Ok(Stake { socket, number })
+    }
+
+    fn staked(&self, number: u64) -> Result<Address, os::Error> {
+        match self {
+            Self::Abstract { uid, network } => {
+                let network = network.unwrap_or(0);
+                abstract_address(format!("staffetta/{uid}/{network}/stake-{number:016x}").as_bytes())
+            }
+            Self::Directory { .. } => self.file(&stake_file(number)),
+        }
+    }
+
+    /// Connects to a stake. Refused: nobody will come.
+    pub(crate) fn reach_stake(&self, number: u64) -> Reached {
+        match self {
+            Self::Abstract { network, .. } if machine::network_namespace() != *network => Reached::OutOfSight,
+            _ => match self.staked(number).map(|address| socket::connect(&address)) {
+                Ok(Ok(socket)) => Reached::Connected(socket),
+                // A file is removed by who came, or by who saw that nobody will. If somebody else did, whoever comes is told.
+                Ok(Err(Errno::CONNREFUSED | Errno::NOENT)) => {
+                    self.pull_up(number);
+                    Reached::Refused
+                }
+                _ => Reached::Later,
+            },
+        }
+    }
+
+    /// Removes the socket file of a stake that is not needed any more.
+    pub(crate) fn pull_up(&self, number: u64) {
+        if let Self::Directory { directory, .. } = self {
+            unlink(directory, &stake_file(number));
+        }
+    }
+
     /// Opens a member's own socket, and says what to publish as its address.
     pub(crate) fn mailbox(
         &self,
@@ -315,6 +357,10 @@ impl Site {
             })
             .map_err(os::Error::when("make the address of a socket file"))
     }
+}
+
+fn stake_file(number: u64) -> String {
+    format!(".stake.{number:x}")
 }
 
 fn abstract_address(name: &[u8]) -> Result<Address, os::Error> {

@@ -10,7 +10,7 @@
 //! | kind | from | numbers | payload | descriptors |
 //! |---|---|---|---|---|
 //! | `Join` | joiner | format | | |
-//! | `Welcome` | member | its slot, its generation | the domain's own words | memory file, listener |
+//! | `Welcome` | member | its slot, its generation | number of the stake, the domain's own words | memory file, stake, listener |
 //! | `WrongFormat` | member | format | | |
 //! | `Hello` | either | slot, generation | | pidfd |
 //! | `Goodbye` | either | | | |
@@ -30,7 +30,7 @@ use rustix::fd::OwnedFd;
 /// The longest message, in bytes.
 pub(crate) const MESSAGE_MAX: usize = 1024;
 /// The longest payload of a welcome, in bytes.
-pub(crate) const PAYLOAD_MAX: usize = MESSAGE_MAX - HEAD;
+pub(crate) const PAYLOAD_MAX: usize = MESSAGE_MAX - HEAD - size_of::<u64>();
 
 const HEAD: usize = 24;
 const MAGIC: u32 = u32::from_be_bytes(*b"STFT");
@@ -42,6 +42,14 @@ pub(crate) struct Member {
     pub(crate) slot: u16,
     /// How often the slot had been taken before, plus one. Grows with every use of the slot.
     pub(crate) generation: u64,
+}
+
+/// A socket that stands for a slot which is reserved (`service::stakes`).
+#[derive(Debug)]
+pub(crate) struct Stake {
+    pub(crate) socket: NotInherited,
+    /// Its number, never 0.
+    pub(crate) number: u64,
 }
 
 /// What one member asks another about a number under which descriptors are passed.
@@ -80,6 +88,8 @@ pub(crate) enum Message {
         /// Who answers, and is from now on linked with the joiner by this very connection.
         host: Member,
         memory: OwnedFd,
+        /// What keeps the joiner's place for it.
+        stake: Stake,
         listener: Option<NotInherited>,
         payload: Vec<u8>,
     },
@@ -133,9 +143,10 @@ pub(crate) mod encode {
         head(JOIN, format, 0)
     }
 
-    /// Goes with the memory file and, if there is one, the listener.
-    pub(crate) fn welcome(host: Member, payload: &[u8]) -> Vec<u8> {
+    /// Goes with the memory file, the stake and, if there is one, the listener.
+    pub(crate) fn welcome(host: Member, stake: u64, payload: &[u8]) -> Vec<u8> {
         let mut bytes = head(WELCOME, host.slot.into(), host.generation).to_vec();
+        bytes.extend_from_slice(&stake.to_ne_bytes());
         bytes.extend_from_slice(payload);
         bytes
     }
@@ -183,15 +194,20 @@ pub(crate) fn decode(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Message,
     };
     Ok(match kind {
         JOIN => Message::Join { format: first },
-        WELCOME => Message::Welcome {
-            host: member()?,
-            memory: descriptors.next().ok_or(Malformed)?,
-            listener: match descriptors.next() {
-                Some(listener) => Some(NotInherited::register(listener).map_err(|_| Malformed)?),
-                None => None,
-            },
-            payload: payload.to_vec(),
-        },
+        WELCOME => {
+            let (number, payload) = payload.split_first_chunk().ok_or(Malformed)?;
+            let memory = descriptors.next().ok_or(Malformed)?;
+            let mut kept =
+                || descriptors.next().map(NotInherited::register).transpose().map_err(|_| Malformed);
+            let socket = kept()?.ok_or(Malformed)?;
+            Message::Welcome {
+                host: member()?,
+                memory,
+                stake: Stake { socket, number: u64::from_ne_bytes(*number) },
+                listener: kept()?,
+                payload: payload.to_vec(),
+            }
+        }
         WRONG_FORMAT => Message::WrongFormat { format: first },
         HELLO => Message::Hello { me: member()?, pidfd: descriptors.next() },
         GOODBYE => Message::Goodbye,
@@ -235,10 +251,10 @@ mod tests {
     #[test]
     fn every_kind_comes_back_as_it_was_sent() {
         let me = Member { slot: 7, generation: 1 << 40 };
-        let welcome = encode::welcome(me, b"words");
-        match decode(&welcome, vec![descriptor(), descriptor()]).unwrap() {
-            Message::Welcome { host, listener: Some(_), payload, .. } => {
-                assert_eq!((host, &payload[..]), (me, &b"words"[..]))
+        let welcome = encode::welcome(me, 77, b"words");
+        match decode(&welcome, vec![descriptor(), descriptor(), descriptor()]).unwrap() {
+            Message::Welcome { host, stake, listener: Some(_), payload, .. } => {
+                assert_eq!((host, stake.number, &payload[..]), (me, 77, &b"words"[..]))
             }
             other => panic!("{other:?}"),
         }
@@ -278,6 +294,6 @@ mod tests {
         let mut bad_question = encode::ask(Question::Unmap, 1, 1);
         bad_question[16] = 99;
         assert!(decode(&bad_question, vec![]).is_err());
-        assert!(decode(&encode::welcome(Member { slot: 1, generation: 1 }, b""), vec![]).is_err());
+        assert!(decode(&encode::welcome(Member { slot: 1, generation: 1 }, 1, b""), vec![]).is_err());
     }
 }

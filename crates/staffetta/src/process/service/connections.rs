@@ -7,7 +7,7 @@ use crate::os::epoll::Interest;
 use crate::os::fork::NotInherited;
 use crate::os::socket::{self, Received};
 use crate::process::link::Key;
-use crate::process::wire::{self, encode, Message};
+use crate::process::wire::{self, encode, Message, Stake};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
@@ -102,10 +102,11 @@ impl Core {
                 };
                 match connection.stage {
                     Stage::Guest(given) => {
-                        state.news.extend(given.map(News::Forsaken));
+                        state.news.extend(given.map(News::Vacated));
                         // It may have published itself, and died before it could say hello.
                         self.audit(state);
                     }
+                    Stage::Stake(_) => self.audit(state),
                     Stage::Link(who) => {
                         let verdict = state.peers.ended(who, key);
                         self.unanswered(state, who);
@@ -165,11 +166,11 @@ impl Core {
                     return;
                 }
                 match self.send_welcome(&connection.socket) {
-                    Ok(payload) => *given = Some(payload),
-                    Err((_, payload)) => {
+                    Ok(what) => *given = Some(what),
+                    Err((_, what)) => {
                         // It is gone, or too many descriptors are in flight: closing the
                         // connection sends it to another member, or back to us later.
-                        *given = Some(payload);
+                        *given = what;
                         self.forget(state, key);
                     }
                 }
@@ -206,18 +207,22 @@ impl Core {
         }
     }
 
-    /// Lets somebody in; says what was promised to it, also if that could not be sent.
-    pub(super) fn send_welcome(&self, socket: &NotInherited) -> Result<Vec<u8>, (Errno, Vec<u8>)> {
-        let (memory, payload) = self.roster.welcome().ok_or((Errno::SHUTDOWN, Vec::new()))?;
+    /// Lets somebody in; says which stake it was given, also if that could not be sent.
+    pub(super) fn send_welcome(&self, socket: &NotInherited) -> Result<u64, (Errno, Option<u64>)> {
+        let Stake { socket: stake, number } = self.site.stake().map_err(|_| (Errno::MFILE, None))?;
+        let Some((memory, payload)) = self.roster.welcome(number) else {
+            self.site.pull_up(number);
+            return Err((Errno::SHUTDOWN, None));
+        };
         debug_assert!(payload.len() <= wire::PAYLOAD_MAX, "a welcome has to fit");
-        let message = encode::welcome(self.me, &payload);
+        let message = encode::welcome(self.me, number, &payload);
         let descriptors = match &self.door {
-            Some(door) => vec![memory, door.as_fd()],
-            None => vec![memory],
+            Some(door) => vec![memory, stake.as_fd(), door.as_fd()],
+            None => vec![memory, stake.as_fd()],
         };
         match socket::send(socket, &message, &descriptors) {
-            Ok(()) => Ok(payload),
-            Err(errno) => Err((errno, payload)),
+            Ok(()) => Ok(number),
+            Err(errno) => Err((errno, Some(number))),
         }
     }
 
@@ -230,8 +235,8 @@ impl Core {
         let Some(connection) = self.close(state, key) else {
             return;
         };
-        if let Stage::Guest(Some(payload)) = connection.stage {
-            state.news.push(News::Forsaken(payload));
+        if let Stage::Guest(Some(given)) = connection.stage {
+            state.news.push(News::Vacated(given));
             self.bell.ring(); // this may not be the thread that tells
         }
     }

@@ -17,6 +17,12 @@ pub enum StartError {
         /// The slot of the member.
         slot: u16,
     },
+    /// The place that was reserved for this process was taken back, as if it had died.
+    #[error(
+        "the place that was reserved for this process was given back, as if it had died: the socket that keeps it was \
+         removed from the directory of the domain; leave those files alone, and open the domain again"
+    )]
+    Vacated,
     /// The thread could not be started.
     #[error("cannot start the service thread: {0}; raise the limit on processes (`ulimit -u`)")]
     Thread(#[source] std::io::Error),

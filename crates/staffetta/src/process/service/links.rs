@@ -25,6 +25,7 @@ impl Core {
     /// Connects to every member that is not linked yet (invariant 1).
     pub(super) fn audit(&self, state: &mut State) {
         state.incomplete = false;
+        self.look_after_stakes(state);
         let others = self.roster.others();
         for who in state.peers.in_doubt() {
             if !others.iter().any(|(other, _)| *other == who) {

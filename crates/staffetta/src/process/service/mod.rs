@@ -23,6 +23,7 @@
 //! | `connections` | accepted, watched, read, closed |
 //! | `links` | linked with everybody, and what follows from an end |
 //! | `descriptors` | passed, taken, left to an heir |
+//! | `stakes` | places that are reserved, and for whom nobody comes |
 //! | `identity` | a member's process number, and whether it is the same process still |
 //! | `passed` | descriptors that peers have put into our hands |
 //! | `vigil` | deaths, noticed early |
@@ -54,6 +55,7 @@ mod identity;
 mod inquiry;
 mod links;
 mod passed;
+mod stakes;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -72,7 +74,7 @@ use super::name::Name;
 use super::place::Site;
 #[cfg(doc)]
 use super::wire;
-use super::wire::Member;
+use super::wire::{Member, Stake};
 use crate::memory::robust::RobustWords;
 use crate::os::epoll::{Epoll, Interest};
 use crate::os::eventfd::Bell;
@@ -85,17 +87,18 @@ use std::thread::JoinHandle;
 
 /// What the service needs to know, and whom it tells: the shared process table.
 ///
-/// `died`, `left`, `forsaken`, `descriptor` and `unmap` come from the service's thread, one at a time, and
+/// `died`, `left`, `vacated`, `descriptor` and `unmap` come from the service's thread, one at a time, and
 /// may use the service. The others come from any thread and must neither block nor use it.
 pub(crate) trait Roster: Send + Sync {
     /// The slot and generation this process has taken.
     fn me(&self) -> Member;
 
-    /// Publishes the address of this member's mailbox (at most 100 bytes), then that it has joined.
+    /// Publishes the address of this member's mailbox (at most 100 bytes), then that it has joined; gives whether it has. It has not
+    /// if its place was taken back.
     ///
     /// Sequentially consistent with [`Roster::others`]: of two members that publish and then look,
     /// at least one sees the other.
-    fn publish(&self, address: &[u8]);
+    fn publish(&self, address: &[u8]) -> bool;
 
     /// Everyone who has published an address and has neither left nor died, with that address.
     fn others(&self) -> Vec<(Member, Vec<u8>)>;
@@ -113,13 +116,18 @@ pub(crate) trait Roster: Send + Sync {
     fn left(&self, who: Member);
 
     /// What a joiner gets: the domain's memory, and at most [`wire::PAYLOAD_MAX`] bytes. None: this member is
-    /// leaving, and cannot let anybody in; the joiner knocks again.
-    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)>;
+    /// leaving, and cannot let anybody in; the joiner knocks again. `stake` keeps what is reserved for it.
+    fn welcome(&self, stake: u64) -> Option<(BorrowedFd<'_>, Vec<u8>)>;
 
-    /// Whoever got this payload went away without ever becoming a member: it died, or another
-    /// member's welcome reached it first. What was reserved for it can be taken back.
-    fn forsaken(&self, payload: &[u8]) {
-        let _ = payload;
+    /// What is reserved and by which stakes: for whom nobody has come yet.
+    fn stakes(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Whoever got this stake went away without ever becoming a member: it died, or another member's welcome reached it first. What
+    /// was reserved for it can be taken back.
+    fn vacated(&self, stake: u64) {
+        let _ = stake;
     }
 
     /// The words by which the kernel says early that a member ends; None: there are none.
@@ -159,6 +167,8 @@ pub(crate) struct Entrance {
     pub(crate) listener: Option<NotInherited>,
     /// The connection to the member that let us in.
     pub(crate) host: Option<(Member, NotInherited)>,
+    /// What keeps our place until we are a member.
+    pub(crate) stake: Option<Stake>,
     /// The version of the memory layout.
     pub(crate) format: u64,
 }
@@ -166,7 +176,7 @@ pub(crate) struct Entrance {
 impl Entrance {
     /// For the first member.
     pub(crate) fn created(site: Site, name: Name, listener: NotInherited, format: u64) -> Self {
-        Self { site, name: Some(name), listener: Some(listener), host: None, format }
+        Self { site, name: Some(name), listener: Some(listener), host: None, stake: None, format }
     }
 
     /// For one that was let in. Gives the memory and the payload, too.
@@ -176,8 +186,8 @@ impl Entrance {
         welcome: Welcome,
         format: u64,
     ) -> (Self, OwnedFd, Vec<u8>) {
-        let Welcome { memory, listener, payload, door, host } = welcome;
-        let entrance = Self { site, name, listener, host: Some((host, door)), format };
+        let Welcome { memory, stake, listener, payload, door, host } = welcome;
+        let entrance = Self { site, name, listener, host: Some((host, door)), stake: Some(stake), format };
         (entrance, memory, payload)
     }
 }
@@ -203,7 +213,7 @@ impl Service {
     /// After any of them the roster's slot is to be given back.
     pub(crate) fn start(entrance: Entrance, roster: Arc<dyn Roster>) -> Result<Self, StartError> {
         let guard = ForkGuard::new()?;
-        let Entrance { site, name, listener, host, format } = entrance;
+        let Entrance { site, name, listener, host, stake, format } = entrance;
         let me = roster.me();
         let others = roster.others();
         let hidden = |(who, address): &&(Member, Vec<u8>)| *who != me && site.sight(address).is_none();
@@ -238,7 +248,15 @@ impl Service {
         if let Some((host, door)) = host {
             core.greet(&mut core.lock(), host, door, true);
         }
-        core.roster.publish(&core.address);
+        let is_in = core.roster.publish(&core.address);
+        // From here on whether we live is asked at our mailbox.
+        if let Some(Stake { socket, number }) = stake {
+            drop(socket);
+            core.site.pull_up(number);
+        }
+        if !is_in {
+            return Err(StartError::Vacated);
+        }
         core.audit(&mut core.lock());
 
         let core = Arc::new(core);
@@ -264,7 +282,7 @@ impl Service {
     /// A socket with a welcome in it, for a process that is about to become a member without
     /// knocking: the way of a launcher.
     ///
-    /// Closing it unused gives up the place ([`Roster::forsaken`]).
+    /// Closing it unused gives up the place ([`Roster::vacated`]).
     pub(crate) fn invite(&self) -> Result<OwnedFd, os::Error> {
         const DOING: &str = "invite a process into the domain";
         if !self.guard.alive() {
@@ -277,12 +295,12 @@ impl Service {
             Ok((NotInherited::register(ours)?, theirs))
         })
         .map_err(os::Error::when(DOING))?;
-        let payload = core.send_welcome(&ours).map_err(|(errno, payload)| {
-            core.lock().news.push(News::Forsaken(payload));
+        let given = core.send_welcome(&ours).map_err(|(errno, given)| {
+            core.lock().news.extend(given.map(News::Vacated));
             core.bell.ring();
             os::Error::new(DOING, errno)
         })?;
-        let stage = Stage::Guest(Some(payload));
+        let stage = Stage::Guest(Some(given));
         core.watch(&mut core.lock(), ours, stage)?;
         Ok(theirs)
     }

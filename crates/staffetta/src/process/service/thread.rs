@@ -85,17 +85,19 @@ pub(super) struct Connection {
 
 /// Who is at the other end.
 pub(super) enum Stage {
-    /// Nobody knows yet. If it was welcomed, this is what it was given.
-    Guest(Option<Vec<u8>>),
+    /// Nobody knows yet. If it was welcomed, this is the number of its stake.
+    Guest(Option<u64>),
     /// A member.
     Link(Member),
+    /// Whoever may still come into a place that is reserved.
+    Stake(u64),
 }
 
 /// Something to tell the roster.
 pub(super) enum News {
     Died(Member),
     Left(Member),
-    Forsaken(Vec<u8>),
+    Vacated(u64),
 }
 
 /// How reading a connection came to a stop.
@@ -195,8 +197,14 @@ impl Core {
                         self.roster.died(who);
                         look_again = true;
                     }
-                    News::Left(who) => self.roster.left(who),
-                    News::Forsaken(payload) => self.roster.forsaken(&payload),
+                    News::Left(who) => {
+                        self.roster.left(who);
+                        look_again = true; // it may have let somebody in who has not come yet (`stakes`)
+                    }
+                    News::Vacated(stake) => {
+                        self.roster.vacated(stake);
+                        self.site.pull_up(stake);
+                    }
                 }
             }
             if look_again {

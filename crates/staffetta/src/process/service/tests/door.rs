@@ -131,11 +131,11 @@ fn an_invitation_is_a_way_in_and_can_be_forsaken() {
         panic!("a welcome is in it");
     };
     let message = wire::decode(&buffer[..len], descriptors).unwrap();
-    let wire::Message::Welcome { host, memory, listener, payload } = message else {
+    let wire::Message::Welcome { host, memory, stake, listener, payload } = message else {
         panic!("{message:?}");
     };
     assert_eq!(host, table.me);
-    let welcome = door::Welcome { memory, listener, payload, door, host };
+    let welcome = door::Welcome { memory, stake, listener, payload, door, host };
     let site = Site::new(&Place::Abstract).unwrap();
     let (entrance, memory, _) = Entrance::joined(site, None, welcome, FORMAT);
     let guest_table = Arc::new(Table::enter(memory));

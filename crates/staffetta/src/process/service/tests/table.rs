@@ -70,13 +70,14 @@ impl Roster for Table {
         self.me
     }
 
-    fn publish(&self, address: &[u8]) {
+    fn publish(&self, address: &[u8]) -> bool {
         let slot = self.slot(self.me.slot);
         for (place, byte) in slot.address.iter().zip(address) {
             place.store(*byte, SeqCst);
         }
         slot.address_len.store(address.len() as u32, SeqCst);
         slot.word.store(self.me.generation << 2 | JOINED, SeqCst);
+        true
     }
 
     fn others(&self) -> Vec<(Member, Vec<u8>)> {
@@ -109,12 +110,11 @@ impl Roster for Table {
         drop(self.stalled.lock());
     }
 
-    fn welcome(&self) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
+    fn welcome(&self, _: u64) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
         Some((self.memory.as_fd(), b"payload".to_vec()))
     }
 
-    fn forsaken(&self, payload: &[u8]) {
-        assert_eq!(payload, b"payload");
+    fn vacated(&self, _: u64) {
         self.forsaken.fetch_add(1, SeqCst);
     }
 }
