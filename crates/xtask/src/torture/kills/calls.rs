@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use staffetta::{AttachError, CallError, CallFailure, Client, Domain, Message, RecvError, Select, Server};
+use staffetta::{AttachError, CallError, CallFailure, Client, Message, RecvError, Select, Server};
 
 use super::super::history::{answer, is_whole, letter, phase, Letter, INCARNATIONS, LETTERS};
 use super::super::line::Fault;
 use super::super::random::Random;
 use super::ends::A_WHILE;
-use super::member::Member;
-use super::scene::{Cargo, Scene, Style};
+use super::member::{Member, Play};
+use super::scene::{Cargo, Style};
 
 /// A request or a reply: a letter, perhaps with padding that does not fit into a line.
 trait Packed: Message {
@@ -39,40 +39,23 @@ impl Packed for [Letter; 20] {
 }
 
 /// Calls until it is to stop.
-pub fn call(
-    member: &Member,
-    domain: &Domain,
-    scene: &Scene,
-    style: Style,
-    leaves_after: Option<u64>,
-) -> Result<(), AttachError> {
-    match scene.cargo {
-        Cargo::Large => call_with::<[Letter; 20]>(member, domain, scene, style, leaves_after),
-        _ => call_with::<Letter>(member, domain, scene, style, leaves_after),
+pub fn call(member: &Member, play: Play) -> Result<(), AttachError> {
+    match play.scene.cargo {
+        Cargo::Large => call_with::<[Letter; 20]>(member, play),
+        _ => call_with::<Letter>(member, play),
     }
 }
 
 /// Serves until it is to stop and no client is there any more.
-pub fn serve(
-    member: &Member,
-    domain: &Domain,
-    scene: &Scene,
-    style: Style,
-    leaves_after: Option<u64>,
-) -> Result<(), AttachError> {
-    match scene.cargo {
-        Cargo::Large => serve_with::<[Letter; 20]>(member, domain, scene, style, leaves_after),
-        _ => serve_with::<Letter>(member, domain, scene, style, leaves_after),
+pub fn serve(member: &Member, play: Play) -> Result<(), AttachError> {
+    match play.scene.cargo {
+        Cargo::Large => serve_with::<[Letter; 20]>(member, play),
+        _ => serve_with::<Letter>(member, play),
     }
 }
 
-fn call_with<M: Packed>(
-    member: &Member,
-    domain: &Domain,
-    scene: &Scene,
-    style: Style,
-    leaves_after: Option<u64>,
-) -> Result<(), AttachError> {
+fn call_with<M: Packed>(member: &Member, play: Play) -> Result<(), AttachError> {
+    let Play { domain, scene, style, .. } = play;
     let name = scene.channel();
     let client: Client<M, M> = scene.builder(domain, &name).client()?;
     let notes = member.notes();
@@ -118,8 +101,7 @@ fn call_with<M: Packed>(
             };
         }
         notes.done.store(number + 1, SeqCst);
-        let leaves = member.is_to_leave() || leaves_after.is_some_and(|most| number >= most);
-        if leaves || member.is_to_stop() {
+        if member.has_sent_enough(play, number) || member.is_to_stop() {
             break;
         }
         member.pace(scene, &mut random);
@@ -147,19 +129,15 @@ fn reply<M: Packed>(client: &Client<M, M>, request: M, style: Style) -> Result<M
     }
 }
 
-fn serve_with<M: Packed>(
-    member: &Member,
-    domain: &Domain,
-    scene: &Scene,
-    style: Style,
-    leaves_after: Option<u64>,
-) -> Result<(), AttachError> {
+fn serve_with<M: Packed>(member: &Member, play: Play) -> Result<(), AttachError> {
+    let Play { domain, scene, style, .. } = play;
     let name = scene.channel();
     let server: Server<M, M> = scene.builder(domain, &name).server()?;
     let notes = member.notes();
     notes.enter(phase::ATTACHED);
     let mut next = [0; INCARNATIONS];
     loop {
+        let is_last = member.is_last();
         notes.calls.fetch_add(1, SeqCst);
         let request = match style {
             Style::Blocking => server.recv(),
@@ -174,7 +152,7 @@ fn serve_with<M: Packed>(
                     .and_then(|op| op.recv(&server))
             }
         };
-        let over = member.is_over(scene, &request);
+        let over = member.is_over(scene, &request, is_last);
         match request {
             Ok(request) => {
                 let asked = request.letter();
@@ -191,8 +169,7 @@ fn serve_with<M: Packed>(
                 break;
             }
         }
-        let leaves = member.is_to_leave() || leaves_after.is_some_and(|most| member.has_had(most));
-        if over || leaves {
+        if over || member.has_had_enough(play) {
             break;
         }
     }

@@ -36,6 +36,16 @@ pub struct Member {
     pub who: usize,
 }
 
+/// What a member is to do.
+#[derive(Clone, Copy)]
+pub struct Play<'p> {
+    pub domain: &'p Domain,
+    pub scene: &'p Scene,
+    pub style: Style,
+    /// It leaves after so many letters, if it comes so far.
+    pub leaves_after: Option<u64>,
+}
+
 /// How a part ends that nobody killed.
 const BYE: Duration = Duration::from_micros(100);
 
@@ -68,9 +78,15 @@ impl Member {
         self.notes().leave.load(SeqCst) != 0
     }
 
-    /// It has received more than `most` letters, or has tried so often that others may be quicker.
-    pub fn has_had(&self, most: u64) -> bool {
-        self.notes().came.load(SeqCst) > most || self.notes().calls.load(SeqCst) > 100 + most
+    /// It was asked to close, or has received more than it leaves after, or has tried so often that others may be quicker.
+    pub fn has_had_enough(&self, play: Play) -> bool {
+        let (came, calls) = (self.notes().came.load(SeqCst), self.notes().calls.load(SeqCst));
+        self.is_to_leave() || play.leaves_after.is_some_and(|most| came > most || calls > 100 + most)
+    }
+
+    /// It was asked to close, or has sent letter `number` and leaves after that.
+    pub fn has_sent_enough(&self, play: Play, number: u64) -> bool {
+        self.is_to_leave() || play.leaves_after.is_some_and(|most| number >= most)
     }
 
     /// The scene is to end.
@@ -101,7 +117,9 @@ impl Member {
             next = now + 1;
             let scene = scene_of(now - 1);
             self.notes().enter(phase::JOINED);
-            self.play(&domain, &scene, part_in(&scene), scene.survivor_style, None);
+            let style = scene.survivor_style;
+            let play = Play { domain: &domain, scene: &scene, style, leaves_after: None };
+            self.play(part_in(&scene), play);
             let _ = domain.trim();
             self.notes().enter(phase::CLOSED);
         }
@@ -116,13 +134,14 @@ impl Member {
             Err(why) => return self.fault(Fault::Wrong, scene, &format!("cannot join: {why}")),
         };
         self.notes().enter(phase::JOINED);
-        self.play(&domain, scene, part, style, leaves_after);
+        self.play(part, Play { domain: &domain, scene, style, leaves_after });
         self.notes().enter(phase::CLOSED);
         drop(domain);
         self.notes().enter(phase::GONE);
     }
 
-    fn play(&self, domain: &Domain, scene: &Scene, part: Part, style: Style, leaves_after: Option<u64>) {
+    fn play(&self, part: Part, play: Play) {
+        let scene = play.scene;
         let played = match (scene.flavor, part) {
             (_, Part::Watches) => {
                 self.notes().enter(phase::ATTACHED);
@@ -131,11 +150,11 @@ impl Member {
                 }
                 Ok(())
             }
-            (Flavor::Enclosed, _) => workers::work(self, domain, scene, leaves_after),
-            (Flavor::Service, Part::Sends) => calls::call(self, domain, scene, style, leaves_after),
-            (Flavor::Service, Part::Receives) => calls::serve(self, domain, scene, style, leaves_after),
-            (_, Part::Sends) => self.send(domain, scene, style, leaves_after),
-            (_, Part::Receives) => self.receive(domain, scene, style, leaves_after),
+            (Flavor::Enclosed, _) => workers::work(self, play),
+            (Flavor::Service, Part::Sends) => calls::call(self, play),
+            (Flavor::Service, Part::Receives) => calls::serve(self, play),
+            (_, Part::Sends) => self.send(play),
+            (_, Part::Receives) => self.receive(play),
         };
         if let Err(why) = played {
             self.fault(Fault::Wrong, scene, &format!("cannot attach: {why}"));
@@ -143,13 +162,8 @@ impl Member {
     }
 
     /// Sends letters until it is to stop.
-    fn send(
-        &self,
-        domain: &Domain,
-        scene: &Scene,
-        style: Style,
-        leaves_after: Option<u64>,
-    ) -> Result<(), AttachError> {
+    fn send(&self, play: Play) -> Result<(), AttachError> {
+        let Play { domain, scene, style, .. } = play;
         let attach = if scene.is_to_all() { to_all::sender } else { ends::sender };
         let mut tx = attach(domain, scene, style)?;
         let notes = self.notes();
@@ -162,8 +176,7 @@ impl Member {
                 break;
             }
             notes.done.store(number + 1, SeqCst);
-            let leaves = self.is_to_leave() || leaves_after.is_some_and(|most| number >= most);
-            if leaves || self.is_to_stop() {
+            if self.has_sent_enough(play, number) || self.is_to_stop() {
                 break;
             }
             self.pace(scene, &mut random);
@@ -207,19 +220,15 @@ impl Member {
     }
 
     /// Receives until it is to stop and nobody sends any more.
-    fn receive(
-        &self,
-        domain: &Domain,
-        scene: &Scene,
-        style: Style,
-        leaves_after: Option<u64>,
-    ) -> Result<(), AttachError> {
+    fn receive(&self, play: Play) -> Result<(), AttachError> {
+        let Play { domain, scene, style, .. } = play;
         let attach = if scene.is_to_all() { to_all::receiver } else { ends::receiver };
         let mut rx = attach(domain, scene, style)?;
         let notes = self.notes();
         notes.enter(phase::ATTACHED);
         let mut heard = Heard { member: self, scene, next: [0; INCARNATIONS], missed: 0 };
         loop {
+            let is_last = self.is_last();
             notes.taking.store(1, SeqCst);
             notes.calls.fetch_add(1, SeqCst);
             let missed = &rx.missed;
@@ -252,8 +261,7 @@ impl Member {
                     break;
                 }
             }
-            let leaves = self.is_to_leave() || leaves_after.is_some_and(|most| self.has_had(most));
-            if leaves || self.is_over(scene, &came) {
+            if self.has_had_enough(play) || self.is_over(scene, &came, is_last) {
                 break;
             }
         }
@@ -264,14 +272,18 @@ impl Member {
 }
 
 impl Member {
-    /// No letter will come any more. Where the victims are the only senders, the last of them leaves, and does not die; that
-    /// one before it has left may be told as late.
-    pub fn is_over<T>(&self, scene: &Scene, came: &Result<T, RecvError>) -> bool {
+    /// Has the last sender sent all that it will? Asked before a call: what that one sent comes before any news that somebody left,
+    /// of whom there may be news of one before it as late.
+    pub fn is_last(&self) -> bool {
+        let last = self.stage.last.load(SeqCst) as usize;
+        self.is_to_stop() && (last == self.who || self.ledger().notes[last].phase() >= phase::LEAVING)
+    }
+
+    /// No letter will come any more. Where the victims are the only senders, the last of them leaves, and does not die: `is_last`, as it
+    /// was before the call.
+    pub fn is_over<T>(&self, scene: &Scene, came: &Result<T, RecvError>, is_last: bool) -> bool {
         let gone = match came {
-            Err(RecvError::Disconnected) => {
-                let last = self.stage.last.load(SeqCst) as usize;
-                scene.crowd || last == self.who || self.ledger().notes[last].phase() >= phase::LEAVING
-            }
+            Err(RecvError::Disconnected) => scene.crowd || is_last,
             Err(RecvError::PeerDied) => scene.crowd,
             _ => false,
         };

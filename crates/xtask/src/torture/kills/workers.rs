@@ -11,7 +11,7 @@ use staffetta::{
 use super::super::history::phase;
 use super::super::line::Fault;
 use super::super::random::Random;
-use super::member::Member;
+use super::member::{Member, Play};
 use super::scene::Scene;
 
 /// What travels.
@@ -33,12 +33,8 @@ struct Pool {
 const MOST: usize = 12;
 
 /// Makes, hands on, takes out, drops, at random, until it is to stop.
-pub fn work(
-    member: &Member,
-    domain: &Domain,
-    scene: &Scene,
-    leaves_after: Option<u64>,
-) -> Result<(), AttachError> {
+pub fn work(member: &Member, play: Play) -> Result<(), AttachError> {
+    let Play { domain, scene, .. } = play;
     let name = scene.channel();
     let desk =
         || domain.channel(&name).method(method_of(scene)).bounded(4).senders(8).receivers(8).wait(scene.wait);
@@ -48,7 +44,7 @@ pub fn work(
     let mut random = Random::new(scene.number ^ (member.who as u64) << 32);
     let mut pool = Pool::default();
     for turn in 0.. {
-        if member.is_to_stop() || member.is_to_leave() || leaves_after.is_some_and(|most| turn > most) {
+        if member.is_to_stop() || member.has_sent_enough(play, turn) {
             break;
         }
         notes.calls.fetch_add(1, SeqCst);
