@@ -4,11 +4,9 @@
 mod common;
 
 use std::collections::VecDeque;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
 use std::time::Duration;
 
-use common::{finish, name, role, start, until, watchdog, Random};
+use common::{finish, kill, name, role, start, until, watchdog, Random};
 use staffetta::{
     AllocateError, AttachError, Domain, Message, Method, Parcel, Receiver, RecvError, SendFailure, Sender,
     Wait,
@@ -57,11 +55,6 @@ fn roles() {
         }
         other => panic!("no role {other}"),
     }
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
 }
 
 fn pair<T: Message>(domain: &Domain, degree: u64) -> (Sender<T>, Receiver<T>) {

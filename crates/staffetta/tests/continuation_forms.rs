@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 use std::time::Duration;
 
-use common::{name, role, start, watchdog};
+use common::{kill, listen, name, role, start, watchdog};
 use staffetta::{
     CallFailure, ChannelBuilder, Continuation, Domain, Parcel, RecvError, Select, SendFailure, Wait,
 };
@@ -125,18 +125,6 @@ fn roles() {
         }
         other => panic!("no role {other}"),
     }
-}
-
-/// What processes in roles say. The senders' lanes are made here, so that they are not taken for a leak later.
-fn listen(domain: &Domain) -> staffetta::Receiver<u64> {
-    let channel = || domain.channel("ready").many_to_one(8);
-    drop((0..8).map(|_| channel().sender::<u64>().unwrap()).collect::<Vec<_>>());
-    channel().receiver::<u64>().unwrap()
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(9));
 }
 
 /// Stops a process, and sees it stopped.

@@ -2,10 +2,13 @@
 #![allow(dead_code, unsafe_code)]
 
 pub mod flavor;
+pub mod forked;
 pub mod forms;
 pub mod to_all;
 
 use std::process::{Child, Command, Stdio};
+
+use staffetta::{Carried, Domain, Receiver, Sender};
 
 /// A name that no other test uses at the same time.
 pub fn name(test: &str) -> String {
@@ -55,6 +58,35 @@ pub fn role() -> Option<(String, Vec<String>)> {
 pub fn finish(mut child: Child) {
     let status = child.wait().expect("wait");
     assert!(status.success(), "a process in a role failed: {status}");
+}
+
+/// Kills a process in a role, which had not ended by itself.
+pub fn kill(mut child: Child) {
+    use std::os::unix::process::ExitStatusExt;
+    child.kill().expect("kill");
+    let status = child.wait().expect("wait");
+    assert_eq!(status.signal(), Some(9), "a process in a role ended by itself: {status}");
+}
+
+/// What processes in roles say. The senders' lanes are made here, so that they are not taken for a leak later.
+pub fn listen(domain: &Domain) -> Receiver<u64> {
+    let channel = || domain.channel("ready").many_to_one(8);
+    drop((0..8).map(|_| channel().sender::<u64>().unwrap()).collect::<Vec<_>>());
+    channel().receiver::<u64>().unwrap()
+}
+
+/// A channel without a name of this form.
+pub fn pair<T: Carried>(domain: &Domain, form: &str) -> (Sender<T>, Receiver<T>) {
+    let channel = domain.channel("");
+    let channel = match form {
+        "basic" => channel.basic(2),
+        "buffered" => channel.buffered(2),
+        "bounded" => channel.bounded(2),
+        "many-to-one" => channel.many_to_one(2),
+        "work queue" => channel.work_queue(2),
+        _ => channel.rendezvous(),
+    };
+    channel.unnamed().unwrap()
 }
 
 /// A test that fails or is killed leaves no process behind.
