@@ -120,8 +120,11 @@ pub fn soon() -> Instant {
     Instant::now() + LONG
 }
 
+/// What a parent does in a test, step by step.
+pub type Play = fn(&Domain, &str, &Step);
+
 /// The test `roles` of a file: its roles, by name.
-pub fn play(roles: &[(&str, fn(&Domain, &str, &Step))]) {
+pub fn play(roles: &[(&str, Play)]) {
     let Some((role, arguments)) = role() else {
         return;
     };
