@@ -49,7 +49,7 @@ pub const ROLES: [Role; 3] = [peers::SURVIVOR, peers::BYSTANDER, ("step-driver",
 
 /// How long the quick battery goes on when it has tried enough.
 fn quick(play: &str) -> Duration {
-    Duration::from_secs(if play == "images" { 100 } else { 45 })
+    Duration::from_secs(if play == "images" { 80 } else { 45 })
 }
 
 /// Points of one scene that the quick battery tries.
@@ -144,7 +144,10 @@ fn drive(arguments: &[String]) {
         println!("now {}", scenes::all()[number].name());
         let found = match share.play.as_str() {
             "stops" => driver::stops(&mut world, number, share.at, share.most()),
-            "sweeps" => sweeper::sweeps(&mut world, number, share.seed, share.at),
+            "sweeps" => {
+                let until = share.ends().then(|| begun + quick(&share.play));
+                sweeper::sweeps(&mut world, number, share.seed, share.at, until)
+            }
             _ => driver::images(&mut world, number, share.at, share.most()),
         };
         let name = scenes::all()[number].name();
@@ -230,6 +233,11 @@ impl Share {
         } else {
             POINTS
         }
+    }
+
+    /// It goes on for a time, and not until all is done.
+    fn ends(&self) -> bool {
+        self.only.is_empty() && !self.soak
     }
 
     fn is_enough(&self, tried: u64, time: Duration) -> bool {

@@ -22,8 +22,14 @@ const STEPS_MAX: u64 = 2_000_000;
 /// Ends of operations that are swept, of each scene.
 const SAMPLES: usize = 2;
 
-/// Sweeps of some ends of a scene, each killed at all of its points, or at one.
-pub fn sweeps(world: &mut Option<World>, number: usize, seed: u64, only: Option<usize>) -> Found {
+/// Sweeps of some ends of a scene, each killed at all of its points, or at one; as many as there is time for.
+pub fn sweeps(
+    world: &mut Option<World>,
+    number: usize,
+    seed: u64,
+    only: Option<usize>,
+    until: Option<Instant>,
+) -> Found {
     let mut found = Found::default();
     let Some(survey) = first_pass(world, number, &mut found) else {
         return found;
@@ -33,7 +39,7 @@ pub fn sweeps(world: &mut Option<World>, number: usize, seed: u64, only: Option<
         let i = random.below(survey.points.len() as u64) as usize;
         let death = Death { number, point: survey.points[i], with_companion: sample % 2 == 1 };
         let at = format!("victim at {i} of {} ({:?}), sweeper", survey.points.len(), death.point);
-        sweep(world, &survey, death, &at, only, &mut found);
+        sweep(world, &survey, death, &at, (only, until), &mut found);
     }
     found
 }
@@ -51,7 +57,7 @@ fn sweep(
     survey: &Survey,
     death: Death,
     at: &str,
-    only: Option<usize>,
+    (only, until): (Option<usize>, Option<Instant>),
     found: &mut Found,
 ) {
     let number = death.number;
@@ -66,6 +72,10 @@ fn sweep(
     };
     for (i, point) in points.iter().enumerate() {
         if only.is_some_and(|only| only != i) {
+            continue;
+        }
+        if until.is_some_and(|until| Instant::now() > until) {
+            found.skipped += 1;
             continue;
         }
         let at = format!("{at} at {i} of {} ({point:?})", points.len());
