@@ -137,7 +137,6 @@ fn serve_with<M: Packed>(member: &Member, play: Play) -> Result<(), AttachError>
     notes.enter(phase::ATTACHED);
     let mut next = [0; INCARNATIONS];
     loop {
-        let is_last = member.is_last();
         notes.calls.fetch_add(1, SeqCst);
         let request = match style {
             Style::Blocking => server.recv(),
@@ -152,7 +151,7 @@ fn serve_with<M: Packed>(member: &Member, play: Play) -> Result<(), AttachError>
                     .and_then(|op| op.recv(&server))
             }
         };
-        let over = member.is_over(scene, &request, is_last);
+        let over = member.is_over(scene, &request, &next);
         match request {
             Ok(request) => {
                 let asked = request.letter();

@@ -228,7 +228,6 @@ impl Member {
         notes.enter(phase::ATTACHED);
         let mut heard = Heard { member: self, scene, next: [0; INCARNATIONS], missed: 0 };
         loop {
-            let is_last = self.is_last();
             notes.taking.store(1, SeqCst);
             notes.calls.fetch_add(1, SeqCst);
             let missed = &rx.missed;
@@ -261,7 +260,7 @@ impl Member {
                     break;
                 }
             }
-            if self.has_had_enough(play) || self.is_over(scene, &came, is_last) {
+            if self.has_had_enough(play) || self.is_over(scene, &came, &heard.next) {
                 break;
             }
         }
@@ -272,19 +271,17 @@ impl Member {
 }
 
 impl Member {
-    /// Has the last sender sent all that it will? Asked before a call: what that one sent comes before any news that somebody left,
-    /// of whom there may be news of one before it as late.
-    pub fn is_last(&self) -> bool {
-        let last = self.stage.last.load(SeqCst) as usize;
-        self.is_to_stop() && (last == self.who || self.ledger().notes[last].phase() >= phase::LEAVING)
-    }
-
-    /// No letter will come any more. Where the victims are the only senders, the last of them leaves, and does not die: `is_last`, as it
-    /// was before the call.
-    pub fn is_over<T>(&self, scene: &Scene, came: &Result<T, RecvError>, is_last: bool) -> bool {
+    /// No letter will come any more. Where the victims are the only senders, the last of them leaves, and does not die; that
+    /// one before it has left may be told as late, and then what the last one sent is still to come: `next` of it.
+    pub fn is_over<T>(&self, scene: &Scene, came: &Result<T, RecvError>, next: &[u64; INCARNATIONS]) -> bool {
         let gone = match came {
-            Err(RecvError::Disconnected) => scene.crowd || is_last,
-            Err(RecvError::PeerDied) => scene.crowd,
+            // That the last one left may be told together with the death of one before it.
+            Err(RecvError::Disconnected | RecvError::PeerDied) => {
+                let last = self.stage.last.load(SeqCst) as usize;
+                let notes = &self.ledger().notes[last];
+                let has_all = || !scene.brings_the_last() || next[last] >= notes.done.load(SeqCst);
+                scene.crowd || last == self.who || (notes.phase() >= phase::LEAVING && has_all())
+            }
             _ => false,
         };
         gone && self.is_to_stop()

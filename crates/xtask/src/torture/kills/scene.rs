@@ -224,6 +224,11 @@ impl Scene {
         self.crowd && self.victims == Victims::Receivers && !self.is_to_all()
     }
 
+    /// The last letter that was sent comes for certain.
+    pub fn brings_the_last(&self) -> bool {
+        !self.drops() && !matches!(self.flavor, BroadcastDisconnect | Service)
+    }
+
     /// A message for which there is no room is dropped, and counted.
     pub fn drops(&self) -> bool {
         matches!(self.flavor, DropOldest | DropNewest)
