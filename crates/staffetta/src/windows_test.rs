@@ -168,6 +168,7 @@ const SKIPS: [usize; 5] = [0, 1, 5, 70, 250];
 
 #[test]
 fn a_kill_in_any_window_leaks_nothing() {
+    let mut kills = 0;
     for &(window, doing) in WINDOWS {
         let mut killed = 0;
         for skip in SKIPS {
@@ -198,7 +199,9 @@ fn a_kill_in_any_window_leaks_nothing() {
             assert!(all >= free && all <= free + 200, "{window}: {free} free, {again}");
         }
         assert!(killed != 0, "{window}: nobody comes there");
+        kills += killed;
     }
+    println!("windows: {kills} kills in {} windows", WINDOWS.len());
 }
 
 /// What a process was killed with is swept by one that is killed as well, in any window of the sweep; then by a third.
@@ -225,6 +228,7 @@ fn a_sweeper_killed_in_any_window_leaves_nothing_either() {
         "sweep: capabilities released",
         "sweep: waiters released",
     ];
+    let mut kills = 0;
     for &window in SWEEPS {
         let mut killed = 0;
         for skip in [0, 1, 2, 20] {
@@ -275,7 +279,9 @@ fn a_sweeper_killed_in_any_window_leaves_nothing_either() {
             assert_eq!(left, (1, 0, 0, 0, 0), "{window}, time {skip}: {after}");
         }
         assert!(killed != 0, "{window}: no sweeper comes there");
+        kills += killed;
     }
+    println!("windows: {kills} kills of a sweeper in {} windows", SWEEPS.len());
 }
 
 /// A free capability of a dead process is kept by who sweeps, if it has the descriptor as well.

@@ -73,6 +73,26 @@ fn a_cell_that_names_a_slot_that_is_not_there() {
     }
 }
 
+/// What a slot says of its message's length decides over nothing that lies outside of it.
+#[test]
+fn a_length_beyond_all_messages() {
+    let _watchdog = watchdog("a length beyond all messages", 60);
+    for length in [9, 4096, 1 << 40, u64::MAX] {
+        let domain = domain();
+        let channel = || domain.channel("b").buffered(3);
+        let (tx, rx) = (channel().sender::<u64>().unwrap(), channel().receiver::<u64>().unwrap());
+        tx.send(1).unwrap();
+        // The word after that of its state.
+        let said = word(&domain, ring(&domain) + 8);
+        assert_eq!(said.load(SeqCst), 8);
+        said.store(length, SeqCst);
+        let came = rx.recv_timeout(SOON);
+        let is_told =
+            matches!(came, Err(RecvError::TooLong { .. } | RecvError::Corrupt | RecvError::Torn { .. }));
+        assert!(is_told, "{length}: {came:?}");
+    }
+}
+
 #[test]
 fn a_queue_that_has_neither_room_nor_a_message_to_drop() {
     let _watchdog = watchdog("neither room nor a message", 60);

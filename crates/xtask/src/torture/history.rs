@@ -50,10 +50,8 @@ pub const INCARNATIONS: usize = 64;
 /// Letters of one incarnation.
 pub const LETTERS: u64 = 1 << 20;
 
-/// What one incarnation is at.
+/// What one incarnation is at; 0: it has been started.
 pub mod phase {
-    /// It has been started.
-    pub const BORN: u32 = 0;
     /// It has joined the domain.
     pub const JOINED: u32 = 1;
     /// It has its ends.

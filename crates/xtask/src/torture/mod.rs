@@ -5,8 +5,6 @@
 //! `cargo xtask torture NAME --seed S` does the same again. A row that needs processes starts this program again in a role
 //! ([`process::start`]) and lists the role in [`ROLES`]; a process started so dies with whoever started it.
 
-#![allow(dead_code)] // The rows to come use all of it.
-
 mod account;
 mod all_killed;
 mod history;
@@ -65,6 +63,7 @@ const ROWS: &[Row] = &[
     hostile::FLIPS,
     hostile::MUTATIONS,
     step::PRICE,
+    models::WINDOWS,
     models::LOOM,
     models::SHUTTLE,
     mutants::ROW,

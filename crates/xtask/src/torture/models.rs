@@ -1,5 +1,6 @@
 //! Rows `loom` and `shuttle`: the shipped protocols under model checkers, with an actor that stops for good before any of its atomic
-//! steps. The models are tests of the library (`crates/staffetta/src/model`); these rows run them and read what they print.
+//! steps. Row `windows`: members of a real domain that stop for good between two steps that belong together. They are tests of the
+//! library (`crates/staffetta/src/model`, `windows_test.rs`); these rows run them and read what they print.
 
 use std::process::Command;
 
@@ -25,6 +26,26 @@ pub const SHUTTLE: Row = Row {
     limits: "sequentially consistent only; not the rendezvous and the ring, which loom has",
     run: shuttle,
 };
+
+pub const WINDOWS: Row = Row {
+    name: "windows",
+    about: "a member, or one that sweeps it, is killed between any two steps that belong together: no leak, and whoever waits is told",
+    tries: (1, 1),
+    limits: "the windows somebody named in the code (memory::stop); the victim is a thread of the same process",
+    run: windows,
+};
+
+fn windows(_plan: &Plan) -> Vec<Line> {
+    let mut line = Line::new("windows: kills");
+    for text in read(&mut test("windows_test"), &mut line, "windows: ") {
+        line.tried += number_before(&text, " kills").unwrap_or(0);
+        line.figures.extend(text.split(" kills ").nth(1).map(str::to_owned));
+    }
+    if line.tried == 0 {
+        line.fault(Fault::Wrong, "nobody was killed");
+    }
+    vec![line]
+}
 
 fn loom(plan: &Plan) -> Vec<Line> {
     let mut line = Line::new("loom: executions");

@@ -1,176 +1,144 @@
 //! Row `mutants`: is the battery worth anything? Faults are put into a copy of the library, and each must be noticed.
 //!
-//! All faults ([`table`]) are compiled into one copy, each behind a switch that an environment variable throws
-//! ([`tree`]): so one build serves them all, and the shipped sources know nothing of it. What is to notice a fault is run
-//! first without any, and must pass then.
+//! | file | one idea |
+//! |---|---|
+//! | `mod.rs` | the row: what notices a fault passes without one, and then each fault is tried |
+//! | `faults/` | the faults, by what they break |
+//! | `tree.rs` | the copy: every fault in it, each behind a switch that an environment variable throws |
+//! | `copy.rs` | the copy, built, and its checks |
+//!
+//! One build serves all faults, and the shipped sources know nothing of it.
 
-mod table;
+mod copy;
+mod faults;
 mod tree;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::line::{Fault, Line};
 use super::plan::Plan;
 use super::Row;
-use table::{By, MUTANTS};
-use tree::SWITCH;
+use copy::{Built, Outcome};
+use faults::{Mutant, Test, COUNT};
 
 pub const ROW: Row = Row {
     name: "mutants",
     about: "faults put into a copy of the library: each must be noticed by a line of the battery",
-    tries: (MUTANTS.len() as u64, MUTANTS.len() as u64),
+    tries: (COUNT, COUNT),
     limits: "the faults somebody thought of, each where it is expected to be noticed",
     run,
 };
 
-/// Longer than this, and it has hung: noticed, too.
+/// Checks side by side: most run on one core.
+const WORKERS: usize = 2;
+/// A check without any fault that takes longer shows nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How a check of the copy ended.
-enum Outcome {
-    Passed,
-    Noticed(&'static str),
-}
+/// With a fault it may take so much longer, and so many times as long as without; then it hangs, and that is noticed.
+const SLACK: Duration = Duration::from_secs(6);
+const TIMES: u32 = 4;
 
 fn run(plan: &Plan) -> Vec<Line> {
     let mut line = Line::new("mutants");
-    let built = match build() {
+    let chosen: Vec<(usize, &Mutant)> = (1..)
+        .zip(faults::all())
+        .filter(|(number, mutant)| {
+            plan.at.is_none_or(|at| at == *number as u64)
+                && plan.only.as_ref().is_none_or(|text| mutant.what.contains(text.as_str()))
+        })
+        .take(plan.tries as usize)
+        .collect();
+    let mut checks: Vec<Test> = chosen.iter().map(|(_, mutant)| mutant.by).collect();
+    checks.sort();
+    checks.dedup();
+    let began = Instant::now();
+    let built = match Built::new(&checks) {
         Ok(built) => built,
         Err(why) => {
             line.fault(Fault::Wrong, why);
             return vec![line];
         }
     };
-    let mut sound: HashMap<By, bool> = HashMap::new();
-    let mut by_whom: HashMap<&str, u32> = HashMap::new();
-    for (index, mutant) in MUTANTS.iter().enumerate().take(plan.tries as usize) {
-        let number = index + 1;
-        line.tried += 1;
+    eprintln!("  {} faults in a copy, built in {:.0?}", chosen.len(), began.elapsed());
+    // What fails without any fault shows nothing.
+    let sound: HashMap<Test, Duration> = side_by_side(&checks, |by| {
         let began = Instant::now();
-        let noticed = mutant.by.iter().find_map(|by| {
-            let is_sound =
-                *sound.entry(*by).or_insert_with(|| matches!(built.check(by, 0, plan.seed), Outcome::Passed));
-            if !is_sound {
-                line.fault(Fault::Wrong, format!("{by} fails without any fault: it can show nothing"));
-                return None;
+        let outcome = built.check(by, 0, plan.seed, PATIENCE);
+        (*by, outcome, began.elapsed())
+    })
+    .into_iter()
+    .filter_map(|(by, outcome, took)| match outcome {
+        Outcome::Passed => Some((by, took)),
+        Outcome::Noticed(how) => {
+            line.fault(Fault::Wrong, format!("{by} {how} without any fault: it can show nothing"));
+            None
+        }
+        Outcome::Absent(why) => {
+            line.fault(Fault::Wrong, format!("{by}: {why}"));
+            None
+        }
+    })
+    .collect();
+    let mut by_whom: BTreeMap<&str, u32> = BTreeMap::new();
+    let tried = side_by_side(&chosen, |(number, mutant)| {
+        let patience = *sound.get(&mutant.by)? * TIMES + SLACK;
+        let began = Instant::now();
+        let outcome = built.check(&mutant.by, *number, plan.seed, patience);
+        let (what, by) = (mutant.what, mutant.by);
+        let how = match &outcome {
+            Outcome::Noticed(how) => how,
+            Outcome::Passed => "DOES NOT NOTICE IT",
+            Outcome::Absent(_) => "tried nothing",
+        };
+        eprintln!("  mutant {number}, {what}: {by} {how}, {:.1?}", began.elapsed());
+        Some(outcome)
+    });
+    for ((number, mutant), outcome) in chosen.iter().zip(tried) {
+        line.tried += 1;
+        match outcome {
+            Some(Outcome::Noticed(_)) => *by_whom.entry(mutant.by.line()).or_default() += 1,
+            Some(Outcome::Passed) => {
+                line.fault(Fault::Wrong, format!("mutant {number} survives: {}", mutant.what));
             }
-            match built.check(by, number, plan.seed) {
-                Outcome::Noticed(how) => Some((by, how)),
-                Outcome::Passed => None,
-            }
-        });
-        match noticed {
-            Some((by, how)) => {
-                *by_whom.entry(by.kind()).or_default() += 1;
-                eprintln!("  mutant {number}, {}: {how} by {by}, {:.1?}", mutant.what, began.elapsed());
-            }
-            None => line.fault(Fault::Wrong, format!("mutant {number} survives: {}", mutant.what)),
+            Some(Outcome::Absent(why)) => line.fault(Fault::Wrong, format!("mutant {number}: {why}")),
+            None => line.fault(Fault::Wrong, format!("mutant {number} was not tried: {}", mutant.what)),
         }
     }
     let caught: u32 = by_whom.values().sum();
-    let mut shares: Vec<_> = by_whom.iter().map(|(kind, many)| format!("{many} by {kind}")).collect();
-    shares.sort();
+    let shares: Vec<_> = by_whom.iter().map(|(kind, many)| format!("{many} by {kind}")).collect();
     let percent = 100.0 * f64::from(caught) / line.tried.max(1) as f64;
     line.figures.push(format!("noticed {caught} ({percent:.0} %): {}", shares.join(", ")));
     vec![line]
 }
 
-/// The copy, built: its battery, and its tests by name.
-struct Built {
-    battery: PathBuf,
-    tests: HashMap<String, PathBuf>,
-    folder: PathBuf,
+/// `f` of each, by as many threads as there are `WORKERS`, in order.
+fn side_by_side<T: Sync, R: Send>(of: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some((i, one)) =
+                    Some(next.fetch_add(1, Relaxed)).and_then(|i| Some((i, of.get(i)?)))
+                {
+                    let result = f(one);
+                    done.lock().expect("no worker panics with it").insert(i, result);
+                }
+            });
+        }
+    });
+    done.into_inner().expect("no worker panics with it").into_values().collect()
 }
 
-fn build() -> Result<Built, String> {
-    let root = root()?;
-    let base = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let (folder, target) = (base.join("mutants/source"), base.join("mutants/target"));
-    tree::plant(&root, &folder, MUTANTS)?;
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // A build of its own, whatever it was started from.
-        command.current_dir(&folder).env("CARGO_TARGET_DIR", &target).args(arguments);
-        command.env("RUSTFLAGS", "-Awarnings").stderr(Stdio::inherit());
-        command.output().map_err(|why| format!("cargo cannot be started: {why}"))
-    };
-    let fails =
-        |what: &str| format!("the copy with the mutants in {} does not build: {what}", folder.display());
-    if !cargo(&["build", "--locked", "--quiet", "--release", "--package", "xtask"])?.status.success() {
-        return Err(fails("xtask"));
-    }
-    let mut names: Vec<_> = MUTANTS.iter().flat_map(|mutant| mutant.by).filter_map(By::test).collect();
-    names.sort();
-    names.dedup();
-    let mut arguments = vec!["test", "--locked", "--quiet", "--package", "staffetta", "--no-run"];
-    arguments.push("--message-format=json");
-    for name in &names {
-        match *name {
-            "lib" => arguments.push("--lib"),
-            test => arguments.extend(["--test", test]),
-        }
-    }
-    let mut tests = HashMap::new();
-    if !names.is_empty() {
-        let output = cargo(&arguments)?;
-        if !output.status.success() {
-            return Err(fails("its tests"));
-        }
-        for artifact in String::from_utf8_lossy(&output.stdout).lines() {
-            if let (Some(name), Some(path)) =
-                (field(artifact, "\"name\":\""), field(artifact, "\"executable\":\""))
-            {
-                let name = if name == "staffetta" { "lib" } else { name };
-                tests.insert(name.to_owned(), PathBuf::from(path));
-            }
-        }
-    }
-    Ok(Built { battery: target.join("release/xtask"), tests, folder })
-}
+#[cfg(test)]
+mod tests {
+    use super::side_by_side;
 
-/// What follows `key` in one of cargo's messages, to the next quotation mark; the last one, since the target's own name
-/// comes after those of its package.
-fn field<'l>(line: &'l str, key: &str) -> Option<&'l str> {
-    line.rsplit_once(key)?.1.split('"').next()
-}
-
-/// The workspace's root.
-fn root() -> Result<PathBuf, String> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().nth(2).filter(|root| root.join("Cargo.lock").is_file());
-    root.map(Path::to_owned).ok_or_else(|| format!("{} is in no checkout any more", here.display()))
-}
-
-impl Built {
-    fn check(&self, by: &By, number: usize, seed: u64) -> Outcome {
-        let (seed, number) = (seed.to_string(), number.to_string());
-        let mut command = match by {
-            By::Row(row, tries) => {
-                let mut command = Command::new(&self.battery);
-                command.args(["torture", row, "--seed", &seed, "--tries", &tries.to_string()]);
-                command
-            }
-            By::Test(test, filter) => {
-                let Some(path) = self.tests.get(*test) else {
-                    return Outcome::Passed; // said by "survives"
-                };
-                let mut command = Command::new(path);
-                command.arg(filter).env("STAFFETTA_TEST_SEED", &seed);
-                command.current_dir(self.folder.join("crates/staffetta"));
-                command
-            }
-        };
-        command.env(SWITCH, number).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let Ok(child) = command.spawn() else {
-            return Outcome::Passed;
-        };
-        match super::process::Process(child).finish(PATIENCE) {
-            Some(status) if status.success() => Outcome::Passed,
-            Some(_) => Outcome::Noticed("noticed"),
-            None => Outcome::Noticed("hangs, so noticed"),
-        }
+    #[test]
+    fn what_is_done_side_by_side_comes_in_order() {
+        let of: Vec<u64> = (0..100).collect();
+        assert_eq!(side_by_side(&of, |n| n * n), of.iter().map(|n| n * n).collect::<Vec<_>>());
     }
 }

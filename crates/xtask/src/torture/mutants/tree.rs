@@ -1,8 +1,9 @@
 //! The copy of the sources with every fault behind a switch.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use super::table::Mutant;
+use super::faults::{self, Mutant};
 
 /// Says which fault is on: its number, from 1.
 pub const SWITCH: &str = "STAFFETTA_MUTANT";
@@ -18,40 +19,57 @@ pub fn on(number: u32) -> bool {
 }
 ";
 
+/// Where the sources of the copy are, in its folder. One level further down than ours, since cargo tells the crates of two workspaces
+/// that share a target folder by their paths from the root.
+pub const SOURCE: &str = "source";
+
 /// Brings the copy of `root` in `folder` up to date, with all the faults in it.
-pub fn plant(root: &Path, folder: &Path, mutants: &[Mutant]) -> Result<(), String> {
-    let mut files = Vec::new();
-    for top in ["Cargo.toml", "Cargo.lock", "README.md"] {
-        files.push(top.into());
-    }
+pub fn plant(root: &Path, folder: &Path) -> Result<(), String> {
+    let read = |file: &Path| {
+        std::fs::read_to_string(root.join(file))
+            .map_err(|why| format!("cannot read {}: {why}", file.display()))
+    };
+    let workspace = read(Path::new("Cargo.toml"))?.replace("\"crates/", &format!("\"{SOURCE}/crates/"));
+    write(&folder.join("Cargo.toml"), workspace.as_bytes())?;
+    write(&folder.join("Cargo.lock"), read(Path::new("Cargo.lock"))?.as_bytes())?;
+    let source = folder.join(SOURCE);
+    let mut files = vec![PathBuf::from("README.md")];
     collect(root, Path::new("crates"), &mut files)
         .map_err(|why| format!("cannot read the sources: {why}"))?;
+    let mut there = HashSet::from([PathBuf::from("crates/staffetta/src/mutant.rs")]);
     for file in files {
         let Ok(mut bytes) = std::fs::read(root.join(&file)) else {
             continue; // gone meanwhile
         };
-        if mutants.iter().any(|mutant| Path::new(mutant.file) == file)
+        if faults::all().any(|mutant| Path::new(mutant.file) == file)
             || file.ends_with("staffetta/src/lib.rs")
         {
-            let text = String::from_utf8(bytes).map_err(|_| format!("{} is no text", file.display()))?;
-            bytes = infect(&file, text, mutants)?.into_bytes();
+            bytes = infect(&file, read(&file)?)?.into_bytes();
         }
-        write(&folder.join(&file), &bytes)?;
+        write(&source.join(&file), &bytes)?;
+        there.insert(file);
     }
-    write(&folder.join("crates/staffetta/src/mutant.rs"), ASKED.as_bytes())
+    write(&source.join("crates/staffetta/src/mutant.rs"), ASKED.as_bytes())?;
+    // What is gone from the sources is no part of the copy.
+    let mut old = Vec::new();
+    collect(&source, Path::new("crates"), &mut old).map_err(|why| format!("cannot read the copy: {why}"))?;
+    for file in old.into_iter().filter(|file| !there.contains(file)) {
+        std::fs::remove_file(source.join(&file))
+            .map_err(|why| format!("cannot remove {}: {why}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// The text of one file with its faults.
-fn infect(file: &Path, mut text: String, mutants: &[Mutant]) -> Result<String, String> {
+fn infect(file: &Path, mut text: String) -> Result<String, String> {
     if file.ends_with("staffetta/src/lib.rs") {
         text.push_str("\nmod mutant;\n");
     }
-    for (index, mutant) in mutants.iter().enumerate().filter(|(_, mutant)| Path::new(mutant.file) == file) {
-        let number = index + 1;
-        let complaint =
-            |why: String| Err(format!("mutant {number}, {} ({}): {why}", mutant.what, mutant.file));
+    for (number, mutant) in (1..).zip(faults::all()).filter(|(_, mutant)| Path::new(mutant.file) == file) {
+        let Mutant { what, at, to, .. } = mutant;
+        let complaint = |why: String| Err(format!("mutant {number}, {what} ({}): {why}", mutant.file));
         let Some(((before, inner), after)) =
-            mutant.at.split_once('»').and_then(|(first, after)| Some((first.split_once('«')?, after)))
+            at.split_once('»').and_then(|(first, after)| Some((first.split_once('«')?, after)))
         else {
             return complaint("nothing stands in « and »".to_owned());
         };
@@ -62,7 +80,6 @@ fn infect(file: &Path, mut text: String, mutants: &[Mutant]) -> Result<String, S
                 "its text is {many} times in the file, and must be there once: {from:?}"
             ));
         }
-        let to = mutant.to;
         let both = format!("{before}(if crate::mutant::on({number}) {{ {to} }} else {{ {inner} }}){after}");
         text = text.replacen(&from, &both, 1);
     }
@@ -97,15 +114,15 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 mod tests {
     use std::path::Path;
 
-    use super::super::table::MUTANTS;
+    use super::super::{copy, faults};
     use super::infect;
 
     #[test]
     fn every_mutant_still_has_its_place() {
-        let root = super::super::root().unwrap();
-        for mutant in MUTANTS {
+        let root = copy::root().unwrap();
+        for mutant in faults::all() {
             let text = std::fs::read_to_string(root.join(mutant.file)).unwrap();
-            let infected = infect(Path::new(mutant.file), text.clone(), MUTANTS).unwrap();
+            let infected = infect(Path::new(mutant.file), text.clone()).unwrap();
             assert_ne!(infected, text, "{}", mutant.what);
         }
     }

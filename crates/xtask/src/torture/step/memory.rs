@@ -49,11 +49,6 @@ impl Shadow {
         Ok(Shadow { file, base: base.cast(), bytes, blocks: u64::MAX, pages: Vec::new(), last: 0 })
     }
 
-    /// Pages that exist.
-    pub fn pages(&self) -> usize {
-        self.pages.len()
-    }
-
     /// Takes it as it is now.
     pub fn refresh(&mut self) {
         self.list();

@@ -1,0 +1,111 @@
+//! How a message goes from hand to hand.
+
+use super::{Mutant, Test};
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        what: "a transition of a rendezvous publishes nothing (ordering)",
+        file: "crates/staffetta/src/channel/line.rs",
+        at: "to.0, «AcqRel», Acquire).map(drop).map_err(Word)\n    }\n\n    /// Writes the cell",
+        to: "Acquire",
+        by: Test("lib", "model::rendezvous::loom_three_values"),
+    },
+    Mutant {
+        what: "an offer that is withdrawn looks like one that was taken",
+        file: "crates/staffetta/src/channel/line.rs",
+        at: "self.change(now, «Word::new(IDLE, 0, sequence + 2)») {\n                Ok(()) => return Withdrawn::Yes",
+        to: "Word::new(IDLE, 0, sequence + 1)",
+        by: Test("lib", "model::rendezvous::loom_withdrawal"),
+    },
+    Mutant {
+        what: "what a dead receiver was taking counts as received",
+        file: "crates/staffetta/src/channel/line.rs",
+        at: "(GIVING, true) if ends => «forsaken»",
+        to: "Word::new(IDLE, 0, s + 1)",
+        by: Test("lib", "loom_receiver_dies_while_taking"),
+    },
+    Mutant {
+        what: "a slot publishes nothing (ordering)",
+        file: "crates/staffetta/src/channel/ring.rs",
+        at: "to.0, «AcqRel», Acquire) {\n            Ok(_) => return Some(",
+        to: "Relaxed",
+        by: Test("lib", "loom_buffer_in_place"),
+    },
+    Mutant {
+        what: "what a receiver of a basic channel had in hand stays in hand when it dies",
+        file: "crates/staffetta/src/channel/ring.rs",
+        at: "if «now.state() == READING && still()» {",
+        to: "false",
+        by: Test("lib", "loom_stops_basic_receiver"),
+    },
+    Mutant {
+        what: "a dead receiver's message is dropped instead of put back",
+        file: "crates/staffetta/src/channel/ring.rs",
+        at: " {\n                «redeliver(slot, now)»;",
+        to: "drop(change(slot, now, EMPTY))",
+        by: Test("lib", "loom_buffer_receiver_dies"),
+    },
+    Mutant {
+        what: "a basic receiver empties the slot before it moves on (swapped commit step)",
+        file: "crates/staffetta/src/channel/ring.rs",
+        at: "let asleep = «change(slot, reading, EMPTY).unwrap_or(true)»;\n        self.wake_if(asleep);\n        Ok(length",
+        to: "{ self.place.store(place, Relaxed); let asleep = change(slot, reading, EMPTY).unwrap_or(true); self.place.store(place + 1, Relaxed); asleep }",
+        by: Test("lib", "loom_stops_basic_receiver"),
+    },
+    Mutant {
+        what: "a buffered receiver gives its slot back before it says so (swapped commit step)",
+        file: "crates/staffetta/src/channel/buffer.rs",
+        at: "let asleep = «change(slot, from, EMPTY).unwrap_or(true)»;",
+        to: "{ head.store(self.place.get(), Relaxed); let asleep = change(slot, from, EMPTY).unwrap_or(true); head.store(self.place.get() + 1, Relaxed); asleep }",
+        by: Test("lib", "loom_stops_buffered_receiver"),
+    },
+    Mutant {
+        what: "a cell of the queue publishes no slot (ordering)",
+        file: "crates/staffetta/src/channel/queue/sending.rs",
+        at: "compare_exchange(cell, mine, «AcqRel», Acquire)",
+        to: "Relaxed",
+        by: Test("lib", "loom_queue_degree_per_sender"),
+    },
+    Mutant {
+        what: "a dead receiver's message of a queue is dropped instead of returned",
+        file: "crates/staffetta/src/channel/queue/recovery.rs",
+        at: "«Word::new(RETURNED, join(0, attempt + 1), now.sequence())»",
+        to: "Word::new(EMPTY, 0, now.sequence())",
+        by: Test("lib", "loom_queue_receiver_dies"),
+    },
+    Mutant {
+        what: "what dead senders had not committed stays in the way of the next one",
+        file: "crates/staffetta/src/channel/queue/recovery.rs",
+        at: "«now.state() == FULL && cell != self.encode(position, lane, slot)»",
+        to: "false",
+        by: Test("lib", "loom_queue_senders_die_before"),
+    },
+    Mutant {
+        what: "a cell of a broadcast publishes no message (ordering)",
+        file: "crates/staffetta/src/channel/broadcast/sending.rs",
+        at: "compare_exchange(before, now, «AcqRel», Relaxed)",
+        to: "Acquire",
+        by: Test("lib", "loom_broadcast_waited_for"),
+    },
+    Mutant {
+        what: "a slot that a receiver of a broadcast has in hand is written again",
+        file: "crates/staffetta/src/channel/broadcast/sending.rs",
+        at: "let is_pinned = «pinned_at[slot as usize] == looks»;",
+        to: "false",
+        by: Test("lib", "loom_broadcast_overwritten_in_place"),
+    },
+    Mutant {
+        what: "a request that a dead server had taken stays taken",
+        file: "crates/staffetta/src/channel/service/mod.rs",
+        at: "TAKEN if its => «Some(Word::new(REFUSED, why, now.sequence()))»",
+        to: "None",
+        by: Test("lib", "model::reply::loom_reply_server_dies"),
+    },
+    Mutant {
+        what: "a call that was given up keeps its slot when the server dies",
+        file: "crates/staffetta/src/channel/service/mod.rs",
+        at: "ABANDONED if its => «Some(Word::new(EMPTY, 0, now.sequence()))»",
+        to: "None",
+        by: Test("lib", "loom_stops_server_of_a_call"),
+    },
+];

@@ -1,0 +1,111 @@
+//! What is noticed of a death, swept, continued.
+
+use super::{Mutant, Test};
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        what: "the end of a link is no death",
+        file: "crates/staffetta/src/process/link.rs",
+        at: "} else if «peer.answered» {",
+        to: "false",
+        by: Test("lib", "process::link::tests"),
+    },
+    Mutant {
+        what: "a death is told again",
+        file: "crates/staffetta/src/process/link.rs",
+        at: "«who.generation <= last»",
+        to: "false",
+        by: Test("lib", "process::link::tests"),
+    },
+    Mutant {
+        what: "a forked child keeps the links open",
+        file: "crates/staffetta/src/os/fork.rs",
+        at: "if «number != 0» {",
+        to: "false",
+        by: Test("lib", "os::fork::tests"),
+    },
+    Mutant {
+        what: "a forked child takes itself for the member",
+        file: "crates/staffetta/src/os/fork.rs",
+        at: "«self.page.load(Ordering::Relaxed) == self.nonce.load(Ordering::Relaxed)»",
+        to: "true",
+        by: Test("lib", "os::fork::tests"),
+    },
+    Mutant {
+        what: "a dead process's end stays attached",
+        file: "crates/staffetta/src/channel/sweep.rs",
+        at: "«dead.detach(end, DIED)»;\n            // Also",
+        to: "false",
+        by: Test("lib", "windows_test::survivors::what_a_dead_sender"),
+    },
+    Mutant {
+        what: "a sweeper tells nobody if another one was quicker, which may have stopped",
+        file: "crates/staffetta/src/channel/sweep.rs",
+        at: "«tell(member, record, &spec, partner)»;\n        }\n        // After",
+        to: "{ if dead.end().awake() == end.awake() { tell(member, record, &spec, partner) } }",
+        by: Test("lib", "windows_test::survivors::who_waits_is_told_by_the_second"),
+    },
+    Mutant {
+        what: "a partner is woken before the end is said to be dead (swapped steps)",
+        file: "crates/staffetta/src/channel/sweep.rs",
+        at: "if «side.detach(held, into)» {",
+        to: "{ tell(member, record, spec, partner); side.detach(held, into); false }",
+        by: Test("lib", "windows_test::survivors::who_waits_for_a_dead_one_is_told"),
+    },
+    Mutant {
+        what: "a process slot is free before it is swept (swapped steps)",
+        file: "crates/staffetta/src/member.rs",
+        at: "«stop::here(\"sweep: marked\")»",
+        to: "{ record.word.store(Word::new(FREE, 0, generation).0, SeqCst); stop::here(\"sweep: marked\") }",
+        by: Test("lib", "windows_test::a_kill_in_any_window"),
+    },
+    Mutant {
+        what: "the next one in a process slot has the same generation",
+        file: "crates/staffetta/src/member.rs",
+        at: "let generation = «now.sequence() + 1»",
+        to: "now.sequence()",
+        by: Test("lib", "windows_test::survivors::a_late_sweeper"),
+    },
+    Mutant {
+        what: "a sweeper does not look whose slot it is",
+        file: "crates/staffetta/src/member.rs",
+        at: "if «now.sequence() != generation» ||",
+        to: "false",
+        by: Test("lib", "windows_test::survivors::a_late_sweeper"),
+    },
+    Mutant {
+        what: "what a dead receiver held does not come back",
+        file: "crates/staffetta/src/channel/kept.rs",
+        at: "let dead = «now.state() == OWNED && now.slot() == slot»",
+        to: "false",
+        by: Test("lib", "channel::kept::tests"),
+    },
+    Mutant {
+        what: "a parcel whose claimant was killed after its note does not come again",
+        file: "crates/staffetta/src/channel/kept.rs",
+        at: "keeper_of(note, incarnation).or_else(|| «keeper_of(note, incarnation + 1)»)",
+        to: "None",
+        by: Test("lib", "channel::kept::tests"),
+    },
+    Mutant {
+        what: "a note is taken for one of another incarnation",
+        file: "crates/staffetta/src/memory/note.rs",
+        at: "(«note & !KEPT == came_from(channel, incarnation)»)",
+        to: "true",
+        by: Test("lib", "memory::note::tests"),
+    },
+    Mutant {
+        what: "what a dead claimant had claimed is settled, not open",
+        file: "crates/staffetta/src/succession.rs",
+        at: "change(segment, other, now, step(now, «state::OPEN», 0))",
+        to: "state::NONE",
+        by: Test("lib", "succession::tests"),
+    },
+    Mutant {
+        what: "an open estate's slot is given away at once",
+        file: "crates/staffetta/src/succession.rs",
+        at: "state::OPEN => «needed» && change(",
+        to: "true",
+        by: Test("lib", "succession::tests"),
+    },
+];
