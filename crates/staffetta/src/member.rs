@@ -207,11 +207,13 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         if self.guard.is_retired() || self.here() && self.is_swept() {
-            // A3: the descriptors' numbers may be other files by now, and the service waits for ever on what was closed.
-            std::mem::forget(self.service.take());
-            return;
-        }
-        if self.here() {
+            // Who never became a member had its place taken back when it gave up, and has its descriptors.
+            if let Some(service) = self.service.take() {
+                // A3: the descriptors' numbers may be other files by now, and the service waits for ever on what was closed.
+                std::mem::forget(service);
+                return;
+            }
+        } else if self.here() {
             self.leave();
         }
         // SAFETY: nobody has the member any more, and nothing below uses it (A4).

@@ -303,18 +303,6 @@ pub fn state(pid: pid_t, tid: pid_t) -> Option<char> {
     stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
-/// Waits until a thread sleeps, and goes on sleeping for some milliseconds.
-pub fn settle(pid: pid_t, tid: pid_t) {
-    let mut asleep = 0;
-    for _ in 0..500 {
-        asleep = if state(pid, tid) == Some('S') { asleep + 1 } else { 0 };
-        if asleep == 20 {
-            return;
-        }
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 /// The thread of a process that has this name.
 pub fn thread_called(pid: pid_t, name: &str) -> Option<pid_t> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
