@@ -62,7 +62,6 @@
 //!     undoes nothing of a successor's.
 //! L6. Storage that is being copied when its owner leaves or dies belongs to the second (ABANDONED): it is
 //!     adopted before the word leaves ABANDONED, and given back after. Until then sweepers spare it.
-
 //! L7. An offer or want that was made to one that died is never met by its successor: it ends with the death (FORSAKEN), before the end
 //!     says DIED, as if the dead one had refused it. So who waited is told of the death by that very call. (One that arrives after the
 //!     sweeper looked, and before it has seen the end word change, may meet the successor; its next call is told.) Where successors are

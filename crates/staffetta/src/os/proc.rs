@@ -8,6 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
@@ -157,31 +158,37 @@ pub(crate) fn threads(pid: u32) -> Option<Vec<Thread>> {
     Some(entries.flatten().filter_map(one).collect())
 }
 
-/// The threads of a process, and whether each is on its way out: the kernel let it go for the last time.
-fn exiting(pid: Pid) -> Option<Vec<(std::ffi::OsString, bool)>> {
+/// The threads of a process that are on their way out: the kernel let them go for the last time. None: one is not, one is gone
+/// by now, some were not listed, or it cannot be seen (no descriptor is left, say).
+fn all_exiting(pid: Pid) -> Option<Vec<OsString>> {
     /// `PF_EXITING`.
     const EXITING: u32 = 4;
     let entries = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok()?;
-    let one = |entry: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(entry.path().join("stat"));
-        // Of one that is gone by now there is nothing to say.
-        let Ok(text) = text else { return Some((entry.file_name(), true)) };
-        // Its name, which may hold anything, ends with the last parenthesis: state, five numbers, flags.
-        let flags: u32 = text.rsplit_once(") ")?.1.split(' ').nth(6)?.parse().ok()?;
-        Some((entry.file_name(), flags & EXITING != 0))
-    };
-    entries.map(|entry| one(entry.ok()?)).collect()
+    let mut threads = Vec::new();
+    let mut there_are: usize = 0;
+    for entry in entries {
+        let entry = entry.ok()?;
+        let text = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // Its name, which may hold anything, ends with the last parenthesis. After it: state, five numbers, flags (6), ten
+        // numbers, how many threads there are (17).
+        let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
+        let flags: u32 = fields.get(6)?.parse().ok()?;
+        there_are = there_are.max(fields.get(17)?.parse().ok()?);
+        if flags & EXITING == 0 {
+            return None;
+        }
+        threads.push(entry.file_name());
+    }
+    (threads.len() >= there_are && !threads.is_empty()).then_some(threads)
 }
 
 /// Will no thread of this process ever run an instruction of its program again? The kernel may still be busy with what it
 /// had, for long. False: not so, or it cannot be seen.
 ///
-/// Looked at twice: a thread that the first look missed was made while it went on, by one that was not on its way out then;
-/// the second finds it, or whoever made it.
+/// Looked at twice, with the same result: then all that were listed were there when the first look counted them, and it
+/// counted no others; and none can have been made by those.
 pub(crate) fn is_exiting(pid: Pid) -> bool {
-    let all = |threads: &Vec<(_, bool)>| !threads.is_empty() && threads.iter().all(|(_, exiting)| *exiting);
-    let Some(first) = exiting(pid).filter(all) else { return false };
-    exiting(pid).is_some_and(|second| all(&second) && second.iter().all(|thread| first.contains(thread)))
+    all_exiting(pid).is_some_and(|first| all_exiting(pid) == Some(first))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -32,6 +32,8 @@ const GUARD: usize = 1 << 32;
 /// Whoever believes a high-water mark may look through all of a table, and so make it present: all tables but those of
 /// blocks are 212 MiB.
 const GROWTH_MAX: u64 = 256 << 20;
+/// So much may be left of the trials before.
+const STRAY_MAX: u64 = 16 << 20;
 
 /// Where the regions of the window begin: header, process slots, PCBs, buckets, channels, schemas, capabilities, ready sets,
 /// entries, block records, blocks, notes.
@@ -144,8 +146,12 @@ impl World {
         self.word(self.grave).store(word & !7 | DEAD, Relaxed);
     }
 
-    /// Makes the memory what it was when it was noted.
+    /// Makes the memory what it was when it was noted. Of pages that are new since, only if they are many: whoever believed a wrong
+    /// high-water mark may have made a whole table present, and the next one another table.
     pub fn restore(&self) {
+        if allocated(self.domain.descriptor()) > self.bytes + STRAY_MAX {
+            self.punch_strays();
+        }
         let base = self.domain.window_base();
         for (offset, page) in &self.pages {
             let there = (base + *offset as usize) as *mut [u64; PAGE_WORDS];
@@ -158,7 +164,22 @@ impl World {
         }
     }
 
-    /// By how much the memory has grown, if that is too much.
+    /// Takes away the pages that were not there.
+    fn punch_strays(&self) {
+        use rustix::fs::{fallocate, FallocateFlags};
+        let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let page = PAGE_WORDS as u64 * 8;
+        let mut from = 0;
+        for offset in self.pages.iter().map(|(offset, _)| *offset).chain([WINDOW]) {
+            if offset > from {
+                fallocate(self.domain.descriptor(), holes, from, offset - from)
+                    .expect("punch what was not there");
+            }
+            from = offset + page;
+        }
+    }
+
+    /// By how much the memory has grown in this trial, if that is too much.
     pub fn grown(&self) -> Option<u64> {
         let grown = allocated(self.domain.descriptor()).saturating_sub(self.bytes);
         (grown > GROWTH_MAX).then_some(grown)
