@@ -353,7 +353,7 @@ impl Memory {
 
     /// What would `lost_partner` say?
     pub fn would_lose(&self, now: Word, died: u64) -> Option<Word> {
-        self.loss(self.peer.get(), now.holding(), died)
+        self.loss(self.peer.get(), told_by(now, died), died)
     }
 
     /// Where a successor is waited for, whoever died and whoever came in its place is no loss; who left is.
@@ -378,8 +378,38 @@ impl Memory {
     /// and this is the first time that it is said; the word for `Stop::Gone`. One that came and went between two looks counts: it
     /// may have sent something.
     pub fn lost_partner(&self, now: Word, died: u64) -> Option<Word> {
-        let now = now.holding();
+        let now = told_by(now, died);
         let before = self.peer.replace(now);
         self.loss(before, now, died)
+    }
+}
+
+/// The end word `now`, as it will be at once if its own holding is among the deaths that are noted: that is told of now, and not again
+/// when the word says so too.
+fn told_by(now: Word, died: u64) -> Word {
+    let now = now.holding();
+    if now.state() == ATTACHED && died == now.sequence() {
+        now.with_state(DIED)
+    } else {
+        now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// side.rs, S3: a death is noted before the end word says it. Whoever looks between the two is told once.
+    #[test]
+    fn a_death_that_is_noted_and_not_said_yet_is_told_once() {
+        let attached = |n| Word::new(ATTACHED, 3, n);
+        let died = |n| attached(n).with_state(DIED);
+        for known in [attached(7), died(6), attached(6)] {
+            let memory = Memory::of(Word::new(0, 0, 0), known, Wait::Park);
+            let told = |now, died| memory.lost_partner(now, died).map(|gone| gone.state());
+            assert_eq!(told(attached(7), 7), Some(DIED), "{known:?}");
+            assert_eq!(told(died(7), 7), None, "{known:?}: a second time");
+            assert_eq!(told(attached(8), 7), None, "{known:?}: the next one is well");
+        }
     }
 }

@@ -235,6 +235,15 @@ impl<P: Platform> Crowd<P> {
         self.fell.load(Acquire)
     }
 
+    /// The same, up to an `end` that was read before: who has come since is not the one of whom that tells.
+    pub fn fell_by(&self, end: Word) -> u64 {
+        if end.state() == ATTACHED {
+            end.sequence().saturating_sub(1)
+        } else {
+            self.fell()
+        }
+    }
+
     /// How many ends are held.
     pub fn attached(&self) -> usize {
         self.seats.iter().filter(|seat| seat.side.end().state() == ATTACHED).count()

@@ -73,11 +73,11 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
         let Some(end) = self.lost(others) else {
             return false;
         };
-        if self.memory.would_lose(end, others.fell()).is_some() {
+        if self.memory.would_lose(end, others.fell_by(end)).is_some() {
             return true;
         }
         self.side.departures.set(u64::MAX);
-        self.memory.lost_partner(end, others.fell());
+        self.memory.lost_partner(end, others.fell_by(end));
         false
     }
 
@@ -110,7 +110,7 @@ impl<'c, P: Platform, L: Lanes, G: Ground<P>> QueueParty<'c, P, L, G> {
                 return Some(Ok(found));
             }
             self.side.departures.set(u64::MAX);
-            self.memory.lost_partner(end, others.fell()).map(|gone| Err(Stop::Gone(gone)))
+            self.memory.lost_partner(end, others.fell_by(end)).map(|gone| Err(Stop::Gone(gone)))
         };
         let Patience::Until(deadline) = patience else {
             return poll().unwrap_or(Err(Stop::WouldBlock));

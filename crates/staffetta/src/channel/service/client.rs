@@ -46,7 +46,7 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'c, P, L, G> {
             return None;
         }
         self.side.departures.set(u64::MAX);
-        self.memory.lost_partner(end, servers.fell())
+        self.memory.lost_partner(end, servers.fell_by(end))
     }
 
     /// Asks what `fill` writes.

@@ -69,7 +69,8 @@ impl<P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'_, P, L, G> {
         if departures == self.side.departures.get() {
             return false;
         }
-        let lost = is_lost(self.memory, clients.end(), clients.fell(), false);
+        let end = clients.end();
+        let lost = is_lost(self.memory, end, clients.fell_by(end), false);
         if !lost {
             self.side.departures.set(departures);
         }
@@ -116,7 +117,8 @@ impl<P: Platform, L: Places<P>, G: Ground<P>> ClientParty<'_, P, L, G> {
         if departures == self.side.departures.get() {
             return false;
         }
-        let lost = is_lost(self.memory, servers.end(), servers.fell(), false);
+        let end = servers.end();
+        let lost = is_lost(self.memory, end, servers.fell_by(end), false);
         if !lost {
             self.side.departures.set(departures);
         }

@@ -197,7 +197,7 @@ impl<'c, P: Platform, L: Places<P>, G: Ground<P>> ServerParty<'c, P, L, G> {
                 return None;
             }
             self.side.departures.set(u64::MAX);
-            self.memory.lost_partner(end, clients.fell()).map(|gone| Err(Stop::Gone(gone)))
+            self.memory.lost_partner(end, clients.fell_by(end)).map(|gone| Err(Stop::Gone(gone)))
         };
         let Patience::Until(deadline) = patience else {
             return poll().unwrap_or(Err(Stop::WouldBlock));
