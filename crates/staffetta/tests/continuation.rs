@@ -205,7 +205,7 @@ fn parcels_that_a_killed_receiver_had_not_released_come_to_its_successor_in_orde
         assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)), "{kind}");
         assert_eq!(rx.lost(), 0, "{kind}");
         drop((tx, rx));
-        assert_eq!(common::in_use(&domain), before, "{kind}: something leaked");
+        common::comes_back_to(&domain, before, kind);
     }
 }
 
@@ -250,7 +250,7 @@ fn by_default_they_are_freed_and_counted() {
     let rx = domain.receiver::<Parcel<u64>>("channel").unwrap();
     assert!(matches!(rx.try_recv(), Err(RecvError::WouldBlock)));
     drop((tx, rx));
-    assert_eq!(common::in_use(&domain), before);
+    common::comes_back_to(&domain, before, "counted");
 }
 
 /// Killed at random moments while parcels go through its hands: each comes out, forwarded once at most, or is redelivered.
@@ -305,7 +305,7 @@ fn whatever_goes_through_the_hands_of_processes_that_are_killed_comes_out() {
         let left = domain.channel("forwarded").receiver::<Parcel<u64>>().unwrap();
         assert!(left.try_recv().is_err());
         drop(left);
-        common::until(|| common::in_use(&domain) == before);
+        common::comes_back_to(&domain, before, kind);
         eprintln!("{kind}: {kills} kills");
     }
 }

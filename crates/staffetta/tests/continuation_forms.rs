@@ -209,7 +209,7 @@ fn a_parcel_that_was_given_to_a_dead_receiver_outlives_its_sender() {
             Err(why) => assert!(!sent, "it was sent: {why}"),
         }
         drop(rx);
-        common::until(|| common::in_use(&domain) == before);
+        common::comes_back_to(&domain, before, "both");
     }
     assert!(given > 0, "never was one given to who waits");
 }
@@ -344,7 +344,7 @@ fn a_sender_takes_back_what_its_dead_receiver_had() {
                 assert_eq!((*parcel, parcel.redelivered()), (3, false), "{kind}");
             }
             drop((tx, rx));
-            assert_eq!(common::in_use(&domain), before, "{kind}: something leaked");
+            common::comes_back_to(&domain, before, kind);
         }
     }
 }

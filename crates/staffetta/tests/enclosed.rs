@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{finish, in_use, name, options, role, start, until, watchdog};
+use common::{finish, in_use, name, options, role, start, watchdog};
 use staffetta::{
     AttachError, Domain, EncloseFailure, Enclosed, Message, Method, Parcel, Receiver, RecvError, SendFailure,
     Sender, TakeOutError, Wait,
@@ -212,8 +212,7 @@ fn whoever_dies_with_a_parcel_gives_back_what_lies_in_it() {
     assert!(matches!(rx.recv(), Err(RecvError::PeerDied)));
     assert!(matches!(inner_rx.recv(), Err(RecvError::PeerDied)));
     drop((rx, inner_rx));
-    // Whoever sweeps has told the partners, and may not be through yet.
-    until(|| in_use(&domain) == before);
+    common::comes_back_to(&domain, before, "what lay in it");
 }
 
 #[test]

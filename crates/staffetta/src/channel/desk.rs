@@ -238,14 +238,7 @@ impl Desk {
         } else {
             (service.servers(), spec.form.receivers, "server")
         };
-        let taken = take_seat(member, &spec, crowd, many.into()).or_else(|_| {
-            // Somebody dead, of whom we have not heard yet, is in nobody's way.
-            let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
-            for slot in holders {
-                member.sweep_if_dead(slot);
-            }
-            take_seat(member, &spec, crowd, many.into())
-        });
+        let taken = take_seat(member, &spec, crowd, many.into());
         let (seat, held) = taken.map_err(|_| AttachError::EndsTaken { name: name.to_owned(), side, many })?;
         if is_client {
             let (_, layout) = terms(&spec).ok_or_else(impossible)?;

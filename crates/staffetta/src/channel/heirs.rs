@@ -23,6 +23,21 @@ pub fn take_side(member: &Member, spec: &Spec, side: &Side) -> Result<Word, Word
 /// Takes one of the first `many` seats: one of those that this process has claimed, else one whose holder died, else any. `Err`: all
 /// are taken.
 pub fn take_seat(member: &Member, spec: &Spec, crowd: &Crowd, many: usize) -> Result<(usize, Word), Word> {
+    crowd.note_fall();
+    let first = if spec.continuation.keeps() { Err(Word(0)) } else { crowd.attach(member.slot, many) };
+    first.or_else(|_| {
+        // Somebody dead, of whom we have not heard yet, is in nobody's way. And if we are to go on where it stopped, what it had in hand
+        // comes back before we look, all of it and in its order: the seat beside it would be free at once.
+        let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
+        for slot in holders {
+            member.sweep_if_dead(slot);
+        }
+        crowd.note_fall();
+        choose(member, spec, crowd, many)
+    })
+}
+
+fn choose(member: &Member, spec: &Spec, crowd: &Crowd, many: usize) -> Result<(usize, Word), Word> {
     if !spec.continuation.waits() {
         return crowd.attach(member.slot, many);
     }

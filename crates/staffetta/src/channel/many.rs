@@ -203,16 +203,7 @@ impl Many {
         } else {
             (queue.receivers(), spec.form.receivers, "receiver")
         };
-        crowd.note_fall();
-        let taken = take_seat(member, spec, crowd, many.into()).or_else(|_| {
-            // Somebody dead, of whom we have not heard yet, is in nobody's way.
-            let holders: Vec<u16> = crowd.seats().iter().map(|seat| seat.side.end().slot()).collect();
-            for slot in holders {
-                member.sweep_if_dead(slot);
-            }
-            crowd.note_fall();
-            take_seat(member, spec, crowd, many.into())
-        });
+        let taken = take_seat(member, spec, crowd, many.into());
         let (seat, held) = taken.map_err(|_| AttachError::EndsTaken { name: name.to_owned(), side, many })?;
         if is_sender {
             if let Err(why) = make_lane(member, crowd.seat(seat), &queue.plan(), spec.schema.align()) {

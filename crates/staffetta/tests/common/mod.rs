@@ -30,6 +30,15 @@ pub fn in_use(domain: &staffetta::Domain) -> (u64, usize) {
     (view.memory_bytes - view.retained_bytes, view.entries_in_use)
 }
 
+/// As much is in use as before. After a death: whoever sweeps has told the others, and may not be through yet.
+pub fn comes_back_to(domain: &staffetta::Domain, before: (u64, usize), what: &str) {
+    let begun = std::time::Instant::now();
+    while in_use(domain) != before && begun.elapsed() < std::time::Duration::from_secs(20) {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    assert_eq!(in_use(domain), before, "{what}: something leaked");
+}
+
 /// Starts this test binary again to play `role`; `arguments` reach it through [`role`].
 pub fn start(role: &str, arguments: &[&str]) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
