@@ -120,21 +120,31 @@ impl Member {
         }
         let service = self.service.get().ok_or(AcquireError::NotHeld)?;
         let out_of_sight = service.have_unmapped(id.ticket());
-        if table.seal(id)? {
-            return Ok(());
+        while !table.seal(id)? {
+            if service.await_freed() {
+                continue;
+            }
+            // The last of them may have been through between our look and the question.
+            if table.seal(id)? {
+                return Ok(());
+            }
+            return Err(AcquireError::StillMapped { who: self.who_has_it(&out_of_sight) });
         }
+        Ok(())
+    }
+
+    /// Who may have a capability mapped that everybody who could be asked has unmapped.
+    fn who_has_it(&self, out_of_sight: &[Peer]) -> String {
         let name = |peer: &Peer| {
             let (pid, program) = self.describe_process(peer.slot);
             format!("process {pid} ({program}), which cannot be asked: it is in another network namespace")
         };
-        let mut who: Vec<String> = out_of_sight.iter().map(name).collect();
+        let who: Vec<String> = out_of_sight.iter().map(name).collect();
         if who.is_empty() {
-            who.push(
-                "no other member, so this process by a ReadOnly that was forgotten, or a program outside"
-                    .to_owned(),
-            );
+            return "no other member, so this process by a ReadOnly that was forgotten, or a program outside"
+                .to_owned();
         }
-        Err(AcquireError::StillMapped { who: who.join("; ") })
+        who.join("; ")
     }
 
     /// This member is about to leave: unmaps all, and gives what it has to those who stay (C3).

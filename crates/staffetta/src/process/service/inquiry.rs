@@ -113,6 +113,20 @@ impl Service {
             }
         }
     }
+
+    /// Waits until the kernel may have freed more of the memory of those who died just now. False: of all of them it has.
+    pub(crate) fn await_freed(&self) -> bool {
+        if !self.guard.alive() {
+            return false;
+        }
+        let state = self.core.lock();
+        let anybody = !state.dying.is_empty();
+        if anybody {
+            // Not for ever: a debugger may keep from ending what has no memory any more.
+            drop(self.core.answered.wait_timeout(state, TRY_AGAIN));
+        }
+        anybody
+    }
 }
 
 impl Core {

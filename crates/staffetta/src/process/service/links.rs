@@ -129,6 +129,14 @@ impl Core {
         self.unwatch_process(state, who);
     }
 
+    /// A process runs no instruction any more, and is not through with its end: its memory may be there still.
+    pub(super) fn bury_early(&self, state: &mut State, who: Member) {
+        if let Some(key) = state.pidfds.iter().find(|(_, (of, _))| *of == who).map(|(key, _)| *key) {
+            state.dying.extend(state.pidfds.remove(&key).map(|(_, pidfd)| (key, pidfd)));
+        }
+        self.bury(state, who);
+    }
+
     /// Watches a peer's process, once.
     pub(super) fn watch_process(&self, state: &mut State, who: Member, pidfd: Option<OwnedFd>) {
         let Some(pidfd) = pidfd.filter(|fd| pidfd::is_pidfd(fd.as_fd())) else {

@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) next_key: Key,
     pub(super) connections: HashMap<Key, Connection>,
     pub(super) pidfds: HashMap<Key, (Member, NotInherited)>,
+    /// Of those whose end was told before the kernel has freed their memory.
+    pub(super) dying: HashMap<Key, NotInherited>,
     /// Whom the vigil is kept for, with their numbers here.
     pub(super) watched: Vec<(Member, Pid)>,
     pub(super) peers: Peers,
@@ -233,6 +235,9 @@ impl Core {
                 if let Some((who, _)) = state.pidfds.get(&key) {
                     let who = *who;
                     self.bury(state, who);
+                } else if let Some(pidfd) = state.dying.remove(&key) {
+                    let _ = self.epoll.remove(&pidfd);
+                    self.answered.notify_all();
                 }
             }
         }
@@ -245,6 +250,7 @@ impl State {
             next_key: FIRST_FREE_KEY,
             connections: HashMap::new(),
             pidfds: HashMap::new(),
+            dying: HashMap::new(),
             watched: Vec::new(),
             peers: Peers::default(),
             passed: Passed::default(),

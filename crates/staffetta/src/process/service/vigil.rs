@@ -104,7 +104,7 @@ impl Core {
         for look in 0..LOOKS {
             // If the number is another process's by now, this one has been waited for: it is dead all the same.
             if proc::is_exiting(number) {
-                self.bury(&mut self.lock(), who);
+                self.bury_early(&mut self.lock(), who);
                 self.bell.ring(); // the service thread tells (invariant 4)
                 return;
             }
