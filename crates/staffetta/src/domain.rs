@@ -17,10 +17,10 @@ mod window;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Arc;
 
 use crate::channel::builder::ChannelBuilder;
 use crate::error::{AllocateError, AttachError, DomainError};
+use crate::handle::Handle;
 use crate::launch::{Host, Launcher};
 use crate::member::Member;
 use crate::memory::ledger;
@@ -39,7 +39,7 @@ pub use options::{Addresses, DomainOptions};
 /// everything back, the name included.
 #[derive(Clone)]
 pub struct Domain {
-    member: Arc<Member>,
+    member: Handle,
     wait: Wait,
     cross_memory: bool,
 }
@@ -98,11 +98,11 @@ impl Domain {
         Launcher::of(self, program)
     }
 
-    pub(crate) fn of(member: &Arc<Member>) -> Domain {
+    pub(crate) fn of(member: &Handle) -> Domain {
         Domain { member: member.clone(), wait: Wait::default(), cross_memory: true }
     }
 
-    pub(crate) fn member(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Handle {
         &self.member
     }
 

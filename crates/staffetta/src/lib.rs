@@ -41,6 +41,7 @@ mod custody;
 mod domain;
 mod enclosure;
 mod error;
+mod handle;
 pub mod inspect;
 pub mod launch;
 mod limits;

@@ -11,12 +11,13 @@
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::channel::attach::Unnamed;
 use crate::enclosure::contents::{self, Loose};
+use crate::handle::Visits;
 use crate::memory::blocks::Blocks;
 use crate::memory::header::process::{DEAD, FREE, JOINING, LIVE};
 use crate::memory::ledger;
@@ -51,6 +52,10 @@ pub struct Member {
     /// Our service thread.
     pub service: OnceLock<Service>,
     guard: ForkGuard,
+    /// How many handles there are (handle.rs, M1).
+    pub(crate) handles: AtomicUsize,
+    /// Who is here without one.
+    pub(crate) visits: Arc<Visits>,
 }
 
 impl Member {
@@ -75,6 +80,8 @@ impl Member {
             stake,
             service: OnceLock::new(),
             guard,
+            handles: AtomicUsize::new(0),
+            visits: Arc::default(),
         };
         let record = member.segment().process(slot.into());
         ledger::enter(record);

@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Arc, Weak};
 
+use crate::handle::{Handle, Visit, Visits};
 use crate::member::{give_slot_back, read_bytes, reserve_slot, staked, write_bytes, Member};
 use crate::memory::header::process::{DEAD, JOINING, LIVE};
 use crate::memory::map::PROCESSES_MAX;
@@ -17,18 +18,23 @@ use crate::reference::capability::{self, CapabilityId};
 
 /// Tells the service who is a member, and a member who died.
 ///
-/// It holds the member weakly: a service belongs to its member. When the member is gone it knows nobody.
+/// It visits the member: a service belongs to its member. When the member leaves it knows nobody.
 pub(crate) struct Table {
     member: Weak<Member>,
+    visits: Arc<Visits>,
     me: Peer,
     /// A second descriptor of the memory, so that joiners can be answered without the member.
     file: crate::os::fork::NotInherited,
 }
 
 impl Table {
-    pub(crate) fn new(member: &Arc<Member>, file: crate::os::fork::NotInherited) -> Table {
+    pub(crate) fn new(member: &Handle, file: crate::os::fork::NotInherited) -> Table {
         let me = Peer { slot: member.slot, generation: member.generation };
-        Table { member: Arc::downgrade(member), me, file }
+        Table { member: member.downgrade(), visits: member.visits.clone(), me, file }
+    }
+
+    fn visit(&self) -> Option<Visit<'_>> {
+        self.visits.begin(&self.member)
     }
 }
 
@@ -38,7 +44,7 @@ impl Roster for Table {
     }
 
     fn publish(&self, address: &[u8]) -> bool {
-        let Some(member) = self.member.upgrade() else {
+        let Some(member) = self.visit() else {
             return false;
         };
         let slot = member.segment().process(self.me.slot.into());
@@ -55,7 +61,7 @@ impl Roster for Table {
     }
 
     fn others(&self) -> Vec<(Peer, Vec<u8>)> {
-        let Some(member) = self.member.upgrade() else {
+        let Some(member) = self.visit() else {
             return Vec::new();
         };
         let segment = member.segment();
@@ -78,7 +84,7 @@ impl Roster for Table {
     }
 
     fn is_live(&self, who: Peer) -> bool {
-        self.member.upgrade().is_some_and(|member| {
+        self.visit().is_some_and(|member| {
             let i = usize::from(who.slot);
             i < PROCESSES_MAX
                 && Word(member.segment().process(i).word.load(Acquire))
@@ -87,20 +93,20 @@ impl Roster for Table {
     }
 
     fn died(&self, who: Peer) {
-        if let Some(member) = self.member.upgrade().filter(|_| usize::from(who.slot) < PROCESSES_MAX) {
+        if let Some(member) = self.visit().filter(|_| usize::from(who.slot) < PROCESSES_MAX) {
             member.sweep(who.slot, who.generation);
         }
     }
 
     fn left(&self, who: Peer) {
-        if let Some(member) = self.member.upgrade() {
+        if let Some(member) = self.visit() {
             member.refs.capabilities().forget_process((who.slot, who.generation));
         }
     }
 
     /// The payload names the slot that is reserved for the joiner; it is empty if none is free.
     fn welcome(&self, stake: u64) -> Option<(BorrowedFd<'_>, Vec<u8>)> {
-        let reserved = reserve_slot(self.member.upgrade()?.segment(), stake);
+        let reserved = reserve_slot(self.visit()?.segment(), stake);
         let payload = reserved.map(|(slot, generation)| {
             let mut bytes = slot.to_le_bytes().to_vec();
             bytes.extend(generation.to_le_bytes());
@@ -116,27 +122,27 @@ impl Roster for Table {
     fn descriptor(&self, id: u64, whom: Peer) -> Result<Option<OwnedFd>, os::Error> {
         // A member that leaves must not say that it has nothing: it is about to hand it over.
         let leaving = || os::Error::new("look for a descriptor", Errno::AGAIN);
-        let member = self.member.upgrade().ok_or_else(leaving)?;
+        let member = self.visit().ok_or_else(leaving)?;
         member.refs.capabilities().copy_for(CapabilityId::of_ticket(id), (whom.slot, whom.generation))
     }
 
     fn unmap(&self, id: u64) -> bool {
         let id = CapabilityId::of_ticket(id);
-        self.member.upgrade().is_some_and(|member| member.refs.capabilities().unmap_idle(id))
+        self.visit().is_some_and(|member| member.refs.capabilities().unmap_idle(id))
     }
 
     fn is_wanted(&self, id: u64) -> bool {
         let id = CapabilityId::of_ticket(id);
-        self.member.upgrade().is_none_or(|member| capability::is_current(member.segment(), id))
+        self.visit().is_none_or(|member| capability::is_current(member.segment(), id))
     }
 
     fn stakes(&self) -> Vec<u64> {
-        let stakes = |member: Arc<Member>| staked(member.segment()).map(|(_, stake)| stake).collect();
-        self.member.upgrade().map_or_else(Vec::new, stakes)
+        let stakes = |member: Visit<'_>| staked(member.segment()).map(|(_, stake)| stake).collect();
+        self.visit().map_or_else(Vec::new, stakes)
     }
 
     fn vacated(&self, stake: u64) {
-        if let Some(member) = self.member.upgrade() {
+        if let Some(member) = self.visit() {
             give_slot_back(member.segment(), stake);
         }
     }

@@ -15,12 +15,12 @@
 //! I2. An end of a claimed estate is attached by its claimant only. What nobody claims whoever attaches by the channel's name gets.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::Arc;
 
 use crate::channel::attach::read_spec;
 use crate::channel::ends_that_died;
 use crate::channel::record::state as channel_state;
 use crate::error::{AttachError, DomainError};
+use crate::handle::Handle;
 use crate::inspect::Side;
 use crate::member::{read_text, Member};
 use crate::memory::header::process::{DEAD, FREE, LIVE};
@@ -147,7 +147,7 @@ pub struct LeftEnd {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Succession {
-    member: Arc<Member>,
+    member: Handle,
     slot: usize,
     claimed: Word,
     name: String,

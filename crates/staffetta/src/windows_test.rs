@@ -8,8 +8,6 @@ mod over;
 mod survivors;
 mod taken;
 
-use std::sync::Arc;
-
 use crate::inspect::account::account;
 use crate::memory::stop::tests::killed_at;
 use crate::{Addresses, Domain, Enclosed, Message, Method, Parcel, Receiver, Sender};
@@ -251,7 +249,7 @@ fn a_sweeper_killed_in_any_window_leaves_nothing_either() {
                 drop((kept, capability, tx, rx));
             });
             assert!(killed_first);
-            let sweeping: Arc<_> = sweeper.member().clone();
+            let sweeping = sweeper.member().clone();
             let stopped = killed_at(window, skip, move || {
                 sweeping.sweep(dead.0, dead.1);
                 std::mem::forget(sweeping);

@@ -20,6 +20,7 @@ use super::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::enclosure::contents::Loose;
 use crate::enclosure::table;
 use crate::error::{AllocateError, AttachError};
+use crate::handle::Handle;
 use crate::member::{write_text, Member};
 use crate::memory::blocks::Blocks;
 use crate::memory::map::{BUCKETS, CHANNELS_MAX, ENTRIES_MAX};
@@ -69,7 +70,7 @@ pub struct Found {
 /// whoever waited, this process has nothing to do with the channel's memory any more. The end words cannot say so: an end that
 /// has left there still has to tell.
 pub struct Unnamed {
-    member: Arc<Member>,
+    member: Handle,
     index: usize,
     /// The entry that says so to everybody (`enclosure`, N3).
     hold: table::Hold,
@@ -93,7 +94,7 @@ impl Drop for Unnamed {
 
 /// This process's hold of the channel without a name in record `index`, which somebody keeps in use meanwhile. None: it is no
 /// such channel, or no entry is free.
-pub fn hold(member: &Arc<Member>, index: usize) -> Option<Arc<Unnamed>> {
+pub fn hold(member: &Handle, index: usize) -> Option<Arc<Unnamed>> {
     let known = |index| {
         let known = member.unnamed.lock().unwrap_or_else(|e| e.into_inner());
         known.get(&index).and_then(std::sync::Weak::upgrade)
@@ -123,7 +124,7 @@ pub fn take_hold(member: &Member, index: usize) -> Option<table::Hold> {
 
 /// The channel in record `index`, of which an end lies in a message that this process holds, if it is of what `wish` says.
 pub fn find_enclosed(
-    member: &Arc<Member>,
+    member: &Handle,
     index: usize,
     wish: impl FnOnce(&Spec) -> Wish,
 ) -> Result<Found, AttachError> {
@@ -143,7 +144,7 @@ pub fn find_enclosed(
 }
 
 /// Finds the channel `name`, or makes it as `wish` says.
-pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Found, AttachError> {
+pub fn find_or_make(member: &Handle, name: &str, wish: &Wish) -> Result<Found, AttachError> {
     check_name(name)?;
     check_degree(name, wish)?;
     let segment = member.segment();
@@ -179,11 +180,7 @@ pub fn find_or_make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<Fou
 }
 
 /// Finds the channel `name`, whatever its messages are, if it is as `wish` says of what it is.
-pub fn find(
-    member: &Arc<Member>,
-    name: &str,
-    wish: impl FnOnce(&Spec) -> Wish,
-) -> Result<Found, AttachError> {
+pub fn find(member: &Handle, name: &str, wish: impl FnOnce(&Spec) -> Wish) -> Result<Found, AttachError> {
     check_name(name)?;
     let segment = member.segment();
     let head = segment.bucket(bucket_of(name)).load(Acquire);
@@ -206,7 +203,7 @@ fn names(segment: &Segment) -> Vec<String> {
 }
 
 /// Makes a channel without a name.
-pub fn make_unnamed(member: &Arc<Member>, wish: &Wish) -> Result<Found, AttachError> {
+pub fn make_unnamed(member: &Handle, wish: &Wish) -> Result<Found, AttachError> {
     check_degree("", wish)?;
     let index = make(member, "", wish)?;
     let segment = member.segment();
@@ -352,7 +349,7 @@ fn check_method(member: &Member, name: &str, method: Method) -> Result<(), Attac
 }
 
 /// Fills in a record that nobody else knows yet.
-fn make(member: &Arc<Member>, name: &str, wish: &Wish) -> Result<usize, AttachError> {
+fn make(member: &Handle, name: &str, wish: &Wish) -> Result<usize, AttachError> {
     let spec = spec_of_wish(member, name, wish)?;
     check_method(member, name, spec.method)?;
     let segment = member.segment();
@@ -460,7 +457,7 @@ fn check_continuation(name: &str, spec: &Spec) -> Result<(), AttachError> {
     Err(impossible(name, why))
 }
 
-fn make_ring(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
+fn make_ring(member: &Handle, name: &str, spec: &Spec) -> Result<u64, AttachError> {
     let shape = spec.shape().ok_or_else(|| impossible(name, "degree times message size overflows"))?;
     let bytes = shape.bytes();
     let segment = member.segment();

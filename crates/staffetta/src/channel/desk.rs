@@ -15,7 +15,6 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
-use std::sync::Arc;
 
 use super::attach::Found;
 use super::crowd::{Crowd, Seat, SEATS_MAX};
@@ -27,6 +26,7 @@ use super::side::{Side, ATTACHED, DIED, LEFT};
 use super::spec::{Kind, Spec};
 use super::waits::{Doing, Waits};
 use crate::error::{AllocateError, AttachError};
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
@@ -147,7 +147,7 @@ pub fn service<M: Deref<Target = Member>>(
 }
 
 /// Makes the block of a service; gives its offset.
-pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
+pub fn make(member: &Handle, name: &str, spec: &Spec) -> Result<u64, AttachError> {
     if terms(spec).is_none() {
         let (calls, bytes) = (spec.degree, spec.message_bytes_max);
         let why = format!(
@@ -206,8 +206,8 @@ pub enum DeskSide {
 
 /// One end of a service, without its types.
 pub struct Desk {
-    pub member: Arc<Member>,
-    pub service: DomainService<Arc<Member>>,
+    pub member: Handle,
+    pub service: DomainService<Handle>,
     pub side: DeskSide,
     pub spec: Spec,
     /// The index of the channel's record.
@@ -222,12 +222,7 @@ pub struct Desk {
 
 impl Desk {
     /// Takes a seat.
-    pub fn attach(
-        member: &Arc<Member>,
-        name: &str,
-        found: &Found,
-        is_client: bool,
-    ) -> Result<Desk, AttachError> {
+    pub fn attach(member: &Handle, name: &str, found: &Found, is_client: bool) -> Result<Desk, AttachError> {
         let segment = member.segment();
         let (record, spec) = (segment.channel(found.index), found.spec.clone());
         let impossible =

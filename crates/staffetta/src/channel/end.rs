@@ -27,7 +27,6 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Arc;
 use std::time::Instant;
 
 use self::operation::Secured;
@@ -47,6 +46,7 @@ use super::spec::{Content, Kind, Spec};
 use super::tally::{SideCounters, Tally};
 use super::waits::{Doing, Waits};
 use crate::error::{AttachError, RecvError, SendFailure};
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::platform::Native;
 use crate::memory::word::{Word, IN_MESSAGE};
@@ -54,7 +54,7 @@ use crate::process::wait::Wait;
 
 /// An end, without its message type.
 pub struct End {
-    pub(crate) member: Arc<Member>,
+    pub(crate) member: Handle,
     pub(crate) found: Found,
     record: InWindow<Record>,
     is_sender: bool,
@@ -87,7 +87,7 @@ pub struct End {
     /// Of such a receiver of parcels.
     kept: Option<Box<Kept>>,
     /// For the next parcel that comes (`stock_handle`).
-    handle: Cell<Option<Arc<Member>>>,
+    handle: Cell<Option<Handle>>,
     /// A capability that was taken in hand and whose descriptor is still to come (`custody`, C5).
     pub(crate) owed: Cell<Option<Reference3>>,
 }
@@ -108,7 +108,7 @@ impl<T> InWindow<T> {
 
 impl End {
     pub(crate) fn attach(
-        member: &Arc<Member>,
+        member: &Handle,
         name: &str,
         found: Found,
         is_sender: bool,
@@ -136,20 +136,13 @@ impl End {
         Ok(End::of_side(member, found, is_sender, held, wait))
     }
 
-    fn of_many(
-        member: &Arc<Member>,
-        found: Found,
-        is_sender: bool,
-        held: Word,
-        many: Many,
-        wait: Wait,
-    ) -> End {
+    fn of_many(member: &Handle, found: Found, is_sender: bool, held: Word, many: Many, wait: Wait) -> End {
         let memory = many.memory(wait);
         End::of(member, found, is_sender, held, memory, None, Some(Box::new(many)))
     }
 
     /// Of a channel of one sender and one receiver, whose side we have.
-    fn of_side(member: &Arc<Member>, found: Found, is_sender: bool, held: Word, wait: Wait) -> End {
+    fn of_side(member: &Handle, found: Found, is_sender: bool, held: Word, wait: Wait) -> End {
         let record = member.segment().channel(found.index);
         let peer = sides(record, is_sender).1;
         let mut buffer = None;
@@ -174,7 +167,7 @@ impl End {
 
     #[allow(clippy::too_many_arguments)] // private, and all of an end's parts
     fn of(
-        member: &Arc<Member>,
+        member: &Handle,
         found: Found,
         is_sender: bool,
         held: Word,
@@ -309,7 +302,7 @@ impl End {
 
     /// A handle of the member, for a parcel.
     #[inline(always)]
-    pub(crate) fn handle(&self) -> Arc<Member> {
+    pub(crate) fn handle(&self) -> Handle {
         self.handle.take().unwrap_or_else(|| self.member.clone())
     }
 

@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::call::{Ground, Lent};
 use super::side::Side;
 use super::waits::Waits;
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::map::BlockId;
 use crate::memory::platform::Native;
@@ -24,7 +24,7 @@ use crate::reference::Method;
 /// The ground of one end.
 pub struct EndGround<'c> {
     /// The process.
-    pub member: &'c Arc<Member>,
+    pub member: &'c Handle,
     /// The channel's reference method.
     pub method: Method,
     /// The sender's side: its staging blocks.

@@ -17,7 +17,6 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64};
-use std::sync::Arc;
 
 use super::attach::Found;
 use super::call::{Memory, Patience, Stop};
@@ -33,6 +32,7 @@ use super::side::{ATTACHED, DIED, LEFT};
 use super::spec::{Content, Kind, Spec};
 use super::tally::SideCounters;
 use crate::error::{AllocateError, AttachError};
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
@@ -111,7 +111,7 @@ pub fn queue<M: Deref<Target = Member>>(member: M, record: &Record, spec: &Spec)
 }
 
 /// Makes the block of a queue; gives its offset.
-pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
+pub fn make(member: &Handle, name: &str, spec: &Spec) -> Result<u64, AttachError> {
     let plan = spec.plan().ok_or_else(|| AttachError::Impossible {
         name: name.to_owned(),
         why: format!(
@@ -177,7 +177,7 @@ fn make_lane(member: &Member, seat: &Seat, plan: &Plan, align: u64) -> Result<()
 
 /// One end of a queue.
 pub struct Many {
-    queue: DomainQueue<Arc<Member>>,
+    queue: DomainQueue<Handle>,
     side: QueueSide,
     is_sender: bool,
     overflow: Overflow,
@@ -188,7 +188,7 @@ pub struct Many {
 impl Many {
     /// Takes a seat; gives the end word too.
     pub fn attach(
-        member: &Arc<Member>,
+        member: &Handle,
         name: &str,
         found: &Found,
         is_sender: bool,
@@ -215,7 +215,7 @@ impl Many {
     }
 
     /// Takes over the seat of an end that lay in a message; gives the end word too. None: it is not as the message says.
-    pub fn arrive(member: &Arc<Member>, found: &Found, end: &Travelling) -> Option<(Many, Word)> {
+    pub fn arrive(member: &Handle, found: &Found, end: &Travelling) -> Option<(Many, Word)> {
         let queue = queue(member.clone(), member.segment().channel(found.index), &found.spec)?;
         let crowd = if end.is_sender { queue.senders() } else { queue.receivers() };
         let held = crowd.seat(end.seat).side.hand_on(end.held, member.slot).ok()?;
@@ -223,7 +223,7 @@ impl Many {
     }
 
     /// In a seat that this process holds.
-    fn seated(queue: DomainQueue<Arc<Member>>, spec: &Spec, is_sender: bool, seat: usize) -> Many {
+    fn seated(queue: DomainQueue<Handle>, spec: &Spec, is_sender: bool, seat: usize) -> Many {
         let side = QueueSide::new(seat);
         if is_sender {
             queue.recover_lane(seat);
@@ -309,7 +309,7 @@ impl Many {
         &'e self,
         ground: &'e EndGround<'e>,
         memory: &'e Memory,
-    ) -> QueueParty<'e, Native, DomainLanes<Arc<Member>>, EndGround<'e>> {
+    ) -> QueueParty<'e, Native, DomainLanes<Handle>, EndGround<'e>> {
         QueueParty { queue: &self.queue, side: &self.side, ground, tally: &self.seat().tally, memory }
     }
 
@@ -552,7 +552,7 @@ impl Many {
     }
 
     /// Closes the end.
-    pub fn leave(&self, member: &Arc<Member>, spec: &Spec, held: Word) {
+    pub fn leave(&self, member: &Handle, spec: &Spec, held: Word) {
         leave(member, spec, &self.queue, self.is_sender, self.side.seat, held, LEFT);
     }
 }

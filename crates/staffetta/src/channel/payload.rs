@@ -3,7 +3,6 @@
 #![allow(unsafe_code)] // Hands pointers to private values to the protocols.
 
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::call::{Incoming, Outgoing, Patience, Stop};
@@ -111,7 +110,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         if !end.member.here() {
             return fail(parcel, SendFailure::Forked);
         }
-        if !Arc::ptr_eq(&end.member, parcel.raw().member()) {
+        if !end.member.is_of(parcel.raw().member()) {
             return fail(parcel, SendFailure::WrongDomain);
         }
         let words = match parcel.words(end.spec().method) {
@@ -147,7 +146,7 @@ impl<T: Message + ?Sized> Payload for Parcel<T> {
         if !end.member.here() {
             return fail(parcel, SendFailure::Forked);
         }
-        if !Arc::ptr_eq(&end.member, parcel.raw().member()) {
+        if !end.member.is_of(parcel.raw().member()) {
             return fail(parcel, SendFailure::WrongDomain);
         }
         let method = end.spec().method;

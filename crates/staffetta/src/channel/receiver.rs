@@ -3,7 +3,6 @@
 #![allow(unsafe_code)] // Hands pointers to slices and variables to the protocols.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::accessors::accessors;
@@ -217,7 +216,7 @@ pub(super) fn receive_into_variable<T: Message + ?Sized>(
     if !end.member.here() {
         return Err(RecvError::Forked);
     }
-    if !Arc::ptr_eq(&end.member, variable.storage.raw().member()) {
+    if !end.member.is_of(variable.storage.raw().member()) {
         return Err(RecvError::WrongDomain);
     }
     if matches!(patience, Patience::Until(Some(_))) {

@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::{offset_of, ManuallyDrop};
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attach::Found;
@@ -22,7 +21,7 @@ use super::service::{why, Asked, ClientParty, ClientSide, Ended, Hand, ServerPar
 use super::side::{ATTACHED, DIED};
 use super::tally::SideCounters;
 use crate::error::{AttachError, CallError, CallFailure, RecvError, SendError, SendFailure};
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::memory::platform::Native;
 use crate::memory::word::Word;
 use crate::message::Message;
@@ -33,7 +32,7 @@ mod pending;
 
 pub use pending::Pending;
 
-type Places = DomainPlaces<Arc<Member>>;
+type Places = DomainPlaces<Handle>;
 
 fn deadline_in(time: Duration) -> Option<Instant> {
     // Beyond the clock's end is for ever.
@@ -130,7 +129,7 @@ both_ends!(Client, "server");
 
 impl<Req: Message, Rep: Message> Client<Req, Rep> {
     pub(super) fn attach(
-        member: &Arc<Member>,
+        member: &Handle,
         name: &str,
         found: &Found,
         wait: Wait,
@@ -313,7 +312,7 @@ both_ends!(Server, "client");
 
 impl<Req: Message, Rep: Message> Server<Req, Rep> {
     pub(super) fn attach(
-        member: &Arc<Member>,
+        member: &Handle,
         name: &str,
         found: &Found,
         wait: Wait,

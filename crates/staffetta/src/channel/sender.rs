@@ -4,7 +4,6 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::accessors::accessors;
@@ -257,7 +256,7 @@ impl<T: Message + ?Sized> Sender<T> {
         if !self.end.member.here() {
             return fail(SendFailure::Forked);
         }
-        if !Arc::ptr_eq(&self.end.member, variable.storage.raw().member()) {
+        if !self.end.member.is_of(variable.storage.raw().member()) {
             return fail(SendFailure::WrongDomain);
         }
         let timed = matches!(patience, Patience::Until(Some(_)));

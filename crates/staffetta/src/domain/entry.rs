@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{window, Addresses, Domain, DomainOptions};
 use crate::error::DomainError;
+use crate::handle::Handle;
 use crate::launch::{self, Inherited};
 use crate::member::{write_text, Member};
 use crate::memory::header::FORMAT_VERSION;
@@ -66,7 +67,7 @@ impl DomainOptions {
                 (known.addresses, known.name.as_str()) == (self.addresses, name.as_str())
                     && known.place == self.place
             };
-            let member = opened.iter().find(same).and_then(|known| known.member.upgrade());
+            let member = opened.iter().find(same).and_then(|known| Handle::of(&known.member));
             if let Some(member) = member.filter(|member| member.here()) {
                 member.allow_lending(self.cross_memory);
                 return Ok(Domain { member, wait: self.wait, cross_memory: self.cross_memory });
@@ -88,7 +89,7 @@ impl DomainOptions {
             place: self.place.clone(),
             name: known_as,
             addresses: self.addresses,
-            member: Arc::downgrade(&domain.member),
+            member: domain.member.downgrade(),
         });
         Ok(domain)
     }
@@ -144,7 +145,7 @@ impl DomainOptions {
         if let Some(name) = self.called() {
             write_text(&member.segment().process(member.slot.into()).name, &name);
         }
-        let member = Arc::new(member);
+        let member = Handle::new(member);
         let service = Service::start(entrance, Arc::new(roster::Table::new(&member, file)))?;
         let _ = member.service.set(service);
         member.allow_lending(self.cross_memory);

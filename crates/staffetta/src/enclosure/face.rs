@@ -3,7 +3,6 @@
 #![allow(unsafe_code)] // `Enclosed` is a message.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use super::contents;
 use super::table::{what, Entry};
@@ -16,6 +15,7 @@ use crate::channel::sender::Sender;
 use crate::channel::side::ATTACHED;
 use crate::channel::spec::{Carried, Content, Kind, Payload};
 use crate::error::{EncloseError, EncloseFailure, RecvError, SendError, SendFailure, TakeOutError};
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::header::block::{ENCLOSED, OWNED};
 use crate::memory::map::{BlockId, ENTRIES_MAX};
@@ -126,7 +126,7 @@ const _: () = assert!(size_of::<Enclosed<Sender<u8>>>() == 16);
 /// The block of a parcel that this process holds.
 #[derive(Clone, Copy)]
 pub struct Outer<'m> {
-    member: &'m Arc<Member>,
+    member: &'m Handle,
     id: BlockId,
 }
 
@@ -267,7 +267,7 @@ impl<M: Message + ?Sized> Enclose for Parcel<M> {
     fn put_into(self, outer: Outer<'_>) -> Result<Enclosed<Self>, EncloseError<Self>> {
         let Outer { member, id } = outer;
         let fail = |what, why| Err(EncloseError { what, why });
-        if !Arc::ptr_eq(member, self.raw().member()) {
+        if !member.is_of(self.raw().member()) {
             return fail(self, EncloseFailure::WrongDomain);
         }
         let Some((parcel, incarnation)) = self.lies_in() else {
@@ -318,7 +318,7 @@ fn find<E>(member: &Member, id: BlockId, enclosed: Enclosed<E>, kind: u64) -> Re
 }
 
 fn put_end(end: &End, Outer { member, id }: Outer<'_>) -> Result<(usize, u64), EncloseFailure> {
-    if !Arc::ptr_eq(member, end.domain()) {
+    if !member.is_of(end.domain()) {
         return Err(EncloseFailure::WrongDomain);
     }
     let travelling = end.travelling().ok_or(EncloseFailure::Owed)?;

@@ -14,11 +14,11 @@
 //!     because of the change, or it is in the new one.
 //! G3. While a gate leads to a domain it keeps that window mapped.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::channel::ground::wake_at;
 use crate::channel::select::turn::LOCAL_STEP;
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::memory::segment::Segment;
 use crate::process::pcb::Pcb;
 use crate::process::ready_set::{ReadySet, OPERATIONS_MAX};
@@ -39,7 +39,7 @@ pub struct Gate {
     set: ReadySet,
     pcb: Pcb,
     /// To this ready set of this domain, instead of its own.
-    leads_to: Mutex<Option<(Arc<Member>, usize)>>,
+    leads_to: Mutex<Option<(Handle, usize)>>,
 }
 
 static GATES: [OnceLock<Box<Gate>>; GATES_MAX] = [const { OnceLock::new() }; GATES_MAX];
@@ -91,7 +91,7 @@ impl Gate {
     }
 
     /// From now on whoever tells it tells this ready set of this domain. The caller then looks at all operations (G2).
-    pub fn lead_to(&self, member: &Arc<Member>, set: usize) {
+    pub fn lead_to(&self, member: &Handle, set: usize) {
         *lock(&self.leads_to) = Some((member.clone(), set));
     }
 

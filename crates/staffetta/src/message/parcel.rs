@@ -19,11 +19,11 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::compiler_fence;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::sync::Arc;
 
 use crate::channel::line::Reference3;
 use crate::enclosure::contents;
 use crate::error::{AcquireError, AllocateError, SendFailure};
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::map::BlockId;
 use crate::message::Message;
@@ -43,7 +43,7 @@ pub(crate) enum Memory {
 
 /// What a parcel is made of but for its type.
 pub(crate) struct Raw {
-    member: Arc<Member>,
+    member: Handle,
     memory: Memory,
     data: NonNull<u8>,
     /// It is noted for the case that this process dies, and nobody has written to it yet (`channel::kept`, U5).
@@ -54,7 +54,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     #[inline(always)]
-    fn new(member: Arc<Member>, memory: Memory, data: NonNull<u8>) -> Raw {
+    fn new(member: Handle, memory: Memory, data: NonNull<u8>) -> Raw {
         Raw { member, memory, data, kept: false, redelivered: false }
     }
 
@@ -78,7 +78,7 @@ impl Raw {
     }
 
     /// `bytes` of fresh memory for `method`, not initialised.
-    fn allocate(member: &Arc<Member>, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
+    fn allocate(member: &Handle, method: Method, bytes: u64, align: u64) -> Result<Raw, AllocateError> {
         if !member.here() {
             return Err(AllocateError::Forked);
         }
@@ -104,7 +104,7 @@ impl Raw {
 
     /// Acquires a capability that a peer sent, and then says that it is ours; `None` if its reference makes no sense.
     pub(crate) fn receive_capability(
-        member: &Arc<Member>,
+        member: &Handle,
         [reference, length, sent]: Reference3,
     ) -> Result<Raw, Option<AcquireError>> {
         let index = member.refs.capability_index(reference).ok_or(None)?;
@@ -152,7 +152,7 @@ impl Raw {
         }
     }
 
-    pub(crate) fn member(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Handle {
         &self.member
     }
 
@@ -313,7 +313,7 @@ impl Parcels<'_> {
 
 impl<T: Message> Parcel<T> {
     /// A parcel of the domain's memory that holds `value`.
-    pub(crate) fn of_member(member: &Arc<Member>, value: T) -> Result<Parcel<T>, AllocateError> {
+    pub(crate) fn of_member(member: &Handle, value: T) -> Result<Parcel<T>, AllocateError> {
         let raw = Raw::allocate(member, Method::default(), size_of::<T>() as u64, align_of::<T>() as u64)?;
         let mut parcel = Parcel::<MaybeUninit<T>> { raw, tail: 0, _owns: PhantomData };
         parcel.write(value);
@@ -392,8 +392,8 @@ impl<T: Message + ?Sized> Parcel<T> {
     /// which channel it came (`memory::note`).
     #[inline(always)]
     pub(crate) fn receive(
-        member: &Arc<Member>,
-        handle: impl FnOnce() -> Arc<Member>,
+        member: &Handle,
+        handle: impl FnOnce() -> Handle,
         method: Method,
         [reference, length, incarnation]: Reference3,
         note: u64,
@@ -421,12 +421,7 @@ impl<T: Message + ?Sized> Parcel<T> {
 
     /// The parcel of `length` bytes at an offset, of which this process has become the holder in this incarnation. None: no
     /// message of `T` lies there.
-    pub(crate) fn of_block(
-        member: &Arc<Member>,
-        id: BlockId,
-        incarnation: u64,
-        length: u64,
-    ) -> Option<Parcel<T>> {
+    pub(crate) fn of_block(member: &Handle, id: BlockId, incarnation: u64, length: u64) -> Option<Parcel<T>> {
         let data = member.segment().pointer(member.segment().map().block(id), length)?;
         let tail = Self::tail_in(id, data, length)?;
         let raw = Raw::new(member.clone(), Memory::Block(id, incarnation), data);

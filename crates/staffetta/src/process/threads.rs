@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::map::{PCBS_MAX, SELECTS_MAX};
 use crate::memory::platform::Native;
@@ -24,7 +25,7 @@ struct HeldByThread(Vec<Held>);
 impl Drop for HeldByThread {
     fn drop(&mut self) {
         for held in &self.0 {
-            if let Some(member) = held.member.upgrade().filter(|m| m.here()) {
+            if let Some(member) = Handle::of(&held.member).filter(|m| m.here()) {
                 member.segment().pcb(held.index).holder.store(0, Relaxed);
             }
         }
@@ -37,18 +38,18 @@ thread_local! {
 
 /// The calling thread's PCB in this domain, and its offset; it is about to wait for what `waits_for` says. None: all are
 /// taken, or the thread is ending.
-pub fn own_pcb(member: &Arc<Member>, waits_for: u64) -> Option<(&Pcb<Native>, u64)> {
+pub fn own_pcb(member: &Handle, waits_for: u64) -> Option<(&Pcb<Native>, u64)> {
     member.is_swept(); // member.rs, A3: if so, `here` says it from now on
     let index = HELD
         .try_with(|held| {
             let held = &mut held.borrow_mut().0;
-            let same = |h: &&Held| std::ptr::eq(h.member.as_ptr(), Arc::as_ptr(member));
+            let same = |h: &&Held| std::ptr::eq(h.member.as_ptr(), &**member);
             if let Some(h) = held.iter().find(same) {
                 return Some(h.index);
             }
             held.retain(|h| h.member.strong_count() != 0);
             let index = take(member.segment(), holder_word(member.slot, member.generation))?;
-            held.push(Held { member: Arc::downgrade(member), index });
+            held.push(Held { member: member.downgrade(), index });
             let pcb = member.segment().pcb(index);
             pcb.tell_awake(); // its last holder may have been killed asleep
             pcb.thread.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Relaxed);

@@ -6,7 +6,6 @@
 //! E3. The `Member` keeps the window mapped.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use super::place::{cast, receiver_goes, sender_goes};
 use super::{Building, Cast, CastParty, CastReceiver, CastSender, Late, SlowReceiver, Taken};
@@ -20,7 +19,7 @@ use crate::channel::spec::Spec;
 use crate::channel::tally::{SideCounters, Tally};
 use crate::channel::waits::{Doing, Waits};
 use crate::error::{AttachError, RecvError, SendFailure};
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::memory::platform::Native;
 use crate::memory::word::Word;
 use crate::process::pcb::Pcb;
@@ -32,7 +31,7 @@ pub(super) type Party<'e> = CastParty<'e, Native, CastGround<'e>>;
 
 /// The process around an end. It only has to sleep and to wake: the messages lie in the channel.
 pub(super) struct CastGround<'c> {
-    member: &'c Arc<Member>,
+    member: &'c Handle,
     method: Method,
     waits: Waits,
 }
@@ -57,7 +56,7 @@ impl Ground<Native> for CastGround<'_> {
 
 /// What both ends have.
 pub struct Common {
-    pub(super) member: Arc<Member>,
+    pub(super) member: Handle,
     found: Found,
     cast: Cast<Native>,
     held: Word,
@@ -69,7 +68,7 @@ pub struct Common {
 }
 
 impl Common {
-    fn new(member: &Arc<Member>, name: &str, found: Found, wait: Wait) -> Result<Common, AttachError> {
+    fn new(member: &Handle, name: &str, found: Found, wait: Wait) -> Result<Common, AttachError> {
         let record = member.segment().channel(found.index);
         let cast = cast(member, record, &found.spec).ok_or_else(|| AttachError::Impossible {
             name: name.to_owned(),
@@ -167,7 +166,7 @@ pub struct SendEnd {
 
 impl SendEnd {
     pub(crate) fn attach(
-        member: &Arc<Member>,
+        member: &Handle,
         name: &str,
         found: Found,
         wait: Wait,
@@ -257,7 +256,7 @@ pub struct ReceiveEnd {
 
 impl ReceiveEnd {
     pub(crate) fn attach(
-        member: &Arc<Member>,
+        member: &Handle,
         name: &str,
         found: Found,
         wait: Wait,

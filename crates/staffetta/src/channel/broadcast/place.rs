@@ -11,7 +11,6 @@
 
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::sync::Arc;
 
 use super::{BroadcastHead, Cast, SlowReceiver};
 use crate::channel::crowd::Crowd;
@@ -22,6 +21,7 @@ use crate::channel::ring::{Shape, Slots};
 use crate::channel::side::{Side, ATTACHED, DIED};
 use crate::channel::spec::{Content, Kind, Spec, DEGREE_MAX};
 use crate::error::{AllocateError, AttachError};
+use crate::handle::Handle;
 use crate::member::Member;
 use crate::memory::platform::Native;
 use crate::memory::segment::Segment;
@@ -78,7 +78,7 @@ pub fn cells(spec: &Spec) -> Option<(u64, u64)> {
 }
 
 /// Makes the block of a broadcast; gives its offset.
-pub fn make(member: &Arc<Member>, name: &str, spec: &Spec) -> Result<u64, AttachError> {
+pub fn make(member: &Handle, name: &str, spec: &Spec) -> Result<u64, AttachError> {
     let layout = layout(spec).ok_or_else(|| AttachError::Impossible {
         name: name.to_owned(),
         why: format!(

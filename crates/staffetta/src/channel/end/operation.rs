@@ -3,8 +3,6 @@
 //! X1. While it is an operation the fast paths do not apply, and every other operation of the end marks it first (interest.rs).
 //! X2. What is secured is completed by the next operation of the end, whoever calls it.
 
-use std::sync::Arc;
-
 use super::End;
 use crate::channel::call::{Patience, Stop};
 use crate::channel::ground::EndGround;
@@ -15,7 +13,7 @@ use crate::channel::select::look::{is_lost, Look};
 use crate::channel::select::turn::At;
 use crate::channel::spec::{Content, Kind};
 use crate::enclosure::contents::free_full;
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::memory::blocks::Blocks;
 use crate::memory::word::Word;
 use crate::reference::Method;
@@ -55,7 +53,7 @@ impl End {
         self.member.refs.refer(self.found.spec.method, entry)
     }
 
-    pub(crate) fn domain(&self) -> &Arc<Member> {
+    pub(crate) fn domain(&self) -> &Handle {
         &self.member
     }
 

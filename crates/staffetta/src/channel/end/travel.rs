@@ -2,14 +2,12 @@
 //!
 //! Its holding stays the same (side.rs, `hand_on`): for its partner nobody left and nobody came.
 
-use std::sync::Arc;
-
 use super::{sides, End};
 use crate::channel::attach::Found;
 use crate::channel::many::Many;
 use crate::channel::ring::READING;
 use crate::channel::spec::Kind;
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::memory::word::{Word, IN_MESSAGE};
 use crate::process::wait::Wait;
 
@@ -60,7 +58,7 @@ impl End {
     }
 
     /// Takes over an end that lay in a message. None: it is not as the message says.
-    pub(crate) fn arrive(member: &Arc<Member>, found: Found, end: &Travelling, wait: Wait) -> Option<End> {
+    pub(crate) fn arrive(member: &Handle, found: Found, end: &Travelling, wait: Wait) -> Option<End> {
         let record = member.segment().channel(found.index);
         let arrived = if found.spec.kind == Kind::Queue {
             let (many, held) = Many::arrive(member, &found, end)?;

@@ -30,14 +30,13 @@ mod timer;
 pub(crate) mod turn;
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::end::deadline_after;
 use super::waits::Waits;
 use crate::error::{SelectError, SendError};
+use crate::handle::Handle;
 use crate::local::gate::{self, Gate, GATES_MAX};
-use crate::member::Member;
 use crate::memory::map::SELECTS_MAX;
 use crate::memory::platform::{Native, Platform};
 use crate::memory::segment::Segment;
@@ -135,7 +134,7 @@ const GRACE_STEPS: u64 = 2_000;
 /// [`WouldBlock`](crate::SendFailure::WouldBlock).
 pub struct Select<'a> {
     turn: Turn<'a>,
-    member: Option<Arc<Member>>,
+    member: Option<Handle>,
     set: Option<usize>,
     /// Where channels of this process tell it, if it has an end of one.
     gate: Option<&'static Gate>,
@@ -240,7 +239,7 @@ impl<'a> Select<'a> {
             return Err(SelectError::Twice { operation });
         }
         match (home, &self.member) {
-            (Home::Domain(domain), Some(member)) if !Arc::ptr_eq(member, domain) => {
+            (Home::Domain(domain), Some(member)) if !member.is_of(domain) => {
                 return Err(SelectError::DifferentDomains)
             }
             (Home::Domain(domain), None) => self.member = Some(domain.clone()),

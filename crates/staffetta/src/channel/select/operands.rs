@@ -3,8 +3,6 @@
 //! A new kind of end implements [`Selectable`] (look, secure, leave) beside its own calls, and one of the two traits here in a few
 //! lines.
 
-use std::sync::Arc;
-
 use super::look::Look;
 use super::timer::Timer;
 use super::turn::{At, Selectable};
@@ -13,7 +11,7 @@ use crate::channel::receiver::Receiver;
 use crate::channel::sender::Sender;
 use crate::channel::spec::Payload;
 use crate::error::{RecvError, SelectError, SendError};
-use crate::member::Member;
+use crate::handle::Handle;
 
 /// An operation that is to be registered.
 pub struct Operand<'a> {
@@ -30,7 +28,7 @@ pub struct Operand<'a> {
 #[derive(Clone, Copy)]
 pub enum Home<'a> {
     /// To this domain.
-    Domain(&'a Arc<Member>),
+    Domain(&'a Handle),
     /// To a channel of this process.
     Process,
     /// A timer belongs nowhere.
@@ -39,7 +37,7 @@ pub enum Home<'a> {
 
 impl<'a> Operand<'a> {
     /// An end of a domain; the entry that it has, or 0.
-    pub(crate) fn of_domain(operation: &'a dyn Selectable, domain: &'a Arc<Member>, entry: u64) -> Self {
+    pub(crate) fn of_domain(operation: &'a dyn Selectable, domain: &'a Handle, entry: u64) -> Self {
         Operand { operation, home: Home::Domain(domain), entry, refused: None }
     }
 

@@ -1,10 +1,9 @@
 //! A domain in use has no leaks; and each kind of leak is found where it was made.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Arc;
 
 use super::*;
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::memory::word::Word;
 use crate::{Domain, Message, Method, Parcel, Receiver, Sender};
 
@@ -72,7 +71,7 @@ fn nothing_of_a_domain_in_use_is_a_leak() {
 }
 
 /// What is seen after `harm` was done to a domain with one parcel, whose block is known, and one channel.
-fn harmed(harm: impl FnOnce(&Arc<Member>, BlockId)) -> Vec<Leaked> {
+fn harmed(harm: impl FnOnce(&Handle, BlockId)) -> Vec<Leaked> {
     let domain = domain();
     let parcel = Parcel::new(&domain, 1_u64).unwrap();
     let ends: (Sender<u64>, Receiver<u64>) = domain.channel("").buffered(2).unnamed().unwrap();
@@ -93,7 +92,7 @@ const NOBODY: u16 = 900;
 
 #[test]
 fn each_leak_is_found() {
-    let of = |harm: fn(&Arc<Member>, BlockId)| harmed(harm);
+    let of = |harm: fn(&Handle, BlockId)| harmed(harm);
     let blocks = of(|member, id| {
         let holder = &member.segment().block_record(id).holder;
         holder.store(Word(holder.load(Relaxed)).with_slot(NOBODY).0, Relaxed);

@@ -4,11 +4,10 @@
 
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use super::{forked, Memory, Parcel, Raw};
 use crate::error::AcquireError;
-use crate::member::Member;
+use crate::handle::Handle;
 use crate::message::Message;
 use crate::os::mapping::{Access, Mapping, Placement};
 use crate::reference::capability::{CapabilityId, Table};
@@ -43,7 +42,7 @@ impl<T: Message + ?Sized> Parcel<T> {
 
 /// A parcel of the capability method that is not in this process's address space: it must be acquired first.
 pub struct Capability<T: Message + ?Sized> {
-    member: Arc<Member>,
+    member: Handle,
     id: CapabilityId,
     length: usize,
     _owns: PhantomData<Box<T>>,

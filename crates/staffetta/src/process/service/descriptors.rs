@@ -53,14 +53,11 @@ impl Service {
     pub(crate) fn bequeath(&self, keepsakes: Vec<Keepsake>, stays: impl Fn(Member) -> bool) {
         let mut bequest = self.core.bequest.lock().unwrap_or_else(PoisonError::into_inner);
         bequest.extend(keepsakes);
-        // One of ours may have had the last handle of the member, in a call of the roster's with the lock held.
-        let state = if self.is_ours() { self.core.state.try_lock().ok() } else { Some(self.core.lock()) };
-        if let Some(mut state) = state {
-            // What was passed to us and is still in a queue is ours to leave, too: who passed it may rely on us.
-            let _ = self.core.accept(&mut state, MAILBOX);
-            self.core.read_all(&mut state, true);
-            leave_behind(&state, &mut bequest, stays);
-        }
+        let mut state = self.core.lock();
+        // What was passed to us and is still in a queue is ours to leave, too: who passed it may rely on us.
+        let _ = self.core.accept(&mut state, MAILBOX);
+        self.core.read_all(&mut state, true);
+        leave_behind(&state, &mut bequest, stays);
     }
 }
 

@@ -320,12 +320,6 @@ impl Service {
         state.has_heard_of(who).unwrap_or_else(|| self.core.refuses(who))
     }
 
-    /// Is the calling thread one of the service's?
-    fn is_ours(&self) -> bool {
-        let me = std::thread::current().id();
-        self.threads.iter().any(|thread| thread.thread().id() == me)
-    }
-
     /// Which members are linked at this moment.
     pub(crate) fn linked(&self) -> Vec<Member> {
         if !self.guard.alive() {
@@ -337,7 +331,6 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let ours = self.is_ours();
         let threads = std::mem::take(&mut self.threads);
         if !self.guard.alive() {
             // The threads exist only in our parent, and one may have held the lock when we were
@@ -351,9 +344,7 @@ impl Drop for Service {
         if let Some(vigil) = &self.core.vigil {
             vigil.ring();
         }
-        if ours {
-            return; // dropped by the roster, from a call of it that may hold the lock; the threads stop after it
-        }
+        // None of them drops it: the roster only visits the member that has it.
         for thread in threads {
             // A panic of the roster's has been printed; there is nothing to add.
             let _ = thread.join();
