@@ -208,7 +208,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    const SLOW: Duration = Duration::from_millis(1);
+    const SLOW: Duration = Duration::from_millis(5);
 
     /// One word that is empty (0) or holds a message. `delay` makes it slower than its limit;
     /// `repeats` makes the sender send one message twice, which a stream must notice.
