@@ -38,7 +38,7 @@ fn bounded(d: &Domain, c: &mut Context) {
         if c.below(2) == 0 {
             exchange(c, &tx, &rx, || Some(1));
         } else {
-            in_place(c, &tx, &rx, 2);
+            in_place(c, &tx, &rx, 2, false);
         }
     }
 }
@@ -53,7 +53,7 @@ fn many_to_one(d: &Domain, c: &mut Context) {
     if let (Some(one), Some(two), Some(rx)) = (one, two, c.see(queue().receiver::<u64>())) {
         exchange(c, &one, &rx, || Some(1));
         c.see(two.try_send(3));
-        in_place(c, &two, &rx, 2);
+        in_place(c, &two, &rx, 2, false);
     }
 }
 
@@ -67,7 +67,7 @@ fn drops(d: &Domain, c: &mut Context) {
     let (tx, rx) = (c.see(queue().sender::<u64>()), c.see(queue().receiver::<u64>()));
     if let (Some(tx), Some(rx)) = (tx, rx) {
         exchange(c, &tx, &rx, || Some(1));
-        in_place(c, &tx, &rx, 2);
+        in_place(c, &tx, &rx, 2, false);
     }
 }
 
