@@ -49,7 +49,7 @@ pub const ROLES: [Role; 3] = [peers::SURVIVOR, peers::BYSTANDER, ("step-driver",
 
 /// How long the quick battery goes on when it has tried enough.
 fn quick(play: &str) -> Duration {
-    Duration::from_secs(if play == "images" { 55 } else { 30 })
+    Duration::from_secs(if play == "images" { 55 } else { 22 })
 }
 
 /// Points of one scene that the quick battery tries.
