@@ -120,15 +120,13 @@ impl Member {
         }
         let service = self.service.get().ok_or(AcquireError::NotHeld)?;
         let out_of_sight = service.have_unmapped(id.ticket());
+        // Once more after nobody is dying: the last one may have been through since we tried.
+        let mut again = true;
         while !table.seal(id)? {
-            if service.await_freed() {
-                continue;
+            if !again {
+                return Err(AcquireError::StillMapped { who: self.who_has_it(&out_of_sight) });
             }
-            // The last of them may have been through between our look and the question.
-            if table.seal(id)? {
-                return Ok(());
-            }
-            return Err(AcquireError::StillMapped { who: self.who_has_it(&out_of_sight) });
+            again = service.await_freed();
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ pub struct Member {
     guard: ForkGuard,
     /// How many handles there are (handle.rs, M1).
     pub(crate) handles: AtomicUsize,
-    /// Who is here without one.
+    /// Who is with us without one (handle.rs, M2).
     pub(crate) visits: Arc<Visits>,
 }
 

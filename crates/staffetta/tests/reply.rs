@@ -30,6 +30,40 @@ fn client(domain: &Domain) -> Client<Asks, Answer> {
     domain.channel(SERVICE).client().unwrap()
 }
 
+/// Of a service, too (replaced.rs): the partner is killed, and another has taken its place before the survivor looks.
+#[test]
+fn whose_partner_was_replaced_is_told_once_and_goes_on() {
+    let _watchdog = watchdog("replaced", 60);
+    let domain = common::options().open(&name("replaced-partners")).unwrap();
+    let reports = domain.channel("reports").many_to_one(64).receiver::<u64>().unwrap();
+    let (place, killed) = (domain.name().unwrap(), |mut child: Child| {
+        while reports.recv().is_err() {} // the one before is told of
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    drop(domain.channel(SERVICE).service(1).clients(1).servers(1).client::<Asks, Answer>().unwrap());
+
+    let asks = client(&domain);
+    killed(start("serve", &[place, "park"]));
+    let successor = server(&domain);
+    let why = asks.begin([1, 2]).map(drop).unwrap_err().why;
+    assert!(matches!(why, CallFailure::PeerDied), "{why}");
+    let call = asks.begin([1, 3]).unwrap();
+    let request = successor.recv().unwrap();
+    let reply = answer(*request);
+    request.reply(reply).unwrap();
+    assert_eq!(call.wait().unwrap(), reply);
+
+    drop(asks);
+    assert!(matches!(successor.try_recv(), Err(RecvError::Disconnected)));
+    killed(start("only there", &[place, "park"]));
+    let asks = client(&domain);
+    assert!(matches!(successor.try_recv(), Err(RecvError::PeerDied)));
+    let call = asks.begin([1, 4]).unwrap();
+    assert_eq!(*successor.recv().unwrap(), [1, 4]);
+    assert!(matches!(call.wait().unwrap_err().why, CallFailure::Unanswered));
+}
+
 #[test]
 fn roles() {
     let Some((role, arguments)) = role() else {
@@ -64,6 +98,12 @@ fn roles() {
                     let _ = request.reply(reply);
                 }
             }
+        }
+        // A client that asks nothing.
+        "only there" => {
+            let _client = client(&domain);
+            report(0);
+            std::thread::sleep(Duration::from_secs(600));
         }
         // Takes so many in hand, says so, and stays like that.
         "hold" => {
