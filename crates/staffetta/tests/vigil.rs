@@ -4,15 +4,24 @@
 mod common;
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 
 use common::{name, options, role, start, watchdog};
-use staffetta::{RecvError, Wait};
+use staffetta::{AcquireError, Method, Parcel, RecvError, Wait};
 
 #[test]
 fn roles() {
     let Some((role, arguments)) = role() else { return };
-    assert_eq!(role, "victim");
     let domain = options().join(&arguments[0]).unwrap();
+    if role == "exec" {
+        let receiver =
+            domain.channel("parcels").method(Method::Capability).receiver::<Parcel<[u64]>>().unwrap();
+        let parcel = receiver.recv().unwrap();
+        let sender = domain.channel("line").sender::<u64>().unwrap();
+        sender.send(parcel[0]).unwrap();
+        panic!("{}", std::process::Command::new("sleep").arg("30").exec());
+    }
+    assert_eq!(role, "victim");
     let sender = domain.channel("line").sender::<u64>().unwrap();
     sender.send(1).unwrap();
     std::thread::park();
@@ -90,4 +99,42 @@ fn a_death_is_told_before_the_kernel_is_done_with_the_process() {
         assert!(matches!(receiver.recv(), Err(RecvError::PeerDied)));
         again.wait().unwrap();
     }
+}
+
+/// Where somebody else has the memory, sealing it says so at once: a member that runs another program by now, and so will not
+/// exit for long, has let go of what it had.
+#[test]
+fn who_runs_another_program_is_not_waited_for() {
+    let _watchdog = watchdog("another program", 60);
+    let name = name("another program");
+    let domain = options().open(&name).unwrap();
+    let receiver = domain.channel("line").receiver::<u64>().unwrap();
+    let sender = domain.channel("parcels").method(Method::Capability).sender().unwrap();
+    let mut other = start("exec", &[&name]);
+    let kept = domain.parcels(Method::Capability).zeroed::<[u64]>(1 << 20).unwrap();
+    sender.send(domain.parcels(Method::Capability).zeroed::<[u64]>(1 << 20).unwrap()).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 0);
+    assert!(matches!(receiver.recv(), Err(RecvError::PeerDied)));
+    // Mapped behind the library's back.
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
+    let is_large =
+        |file: &std::path::PathBuf| std::fs::metadata(file).is_ok_and(|file| file.len() == 8 << 20);
+    let files = files.filter(is_large).map(|file| {
+        let file = std::fs::File::options().read(true).write(true).open(file).unwrap();
+        let (access, number) = (libc::PROT_READ | libc::PROT_WRITE, file.as_raw_fd());
+        // SAFETY: a new mapping, which nobody reads or writes.
+        unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, number, 0) }
+    });
+    let mapped: Vec<_> = files.collect();
+    assert!(!mapped.is_empty() && !mapped.contains(&libc::MAP_FAILED));
+    let mut kept = kept.release().ok().unwrap();
+    assert!(matches!(kept.seal(), Err(AcquireError::StillMapped { .. })));
+    for mapping in mapped {
+        // SAFETY: ours.
+        unsafe { libc::munmap(mapping, 4096) };
+    }
+    kept.seal().unwrap();
+    assert!(other.try_wait().unwrap().is_none(), "it runs");
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

@@ -11,6 +11,7 @@
 //! | `mapping` | a part of an address space |
 //! | `futex` | sleep on a word, wake its sleepers, also across processes |
 //! | `pidfd` | a descriptor that stands for a process |
+//! | `program` | whether any thread still runs a process's program |
 //! | `robust` | a word that is marked when a thread ends |
 //! | `attach` | another process's private memory |
 //! | `epoll`, `eventfd` | wait for descriptors; a descriptor to ring |
@@ -45,6 +46,7 @@ pub(crate) mod memfd;
 pub(crate) mod pause;
 pub(crate) mod pidfd;
 pub(crate) mod proc;
+pub(crate) mod program;
 pub(crate) mod robust;
 pub(crate) mod signal;
 pub(crate) mod socket;

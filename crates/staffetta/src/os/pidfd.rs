@@ -71,16 +71,17 @@ pub(crate) fn is_at<'s>(pidfd: BorrowedFd<'s>, sockets: impl Iterator<Item = Bor
 ///
 /// It is that process's for as long as the process has not exited.
 pub(crate) fn number(pidfd: BorrowedFd<'_>) -> Option<Pid> {
-    let number = told(pidfd)?;
+    let number = number_in_proc(pidfd)?;
     // /proc may be that of another pid namespace. What this number stands for *here* has it there as well: the same.
     let here = process::pidfd_open(number, PidfdFlags::empty()).ok()?;
-    (told(here.as_fd()) == Some(number)).then_some(number)
+    (number_in_proc(here.as_fd()) == Some(number)).then_some(number)
 }
 
-/// What /proc says: `Pid:` is the number in its namespace, 0 if there is none, -1 after the process was waited for.
-fn told(pidfd: BorrowedFd<'_>) -> Option<Pid> {
+/// The number by which /proc knows it, which may be that of another pid namespace. None: it does not, or it has been waited for.
+pub(crate) fn number_in_proc(pidfd: BorrowedFd<'_>) -> Option<Pid> {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let number = about.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    // 0 if it has none, -1 after it was waited for.
     Pid::from_raw(number.trim().parse().ok().filter(|number| *number > 0)?)
 }
 

@@ -7,8 +7,6 @@ use super::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
@@ -158,39 +156,6 @@ pub(crate) fn threads(pid: u32) -> Option<Vec<Thread>> {
     Some(entries.flatten().filter_map(one).collect())
 }
 
-/// The threads of a process that are on their way out: the kernel let them go for the last time. None: one is not, one is gone
-/// by now, some were not listed, or it cannot be seen (no descriptor is left, say).
-fn all_exiting(pid: Pid) -> Option<Vec<OsString>> {
-    /// `PF_EXITING`.
-    const EXITING: u32 = 4;
-    let entries = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok()?;
-    let mut threads = Vec::new();
-    let mut there_are: usize = 0;
-    for entry in entries {
-        let entry = entry.ok()?;
-        let text = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        // Its name, which may hold anything, ends with the last parenthesis. After it: state, five numbers, flags (6), ten
-        // numbers, how many threads there are (17).
-        let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
-        let flags: u32 = fields.get(6)?.parse().ok()?;
-        there_are = there_are.max(fields.get(17)?.parse().ok()?);
-        if flags & EXITING == 0 {
-            return None;
-        }
-        threads.push(entry.file_name());
-    }
-    (threads.len() >= there_are && !threads.is_empty()).then_some(threads)
-}
-
-/// Will no thread of this process ever run an instruction of its program again? The kernel may still be busy with what it
-/// had, for long. False: not so, or it cannot be seen.
-///
-/// Looked at twice, with the same result: then all that were listed were there when the first look counted them, and it
-/// counted no others; and none can have been made by those.
-pub(crate) fn is_exiting(pid: Pid) -> bool {
-    all_exiting(pid).is_some_and(|first| all_exiting(pid) == Some(first))
-}
-
 #[cfg(target_arch = "x86_64")]
 const SYS_FUTEX: u64 = 202;
 #[cfg(target_arch = "aarch64")]
@@ -260,27 +225,6 @@ mod tests {
     fn futex_op(thread: &Thread) -> Option<()> {
         let path = format!("/proc/{}/task/{}/syscall", thread.pid, thread.tid);
         std::fs::read_to_string(path).ok()?.starts_with(&format!("{SYS_FUTEX} ")).then_some(())
-    }
-
-    #[test]
-    fn a_process_is_exiting_from_its_last_instruction_until_it_was_waited_for() {
-        assert!(!is_exiting(rustix::process::getpid()));
-        let mut child =
-            std::process::Command::new("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let pid = Pid::from_child(&child);
-        while !is_exiting(pid) {
-            std::thread::yield_now();
-        }
-        child.wait().unwrap();
-        assert!(!is_exiting(pid), "there is nothing to be seen of it");
-        let mut child =
-            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        assert!(!is_exiting(Pid::from_child(&child)));
-        child.kill().unwrap();
-        while !is_exiting(Pid::from_child(&child)) {
-            std::thread::yield_now();
-        }
-        child.wait().unwrap();
     }
 
     #[test]

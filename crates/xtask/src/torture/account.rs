@@ -1,7 +1,9 @@
 //! What a domain has in use, seen from outside: when it is quiet, all of it is somebody's, and no more than before.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::wait;
 
 use staffetta::inspect::{Account, InspectError, Leaked, Observer};
 
@@ -28,20 +30,16 @@ impl Books {
     /// Looks until nothing is lost and no more is in use than `quiet` says: a death need not have been swept yet, and what
     /// is on its way looks lost for a moment. Gives what is wrong after `within`, a sentence for each thing; what was `told`
     /// before is not waited for and not told again.
-    pub fn settle(&self, quiet: &Quiet, within: Duration, told: &mut HashSet<String>) -> Vec<String> {
-        let until = Instant::now() + within;
-        loop {
-            let mut found = self
-                .0
-                .account()
-                .map_or_else(|why| vec![why.to_string()], |account| wrong_in(&account, quiet));
+    pub fn settle(&self, quiet: &Quiet, told: &mut HashSet<String>) -> Vec<String> {
+        let mut found = Vec::new();
+        let _ = wait::until(Duration::from_micros(300), || {
+            let account = self.0.account();
+            found = account.map_or_else(|why| vec![why.to_string()], |account| wrong_in(&account, quiet));
             found.retain(|what| !told.contains(what));
-            if found.is_empty() || Instant::now() > until {
-                told.extend(found.iter().cloned());
-                return found;
-            }
-            std::thread::sleep(Duration::from_micros(300));
-        }
+            found.is_empty()
+        });
+        told.extend(found.iter().cloned());
+        found
     }
 }
 

@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::process::start;
 use super::random::Random;
 use super::shared::{Atomics, Shared};
+use super::wait;
 use super::zygote::{fork, Forked};
 use super::{Role, Row};
 
@@ -58,10 +59,8 @@ fn run(plan: &Plan) -> Vec<Line> {
     if report.accounts < plan.tries {
         line.fault(Fault::Hung, format!("{} of {} rounds were played", report.accounts, plan.tries));
     }
-    for (fault, what) in report.faults {
-        line.fault(fault, what);
-    }
     line.figures.push(format!("{} processes killed, {} messages", report.strikes, report.messages));
+    report.finish(&mut line);
     vec![line]
 }
 
@@ -105,8 +104,11 @@ fn play_round(
     let mut all: Vec<Forked> = (0..members).map(|who| fork(|| member(traffic, place, &name, who))).collect();
     // Mostly when all are there, sometimes while they come.
     let there = if random.below(4) == 0 { 1 } else { members };
-    until(|| traffic.attached.load(SeqCst) >= there)
-        .ok_or((Fault::Hung, "members do not attach".to_owned()))?;
+    let waited = wait::until(Duration::from_micros(50), || traffic.attached.load(SeqCst) >= there);
+    report.waited(
+        "members attach",
+        waited.map_err(|seen| (Fault::Hung, format!("members do not attach; {seen}")))?,
+    );
     let end = Instant::now() + Duration::from_micros(random.below(3_000));
     while Instant::now() < end {
         std::hint::spin_loop();
@@ -134,10 +136,11 @@ fn play_round(
         Ok(domain) => traffic.made.store(1 + u64::from(domain.memory().is_ok()), SeqCst),
         Err(why) => panic!("{why}"),
     });
-    let status = newcomer.finish(Duration::from_secs(1));
+    let status = newcomer.finish();
     if traffic.made.load(SeqCst) != 2 {
         return Err((Fault::Wrong, format!("the name cannot be used at once: {status:?}")));
     }
+    report.waited("a newcomer leaves", status.map_err(|seen| (Fault::Hung, seen))?.1);
     Ok(())
 }
 
@@ -168,15 +171,4 @@ fn member(traffic: Shared<Traffic>, place: Option<&Path>, name: &str, who: u64) 
             traffic.came.fetch_add(1, SeqCst);
         }
     }
-}
-
-/// At most a second. None: it is not so.
-fn until(so: impl Fn() -> bool) -> Option<()> {
-    for _ in 0..20_000 {
-        if so() {
-            return Some(());
-        }
-        std::thread::sleep(Duration::from_micros(50));
-    }
-    so().then_some(())
 }

@@ -16,6 +16,7 @@ use super::line::{Fault, Line};
 use super::plan::Plan;
 use super::process::start;
 use super::shared::{Atomics, Shared};
+use super::wait;
 use super::zygote::fork;
 use super::{Role, Row};
 
@@ -138,7 +139,7 @@ fn play(arguments: &[String]) {
                 std::thread::sleep(Duration::from_secs(1));
             }
         });
-        if !until(|| times.ready.load(SeqCst) == 1 && times.waits.load(SeqCst) == 1) {
+        if !is_so(|| times.ready.load(SeqCst) == 1 && times.waits.load(SeqCst) == 1) {
             return;
         }
         std::thread::sleep(Duration::from_millis(2)); // It waits, and has fallen asleep if it does.
@@ -146,20 +147,13 @@ fn play(arguments: &[String]) {
         victim.signal(Signal::KILL);
         victim.kill();
         let reaped = now_ns();
-        if !until(|| times.told.load(SeqCst) > 0) {
+        if !is_so(|| times.told.load(SeqCst) > 0) {
             return;
         }
         println!("{} {}", times.told.load(SeqCst).saturating_sub(killed), reaped - killed);
     }
 }
 
-/// At most a second.
-fn until(so: impl Fn() -> bool) -> bool {
-    for _ in 0..20_000 {
-        if so() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_micros(50));
-    }
-    so()
+fn is_so(so: impl Fn() -> bool) -> bool {
+    wait::until(Duration::from_micros(50), so).is_ok()
 }

@@ -23,6 +23,8 @@ pub struct Line {
     pub skipped: Option<String>,
     /// What exactly went wrong: the first few.
     pub failures: Vec<String>,
+    /// Waits that took strangely long, and ended.
+    pub notes: Vec<String>,
 }
 
 /// What goes wrong.

@@ -22,6 +22,7 @@ use super::plan::Plan;
 use super::process::start;
 use super::random::Random;
 use super::shared::{Atomics, Shared};
+use super::wait;
 use super::zygote::{fork, Forked};
 use super::{Role, Row};
 
@@ -89,12 +90,10 @@ fn run(plan: &Plan) -> Vec<Line> {
     if report.strikes < plan.tries {
         line.fault(Fault::Hung, format!("{} of {} kills were made", report.strikes, plan.tries));
     }
-    for (fault, what) in report.faults {
-        line.fault(fault, what);
-    }
     line.figures.push(format!("{} messages, each accounted for", report.messages));
     line.figures.push(format!("{} may have died in a receiver's hands", report.in_hand));
     line.figures.extend(text.lines().filter_map(|line| line.strip_prefix("figure ")).map(str::to_owned));
+    report.finish(&mut line);
     vec![line]
 }
 
@@ -154,7 +153,7 @@ type Found = (Fault, String);
 impl Play {
     /// Kills so many, in blocks, with a block without kills after each. Gives the costs, in words.
     fn through(&mut self, kills: u64, block: u64, report: &mut Report) -> Result<String, Found> {
-        self.until("all attach", |mesh| mesh.seats.iter().all(|seat| seat.phase.load(SeqCst) >= 1))?;
+        self.until("all attach", report, |mesh| mesh.seats.iter().all(|seat| seat.phase.load(SeqCst) >= 1))?;
         std::thread::sleep(Duration::from_millis(300));
         let [mut with, mut without] = [Cost::default(); 2];
         while report.strikes < kills {
@@ -164,10 +163,10 @@ impl Play {
                 self.kill_one(report)?;
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
-            self.add(&mut with, before)?;
+            self.add(&mut with, before, report)?;
             let before = self.cost();
             std::thread::sleep(Duration::from_secs(1));
-            self.add(&mut without, before)?;
+            self.add(&mut without, before, report)?;
         }
         let (with, without) = (with.per_message_ns(), without.per_message_ns());
         Ok(format!(
@@ -190,7 +189,7 @@ impl Play {
         notes.done.store(begun, SeqCst);
         notes.phase.store(0, SeqCst);
         self.all[seat] = begin(self.mesh, &self.name, seat);
-        self.until("a process comes again", |mesh| mesh.seats[seat].phase.load(SeqCst) >= 1)
+        self.until("a process comes again", report, |mesh| mesh.seats[seat].phase.load(SeqCst) >= 1)
     }
 
     /// What the untouched pairs have used, and received, so far.
@@ -204,30 +203,18 @@ impl Play {
         std::array::from_fn(|pair| self.mesh.seats[2 * pair + 1].came.load(SeqCst))
     }
 
-    fn add(&self, sum: &mut Cost, before: Cost) -> Result<(), Found> {
+    fn add(&self, sum: &mut Cost, before: Cost, report: &mut Report) -> Result<(), Found> {
         let now = self.cost();
         sum.cpu_ns += now.cpu_ns - before.cpu_ns;
         sum.messages += now.messages - before.messages;
         let came = self.came();
-        std::thread::sleep(Duration::from_millis(50));
-        let until = Instant::now() + Duration::from_secs(1);
-        while self.came().iter().zip(came).any(|(now, then)| *now == then) {
-            if Instant::now() > until {
-                return Err((Fault::Hung, "an untouched pair does not go on for 1 s".to_owned()));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        let go_on = |_: &Mesh| self.came().iter().zip(came).all(|(now, then)| *now > then);
+        self.until("the untouched pairs go on", report, go_on)
     }
 
-    fn until(&self, what: &str, so: impl Fn(&Mesh) -> bool) -> Result<(), Found> {
-        let until = Instant::now() + Duration::from_secs(if what == "all attach" { 10 } else { 1 });
-        while !so(&self.mesh) {
-            if Instant::now() > until {
-                return Err((Fault::Hung, format!("{what}: not in time")));
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
+    fn until(&self, what: &str, report: &mut Report, so: impl Fn(&Mesh) -> bool) -> Result<(), Found> {
+        let waited = wait::until(Duration::from_micros(100), || so(&self.mesh));
+        report.waited(what, waited.map_err(|seen| (Fault::Hung, format!("{what}: not so; {seen}")))?);
         Ok(())
     }
 
@@ -235,10 +222,10 @@ impl Play {
     fn close(&mut self, report: &mut Report) -> Result<(), Found> {
         self.mesh.stop.store(1, SeqCst);
         let closed = |mesh: &Mesh| mesh.seats.iter().all(|seat| seat.phase.load(SeqCst) == 2);
-        self.until("the senders close", |mesh| {
+        self.until("the senders close", report, |mesh| {
             mesh.seats.iter().step_by(2).all(|seat| seat.phase.load(SeqCst) == 2)
         })?;
-        self.until("all close", closed)?;
+        self.until("all close", report, closed)?;
         for pair in 0..PROCESSES / 2 {
             let (from, to) = (&self.mesh.seats[2 * pair], &self.mesh.seats[2 * pair + 1]);
             let (done, came) = (from.done.load(SeqCst), to.came.load(SeqCst));
@@ -262,7 +249,7 @@ impl Play {
             Ok(books) => {
                 let (processes, channels) = (PROCESSES as u64, PROCESSES as u64 / 2);
                 let quiet = Quiet { processes, channels, pcbs: processes };
-                for what in books.settle(&quiet, Duration::from_secs(1), &mut HashSet::new()) {
+                for what in books.settle(&quiet, &mut HashSet::new()) {
                     report.fault(Fault::Leaked, what);
                 }
             }
@@ -270,8 +257,10 @@ impl Play {
         }
         self.mesh.stop.store(2, SeqCst);
         for (seat, process) in self.all.iter_mut().enumerate() {
-            match process.finish(Duration::from_secs(1)) {
-                Some(status) if status.exit_status() == Some(0) => {}
+            match process.finish() {
+                Ok((status, waited)) if status.exit_status() == Some(0) => {
+                    report.waited("a process leaves", waited)
+                }
                 other => report.fault(Fault::Hung, format!("process {seat} does not leave: {other:?}")),
             }
         }

@@ -22,6 +22,7 @@ mod process;
 mod random;
 mod shared;
 mod step;
+mod wait;
 mod zygote;
 
 use std::process::ExitCode;
@@ -127,6 +128,7 @@ pub fn run(orders: &Orders) -> ExitCode {
     }
     let seed = orders.seed.unwrap_or_else(random::seed_of_the_clock);
     let began = Instant::now();
+    let mut found = String::new();
     let mut failed = 0;
     for row in
         ROWS.iter().filter(|row| orders.rows.is_empty() || orders.rows.iter().any(|name| name == row.name))
@@ -142,16 +144,25 @@ pub fn run(orders: &Orders) -> ExitCode {
         let start = Instant::now();
         for line in (row.run)(&plan) {
             println!("{} [{:.0?}; limits: {}]", line.text(seed), start.elapsed(), row.limits);
-            for what in &line.failures {
-                eprintln!("  {}: {what}", line.name);
+            for note in &line.notes {
+                println!("  {}: late: {note}", line.name);
             }
             if !line.is_well() {
                 failed += 1;
-                eprintln!("  again: cargo xtask torture {} --seed {seed} --tries {}", row.name, plan.tries);
+                let mut told = format!("{}\n", line.text(seed));
+                for what in &line.failures {
+                    told += &format!("  {}: {what}\n", line.name);
+                }
+                let (row, tries) = (row.name, plan.tries);
+                told += &format!("  again: cargo xtask torture {row} --seed {seed} --tries {tries}\n");
+                eprint!("{told}");
+                found += &told;
             }
         }
     }
     if failed > 0 {
+        // Once more: what was found is looked for at the end.
+        print!("{found}");
         println!("{failed} lines found something, in {:.0?}", began.elapsed());
         return ExitCode::FAILURE;
     }

@@ -4,9 +4,11 @@
 
 #![allow(unsafe_code)] // fork.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{kill_process, waitpid, Pid, Signal, WaitOptions, WaitStatus};
+
+use super::wait::{self, Waited};
 
 /// A forked process. Killed and reaped when dropped.
 pub struct Forked {
@@ -56,19 +58,14 @@ impl Forked {
         self.reap(false)
     }
 
-    /// Waits for it to end by itself. None: it does not in this time.
-    pub fn finish(&mut self, within: Duration) -> Option<WaitStatus> {
-        let until = Instant::now() + within;
-        while self.pid.is_some() {
-            if let Some(status) = self.ended() {
-                return Some(status);
-            }
-            if Instant::now() > until {
-                return None;
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        None
+    /// Waits for it to end by itself; tells how. The error: it does not.
+    pub fn finish(&mut self) -> Result<(WaitStatus, Waited), String> {
+        let mut status = None;
+        let waited = wait::until(Duration::from_micros(100), || {
+            status = self.ended();
+            status.is_some()
+        })?;
+        Ok((status.ok_or("it had been reaped")?, waited))
     }
 
     fn reap(&mut self, wait: bool) -> Option<WaitStatus> {

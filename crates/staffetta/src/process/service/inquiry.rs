@@ -18,6 +18,7 @@ use super::links::Reach;
 use super::passed::Handed;
 use super::thread::{Core, State, TRY_AGAIN};
 use super::Service;
+use crate::os::program::Program;
 use crate::os::{self, memfd};
 use crate::process::wire::{encode, Member, Question};
 use rustix::fd::{AsFd, OwnedFd};
@@ -119,7 +120,15 @@ impl Service {
         if !self.guard.alive() {
             return false;
         }
-        let state = self.core.lock();
+        let mut state = self.core.lock();
+        // Who runs another program by now has let go of what it had in this one.
+        state.dying.retain(|_, pidfd| {
+            let next = Program::of(pidfd.as_fd()).filter(|program| !program.is_over());
+            if next.is_some() {
+                let _ = self.core.epoll.remove(&*pidfd);
+            }
+            next.is_none()
+        });
         let anybody = !state.dying.is_empty();
         if anybody {
             // Not for ever: a debugger may keep from ending what has no memory any more.

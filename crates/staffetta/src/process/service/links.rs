@@ -4,10 +4,15 @@ use super::thread::{Core, News, Stage, State};
 use crate::os::epoll::Interest;
 use crate::os::fork::NotInherited;
 use crate::os::pidfd;
+use crate::os::program::Program;
 use crate::process::link::Verdict;
 use crate::process::place::Reached;
 use crate::process::wire::Member;
 use rustix::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Programs of the dead that are kept open for a while.
+const KEPT_OPEN: usize = 8;
 
 /// Whether a member can be spoken to.
 pub(super) enum Reach {
@@ -150,8 +155,8 @@ impl Core {
             return;
         };
         if self.epoll.add(&pidfd, key, Interest::IN).is_ok() {
-            if let Some((vigil, number)) = self.vigil.as_ref().zip(pidfd::number(pidfd.as_fd())) {
-                state.watched.push((who, number));
+            if let Some((vigil, program)) = self.vigil.as_ref().zip(Program::of(pidfd.as_fd())) {
+                state.watched.push((who, Arc::new(program)));
                 vigil.ring();
             }
             state.pidfds.insert(key, (who, pidfd));
@@ -166,6 +171,12 @@ impl Core {
             }
             *of != who
         });
-        state.watched.retain(|(of, _)| *of != who);
+        if let Some(i) = state.watched.iter().position(|(of, _)| *of == who) {
+            state.over.push_back(state.watched.swap_remove(i).1);
+        }
+        // Not at once, when its parent waits for it (program.rs).
+        if state.over.len() > KEPT_OPEN {
+            state.over.pop_front();
+        }
     }
 }

@@ -8,14 +8,14 @@ use super::Roster;
 use crate::os::epoll::{Epoll, Event};
 use crate::os::eventfd::Bell;
 use crate::os::fork::NotInherited;
+use crate::os::program::Program;
 use crate::os::{pidfd, socket};
 use crate::process::link::{Key, Peers};
 use crate::process::name::Name;
 use crate::process::place::Site;
 use crate::process::wire::{encode, Member};
 use rustix::fd::AsFd;
-use rustix::process::Pid;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -59,8 +59,10 @@ pub(super) struct State {
     pub(super) pidfds: HashMap<Key, (Member, NotInherited)>,
     /// Of those whose end was told before the kernel has freed their memory.
     pub(super) dying: HashMap<Key, NotInherited>,
-    /// Whom the vigil is kept for, with their numbers here.
-    pub(super) watched: Vec<(Member, Pid)>,
+    /// Whom the vigil is kept for.
+    pub(super) watched: Vec<(Member, Arc<Program>)>,
+    /// Those it was kept for last, and who are gone (links.rs, `unwatch_process`).
+    pub(super) over: VecDeque<Arc<Program>>,
     pub(super) peers: Peers,
     pub(super) passed: Passed,
     /// What we ask others.
@@ -252,6 +254,7 @@ impl State {
             pidfds: HashMap::new(),
             dying: HashMap::new(),
             watched: Vec::new(),
+            over: VecDeque::new(),
             peers: Peers::default(),
             passed: Passed::default(),
             inquiries: Inquiries::default(),

@@ -7,16 +7,16 @@
 //! ```
 //!
 //! What it does not do: it decides nothing by the word, which any peer can write. The word is an alarm; whether the process
-//! runs no instruction any more the kernel says ([`proc::is_exiting`]). Where the alarm is missing (Linux before 5.16, a filter,
+//! runs no instruction any more the kernel says ([`Program::is_over`]). Where the alarm is missing (Linux before 5.16, a filter,
 //! another pid namespace, no /proc), or one thread of the process takes its time, the links and the pidfd tell, later.
 //!
 //! The kernel wakes one sleeper for each word; if that one is stopped or killed in its turn, the links tell the others.
 
 use super::thread::Core;
 use crate::memory::robust::RobustWords;
-use crate::os::{futex, proc, robust};
+use crate::os::program::Program;
+use crate::os::{futex, robust};
 use crate::process::wire::Member;
-use rustix::process::Pid;
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -78,10 +78,10 @@ impl Core {
             heard.retain(|who| watched.iter().any(|(watched, _)| watched == who));
             let mut alarmed = Vec::new();
             let mut sleep_on = vec![(&vigil.bell, rung)];
-            for (who, number) in watched {
+            for (who, program) in watched {
                 let Some(word) = vigil.words.of(who.slot).filter(|_| !heard.contains(&who)) else { continue };
                 match word.load(Acquire) {
-                    marked if marked & robust::DIED != 0 => alarmed.push((who, number)),
+                    marked if marked & robust::DIED != 0 => alarmed.push((who, program)),
                     quiet if sleep_on.len() < futex::WORDS_MAX => sleep_on.push((word, quiet)),
                     _ => {}
                 }
@@ -92,18 +92,17 @@ impl Core {
                 }
                 continue;
             }
-            for (who, number) in alarmed {
+            for (who, program) in alarmed {
                 heard.insert(who);
-                self.examine(who, number);
+                self.examine(who, &program);
             }
         }
     }
 
     /// An alarm: is it the end?
-    fn examine(&self, who: Member, number: Pid) {
+    fn examine(&self, who: Member, program: &Program) {
         for look in 0..LOOKS {
-            // If the number is another process's by now, this one has been waited for: it is dead all the same.
-            if proc::is_exiting(number) {
+            if program.is_over() {
                 self.bury_early(&mut self.lock(), who);
                 self.bell.ring(); // the service thread tells (invariant 4)
                 return;

@@ -16,6 +16,7 @@ use super::super::history::{compare, missing, phase, INCARNATIONS};
 use super::super::line::Fault;
 use super::super::random::Random;
 use super::super::shared::Shared;
+use super::super::wait;
 use super::super::zygote::{fork, Forked};
 use super::member::{Member, Part};
 use super::report::Report;
@@ -24,8 +25,6 @@ use super::stage::Stage;
 
 /// The first incarnations of every scene: they are not killed.
 pub const SURVIVORS: usize = 2;
-/// Longest wait.
-const LONGEST: Duration = Duration::from_secs(1);
 /// Scenes that are played in one domain.
 const SCENES: u64 = 60;
 
@@ -174,7 +173,7 @@ impl Mesh {
             receivers_killed: 0,
             receivers_left: 0,
         };
-        self.until("a survivor attaches", |mesh| {
+        self.until("a survivor attaches", report, |mesh| {
             (0..SURVIVORS).all(|who| mesh.phase(who) >= phase::ATTACHED)
         })?;
         self.stage.go.store(1, SeqCst);
@@ -185,7 +184,7 @@ impl Mesh {
         for victim in std::mem::take(&mut played.alive) {
             self.kill(victim, &mut played, report)?;
         }
-        self.close(&mut played)?;
+        self.close(&mut played, report)?;
         self.judge(&played, report)
     }
 
@@ -193,20 +192,24 @@ impl Mesh {
         self.stage.ledger.notes[who].phase()
     }
 
-    /// Waits, but no longer than anybody may.
-    fn until(&mut self, what: &str, mut so: impl FnMut(&Mesh) -> bool) -> Result<(), (Fault, String)> {
-        let until = Instant::now() + LONGEST;
-        while !so(self) {
-            if Instant::now() > until {
+    /// Waits until it is so.
+    fn until(
+        &mut self,
+        what: &str,
+        report: &mut Report,
+        so: impl Fn(&Mesh) -> bool,
+    ) -> Result<(), (Fault, String)> {
+        match wait::until(Duration::from_micros(30), || so(self)) {
+            Ok(waited) => report.waited(what, waited),
+            Err(seen) => {
                 self.look_after_survivors()?;
                 let notes = self.stage.ledger.notes.iter().take(SURVIVORS);
                 let now: Vec<_> = notes.map(|notes| (notes.phase(), notes.calls.load(SeqCst))).collect();
                 return Err((
                     Fault::Hung,
-                    format!("{what}: not in {LONGEST:?}; survivors (phase, calls): {now:?}"),
+                    format!("{what}: not so; survivors (phase, calls): {now:?}; {seen}"),
                 ));
             }
-            std::thread::sleep(Duration::from_micros(30));
         }
         Ok(())
     }
@@ -254,7 +257,9 @@ impl Mesh {
             1 | 2 => self.spin(1_500),
             // While it leaves.
             0 => {
-                self.until("a process joins and attaches", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
+                self.until("a process joins and attaches", report, |mesh| {
+                    mesh.phase(who) >= phase::ATTACHED
+                })?;
                 // If others are quicker, it is killed before it has had what it leaves after.
                 let soon = Instant::now() + Duration::from_millis(20);
                 while self.phase(who) < phase::LEAVING && Instant::now() < soon {
@@ -263,7 +268,9 @@ impl Mesh {
                 self.spin(300);
             }
             _ => {
-                self.until("a process joins and attaches", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
+                self.until("a process joins and attaches", report, |mesh| {
+                    mesh.phase(who) >= phase::ATTACHED
+                })?;
                 let soon = [20, 200, self.order.longest_us][self.random.below(3) as usize];
                 let longest = if self.order.is_for_messages() { self.order.longest_us } else { soon };
                 self.pause(longest);
@@ -274,7 +281,7 @@ impl Mesh {
             .then(|| self.start(played, Part::Watches, None));
         if let Some(sweeper) = &sweeper {
             let who = sweeper.who;
-            self.until("a sweeper joins", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
+            self.until("a sweeper joins", report, |mesh| mesh.phase(who) >= phase::ATTACHED)?;
         }
         if self.order.strike == Strike::Stop {
             self.stop(&victim, played, report)?;
@@ -300,9 +307,9 @@ impl Mesh {
             self.kill(sweeper, played, report)?;
         }
         if played.scene.crowd {
-            self.until("the survivors go on", |mesh| mesh.has_moved(&moved))?;
+            self.until("the survivors go on", report, |mesh| mesh.has_moved(&moved))?;
         } else if met && played.scene.tells() {
-            self.until("the survivor is told", |mesh| mesh.stage.ledger.notes[0].told() > told)?;
+            self.until("the survivor is told", report, |mesh| mesh.stage.ledger.notes[0].told() > told)?;
         }
         Ok(())
     }
@@ -326,9 +333,11 @@ impl Mesh {
         self.spin(2_000);
         let moved = self.moves();
         if scene.goes_on_beside_a_stopped_one() {
-            self.until("the survivors go on while a peer is stopped", |mesh| mesh.has_moved(&moved))?;
+            self.until("the survivors go on while a peer is stopped", report, |mesh| mesh.has_moved(&moved))?;
         } else if matches!(scene.survivor_style, Style::Timeout | Style::Try) {
-            self.until("a deadline passes while a peer is stopped", |mesh| mesh.moves()[0] > moved[0] + 1)?;
+            self.until("a deadline passes while a peer is stopped", report, |mesh| {
+                mesh.moves()[0] > moved[0] + 1
+            })?;
         }
         victim.process.signal(Signal::CONT);
         if (0..INCARNATIONS).any(|who| self.stage.ledger.notes[who].died.load(SeqCst) > 0) {
@@ -347,12 +356,11 @@ impl Mesh {
         if self.order.strike == Strike::Stop {
             self.stage.ledger.notes[victim.who].leave.store(1, SeqCst);
             played.receivers_left += u64::from(victim.part == Part::Receives);
-            return match victim.process.finish(LONGEST) {
-                None => {
-                    Err((Fault::Hung, format!("{} does not leave, which was stopped before", victim.who)))
-                }
-                status => self.check_end(&victim, status),
-            };
+            let (status, waited) = victim.process.finish().map_err(|seen| {
+                (Fault::Hung, format!("{} does not leave, which was stopped before; {seen}", victim.who))
+            })?;
+            report.waited("one that was stopped leaves", waited);
+            return self.check_end(&victim, Some(status));
         }
         let status = victim.process.kill();
         report.strikes += 1;
@@ -391,7 +399,7 @@ impl Mesh {
     }
 
     /// All that was sent is received, and the survivors close their ends.
-    fn close(&mut self, played: &mut Played) -> Result<(), (Fault, String)> {
+    fn close(&mut self, played: &mut Played, report: &mut Report) -> Result<(), (Fault, String)> {
         let mut last = None;
         if !played.scene.crowd {
             let part = match played.scene.victims {
@@ -401,16 +409,22 @@ impl Mesh {
             let victim = self.start(played, part, None);
             let who = victim.who;
             self.stage.last.store(who as u64, SeqCst);
-            self.until("a last process joins and attaches", |mesh| mesh.phase(who) >= phase::ATTACHED)?;
+            self.until("a last process joins and attaches", report, |mesh| {
+                mesh.phase(who) >= phase::ATTACHED
+            })?;
             last = Some(victim);
         }
         self.stage.stop.store(1, SeqCst);
-        self.until("the survivors close", |mesh| (0..SURVIVORS).all(|who| mesh.phase(who) == phase::CLOSED))?;
+        self.until("the survivors close", report, |mesh| {
+            (0..SURVIVORS).all(|who| mesh.phase(who) == phase::CLOSED)
+        })?;
         if let Some(mut last) = last {
-            match last.process.finish(LONGEST) {
-                None => return Err((Fault::Hung, "the last process does not close".to_owned())),
-                status => self.check_end(&last, status)?,
-            }
+            let (status, waited) = last
+                .process
+                .finish()
+                .map_err(|seen| (Fault::Hung, format!("the last process does not leave; {seen}")))?;
+            report.waited("the last process leaves", waited);
+            self.check_end(&last, Some(status))?;
         }
         self.look_after_survivors()
     }
@@ -468,7 +482,7 @@ impl Mesh {
         report.accounts += 1;
         let channels = self.stage.scene.load(SeqCst) - self.first;
         let quiet = Quiet { processes: SURVIVORS as u64, channels, pcbs: 2 * SURVIVORS as u64 };
-        for what in books.settle(&quiet, LONGEST, told) {
+        for what in books.settle(&quiet, told) {
             report.fault(Fault::Leaked, format!("{what}; after {scene:?}"));
         }
     }
@@ -477,8 +491,10 @@ impl Mesh {
     fn leave(&mut self, report: &mut Report) {
         self.stage.scene.store(Stage::OVER, SeqCst);
         for (who, survivor) in self.survivors.iter_mut().enumerate() {
-            match survivor.finish(LONGEST) {
-                Some(status) if status.exit_status() == Some(0) => {}
+            match survivor.finish() {
+                Ok((status, waited)) if status.exit_status() == Some(0) => {
+                    report.waited("a survivor leaves", waited)
+                }
                 other => {
                     report.fault(Fault::Hung, format!("survivor {who} does not leave the domain: {other:?}"))
                 }

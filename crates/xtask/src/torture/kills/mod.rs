@@ -97,14 +97,12 @@ fn run(plan: &Plan, name: &str, strike: Strike, longest_us: u64) -> Line {
         report.add(&text);
     }
     line.tried = report.strikes;
-    for (fault, what) in report.faults {
-        line.fault(fault, what);
-    }
     line.figures.push(format!("{} messages accounted for", report.messages));
     line.figures.push(format!("{} may have died in a receiver's hands", report.in_hand));
     line.figures.push(format!("{} told lost, both holders of their memory killed", report.told_lost));
     line.figures.push(format!("{} times what is in use compared", report.accounts));
     line.figures.push(format!("{:.1} a second", report.strikes as f64 / began.elapsed().as_secs_f64()));
+    report.finish(&mut line);
     line
 }
 

@@ -12,6 +12,7 @@ use super::peer::Report;
 use super::tracer::{Stop, Traced};
 use super::world::{scene, Failed, World};
 use crate::torture::line::Fault;
+use crate::torture::wait::EVER;
 
 /// How long a victim may be busy, at full speed, before it is taken to wait for somebody.
 const BUSY: Duration = Duration::from_millis(3);
@@ -69,10 +70,10 @@ pub fn survey(world: &mut World, number: usize) -> Result<Survey, Failed> {
         let began = Instant::now();
         let mut slept = false;
         while let stop @ (Stop::Asleep | Stop::Busy | Stop::Signal(_) | Stop::Gone { .. }) =
-            victim.step(syscall, BUSY * 100)
+            victim.step(syscall, EVER)
         {
             match stop {
-                Stop::Asleep if began.elapsed() < Duration::from_secs(3) => {
+                Stop::Asleep if began.elapsed() < EVER => {
                     if !slept {
                         slept = true;
                         sleeps += 1;
@@ -164,7 +165,7 @@ pub fn bring(world: &mut World, victim: &mut Traced, point: Point, past: bool) -
             Stop::Busy => nudge(world, &mut nudged)?,
             other => return Err(Failed(format!("on its way to {point:?}: {other:?}"))),
         }
-        if begun.elapsed() > Duration::from_secs(3) {
+        if begun.elapsed() > EVER {
             return Err(Failed(format!("it does not come to {point:?}")));
         }
     }
@@ -175,13 +176,13 @@ pub fn bring(world: &mut World, victim: &mut Traced, point: Point, past: bool) -
     // The instruction itself; one that sleeps is another point.
     let syscall = Traced::is_at_syscall(victim.registers().rip);
     while let stop @ (Stop::Asleep | Stop::Busy | Stop::Signal(_) | Stop::Gone { .. }) =
-        victim.step(syscall, BUSY * 100)
+        victim.step(syscall, EVER)
     {
         match stop {
             Stop::Asleep => nudge(world, &mut nudged)?,
             other => return Err(Failed(format!("at {point:?}: {other:?}"))),
         }
-        if begun.elapsed() > Duration::from_secs(3) {
+        if begun.elapsed() > EVER {
             return Err(Failed(format!("it does not come past {point:?}")));
         }
     }

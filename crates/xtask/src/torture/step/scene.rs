@@ -7,9 +7,10 @@ use std::time::Duration;
 use staffetta::{Domain, Wait};
 
 use super::peer::Report;
+use crate::torture::wait::EVER;
 
-/// How long a survivor may have to wait for anything.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// What a survivor has waited for this long never comes.
+pub const PATIENCE: Duration = EVER;
 
 /// One public operation from one starting state.
 pub trait Scene: Send + Sync {

@@ -6,7 +6,7 @@
 //! end as ever: nothing lost, nothing twice, nothing left behind. Every second time another process is killed with the victim.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::driver::{bring, first_pass, Found, Point, Survey};
 use super::peer::Report;
@@ -14,9 +14,8 @@ use super::tracer::{Stop, Traced};
 use super::world::{scene, Failed, World};
 use crate::torture::line::Fault;
 use crate::torture::random::Random;
+use crate::torture::wait::EVER;
 
-/// How long an instruction of the sweep may take.
-const INSTRUCTION: Duration = Duration::from_millis(300);
 /// Instructions of one sweep: of queues every lane is looked at.
 const STEPS_MAX: u64 = 2_000_000;
 /// Ends of operations that are swept, of each scene.
@@ -155,7 +154,7 @@ fn step_through(world: &mut World, sweeper: &mut Traced) -> Result<(u64, Vec<Poi
         let syscall = Traced::is_at_syscall(at);
         let times = executed.entry(at).or_insert(0);
         *times += 1;
-        match sweeper.step(syscall, INSTRUCTION) {
+        match sweeper.step(syscall, EVER) {
             Stop::Here => {}
             Stop::Asleep => {
                 points.push(Point::End);
@@ -176,8 +175,8 @@ fn step_through(world: &mut World, sweeper: &mut Traced) -> Result<(u64, Vec<Poi
 /// To a point, at full speed. False: it slept before it came there.
 fn run_to(sweeper: &mut Traced, point: Point) -> Result<bool, Failed> {
     let Point::After { rip, times } = point else {
-        let until = Instant::now() + Duration::from_secs(2);
-        while point == Point::End && sweeper.run(INSTRUCTION) != Stop::Asleep {
+        let until = Instant::now() + EVER;
+        while point == Point::End && sweeper.run(EVER) != Stop::Asleep {
             if Instant::now() > until {
                 return Err(Failed("the sweep does not end".into()));
             }
@@ -188,7 +187,7 @@ fn run_to(sweeper: &mut Traced, point: Point) -> Result<bool, Failed> {
         return Err(Failed("there are no hardware breakpoints here".into()));
     }
     for _ in 0..times {
-        match sweeper.run(INSTRUCTION) {
+        match sweeper.run(EVER) {
             Stop::Here => {}
             Stop::Asleep => return Ok(false),
             other => return Err(Failed(format!("on its way to {point:?}: {other:?}"))),
@@ -196,7 +195,7 @@ fn run_to(sweeper: &mut Traced, point: Point) -> Result<bool, Failed> {
     }
     sweeper.clear_breakpoint();
     let syscall = Traced::is_at_syscall(sweeper.registers().rip);
-    match sweeper.step(syscall, INSTRUCTION) {
+    match sweeper.step(syscall, EVER) {
         Stop::Here | Stop::Asleep => Ok(true),
         other => Err(Failed(format!("at {point:?}: {other:?}"))),
     }

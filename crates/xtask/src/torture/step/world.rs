@@ -162,7 +162,7 @@ impl World {
     /// The victim was stopped, and goes on, untraced: how much happened. It ends by itself.
     pub fn finish(&mut self, victim: &mut Traced) -> Result<u64, Failed> {
         victim.resume_stopped();
-        let until = Instant::now() + PATIENCE * 2;
+        let until = Instant::now() + PATIENCE;
         let mut nudges = 4;
         while Instant::now() < until {
             match victim.finish(Duration::from_millis(3)) {
