@@ -137,4 +137,13 @@ fn who_runs_another_program_is_not_waited_for() {
     assert!(other.try_wait().unwrap().is_none(), "it runs");
     other.kill().unwrap();
     other.wait().unwrap();
+    // What the dead were watched by is closed, some time.
+    let stays = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let mut files = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        files.any(|file| file.starts_with(format!("/proc/{}", other.id())))
+    };
+    while stays() {
+        std::thread::yield_now();
+    }
 }

@@ -98,9 +98,9 @@ fn wake_flagged(word: &AtomicU32, flags: Flags, count: u32) -> usize {
 /// The most words that [`wait_any`] can wait on.
 pub(crate) const WORDS_MAX: usize = 128;
 
-/// `futex_waitv`: sleeps while each of `words` holds its expected value, until one of them is woken. An error: this kernel, or
-/// a filter, has no such call.
-pub(crate) fn wait_any(words: &[(&AtomicU32, u32)]) -> Result<(), Errno> {
+/// `futex_waitv`: sleeps while each of `words` holds its expected value, until one of them is woken or the deadline has
+/// passed. An error: this kernel, or a filter, has no such call.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], deadline: Option<Deadline>) -> Result<(), Errno> {
     let waits: Vec<Wait> = words
         .iter()
         .map(|(word, expected)| {
@@ -111,8 +111,9 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)]) -> Result<(), Errno> {
             wait
         })
         .collect();
-    match futex::waitv(&waits, WaitvFlags::empty(), None, ClockId::Monotonic) {
-        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+    let deadline = deadline.as_ref().map(|deadline| &deadline.0);
+    match futex::waitv(&waits, WaitvFlags::empty(), deadline, ClockId::Monotonic) {
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
         Err(errno) => Err(errno),
     }
 }
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn any_of_several_words_wakes() {
         let words = [AtomicU32::new(0), AtomicU32::new(7)];
-        let both = |first, second| wait_any(&[(&words[0], first), (&words[1], second)]);
+        let both = |first, second| wait_any(&[(&words[0], first), (&words[1], second)], None);
         match both(0, 6) {
             Err(Errno::NOSYS | Errno::PERM) => return, // a kernel before 5.16, or a filter
             other => other.unwrap(),
@@ -139,6 +140,8 @@ mod tests {
             words[1].store(8, Ordering::Release);
             wake(&words[1], 1);
         });
+        let soon = Deadline::after(Duration::from_millis(1));
+        assert!(wait_any(&[(&words[1], 8)], soon).is_ok(), "nobody wakes it, and it comes back");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Links to every member (see `link`), and what follows from their ends.
 
 use super::thread::{Core, News, Stage, State};
+use super::vigil::{Vigil, KEPT_OPEN};
 use crate::os::epoll::Interest;
 use crate::os::fork::NotInherited;
 use crate::os::pidfd;
@@ -10,9 +11,7 @@ use crate::process::place::Reached;
 use crate::process::wire::Member;
 use rustix::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-
-/// Programs of the dead that are kept open for a while.
-const KEPT_OPEN: usize = 8;
+use std::time::Instant;
 
 /// Whether a member can be spoken to.
 pub(super) enum Reach {
@@ -172,11 +171,9 @@ impl Core {
             *of != who
         });
         if let Some(i) = state.watched.iter().position(|(of, _)| *of == who) {
-            state.over.push_back(state.watched.swap_remove(i).1);
-        }
-        // Not at once, when its parent waits for it (program.rs).
-        if state.over.len() > KEPT_OPEN {
-            state.over.pop_front();
+            // Not closed at once, when its parent waits for it (program.rs).
+            state.over.push_back((Instant::now() + KEPT_OPEN, state.watched.swap_remove(i).1));
+            self.vigil.iter().for_each(Vigil::ring);
         }
     }
 }

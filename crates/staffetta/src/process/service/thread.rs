@@ -61,8 +61,8 @@ pub(super) struct State {
     pub(super) dying: HashMap<Key, NotInherited>,
     /// Whom the vigil is kept for.
     pub(super) watched: Vec<(Member, Arc<Program>)>,
-    /// Those it was kept for last, and who are gone (links.rs, `unwatch_process`).
-    pub(super) over: VecDeque<Arc<Program>>,
+    /// Whom it was kept for, and who are gone: closed later.
+    pub(super) over: VecDeque<(Instant, Arc<Program>)>,
     pub(super) peers: Peers,
     pub(super) passed: Passed,
     /// What we ask others.

@@ -12,20 +12,23 @@
 //!
 //! The kernel wakes one sleeper for each word; if that one is stopped or killed in its turn, the links tell the others.
 
-use super::thread::Core;
+use super::thread::{Core, State};
 use crate::memory::robust::RobustWords;
+use crate::os::futex::{self, Deadline};
 use crate::os::program::Program;
-use crate::os::{futex, robust};
+use crate::os::robust;
 use crate::process::wire::Member;
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often to look whether the other threads of a process have followed the one that ended: they have been told to, and
 /// have only to be given a core.
 const LOOKS: u32 = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_micros(50);
+/// When what is kept for looking is closed, after a death: its parent has waited for it by then, if it does so at once.
+pub(super) const KEPT_OPEN: Duration = Duration::from_millis(100);
 
 /// What the vigil is kept with.
 pub(super) struct Vigil {
@@ -39,13 +42,24 @@ impl Vigil {
     pub(super) fn new(words: RobustWords) -> Option<Self> {
         let bell = AtomicU32::new(1);
         // Comes back at once: that is not what the word holds.
-        futex::wait_any(&[(&bell, 0)]).is_ok().then_some(Self { words, bell })
+        futex::wait_any(&[(&bell, 0)], None).is_ok().then_some(Self { words, bell })
     }
 
     /// Look again.
     pub(super) fn ring(&self) {
         self.bell.fetch_add(1, Release);
         futex::wake(&self.bell, 1);
+    }
+}
+
+impl State {
+    /// Closes what has been kept open long enough; says when it is time for the next.
+    fn close(&mut self) -> Option<Deadline> {
+        let now = Instant::now();
+        while self.over.front().is_some_and(|(when, _)| *when <= now) {
+            self.over.pop_front();
+        }
+        self.over.front().and_then(|(when, _)| Deadline::at(*when))
     }
 }
 
@@ -72,7 +86,10 @@ impl Core {
             if self.stopping.load(Acquire) {
                 return;
             }
-            let mut watched = self.lock().watched.clone();
+            let (mut watched, closes) = {
+                let mut state = self.lock();
+                (state.watched.clone(), state.close())
+            };
             // The slots after our own first: of very many members each is watched by somebody.
             watched.sort_unstable_by_key(|(who, _)| who.slot.wrapping_sub(self.me.slot));
             heard.retain(|who| watched.iter().any(|(watched, _)| watched == who));
@@ -87,7 +104,7 @@ impl Core {
                 }
             }
             if alarmed.is_empty() {
-                if futex::wait_any(&sleep_on).is_err() {
+                if futex::wait_any(&sleep_on, closes).is_err() {
                     return; // it could at the start; the links tell all the same
                 }
                 continue;
