@@ -46,7 +46,7 @@ pub struct Survey {
     pub points: Vec<Point>,
     /// What the victim says that it did.
     pub outcome: u64,
-    /// It waited for somebody: where it is then found is not always the same.
+    /// It waited for somebody, or asked: where it is then found is not always the same.
     pub waited: bool,
 }
 
@@ -64,6 +64,7 @@ pub fn survey(world: &mut World, number: usize) -> Result<Survey, Failed> {
         }
         let at = next.rip;
         let syscall = Traced::is_at_syscall(at);
+        survey.waited |= syscall && next.rax == libc::SYS_sendmsg as u64;
         let times = executed.entry(at).or_insert(0);
         *times += 1;
         let times = *times;
@@ -104,7 +105,7 @@ pub fn survey(world: &mut World, number: usize) -> Result<Survey, Failed> {
         next = victim.registers();
     }
     survey.points.push(Point::End);
-    survey.waited = nudged > 0;
+    survey.waited |= nudged > 0;
     victim.kill();
     Ok(survey)
 }

@@ -43,6 +43,8 @@ pub struct Registers {
     pub rip: u64,
     /// What a mark says.
     pub rdi: u64,
+    /// Before a system call: which.
+    pub rax: u64,
 }
 
 const DEBUG_REGISTERS: usize = std::mem::offset_of!(libc::user, u_debugreg);
@@ -119,7 +121,7 @@ impl Traced {
         // SAFETY: all integers.
         let mut user: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         ptrace(libc::PTRACE_GETREGS, self.tid, 0, &raw mut user as usize);
-        Registers { rip: user.rip, rdi: user.rdi }
+        Registers { rip: user.rip, rdi: user.rdi, rax: user.rax }
     }
 
     /// Is the next instruction a system call?
@@ -334,9 +336,25 @@ pub fn thread_called(pid: pid_t, name: &str) -> Option<pid_t> {
 
 /// Are all threads of a process stopped, or is it gone?
 pub fn is_stopped(pid: pid_t) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return true;
-    };
-    let numbers = threads.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok());
-    numbers.into_iter().all(|tid: pid_t| matches!(state(pid, tid), Some('T' | 't' | 'Z' | 'X') | None))
+    states(pid).into_iter().all(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+}
+
+/// Waits until all threads of a process have slept, or stood, for a moment; not for ever.
+pub fn await_quiet(pid: pid_t) {
+    let mut looks = 0;
+    for _ in 0..1_000 {
+        let quiet = states(pid).into_iter().all(|state| matches!(state, 'S' | 't'));
+        looks = if quiet { looks + 1 } else { 0 };
+        if looks == 3 {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
+
+/// Of each thread of a process that is there still.
+fn states(pid: pid_t) -> Vec<char> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+    numbers.filter_map(|tid| state(pid, tid)).collect()
 }

@@ -79,7 +79,12 @@ impl World {
                 return Err(Failed(format!("the victim's way to its starting state: {other:?}")));
             }
         }
+        // They have linked up before anything is sent, and what is sent has been read before the operation begins: else what it finds
+        // is not always the same.
+        let everybody = [victim.pid, self.survivor.pid() as i32, self.bystander.pid() as i32];
+        everybody.into_iter().for_each(tracer::await_quiet);
         self.ask("ready")?;
+        tracer::await_quiet(victim.pid);
         Ok(victim)
     }
 
