@@ -120,13 +120,14 @@ impl Member {
         }
         let service = self.service.get().ok_or(AcquireError::NotHeld)?;
         let out_of_sight = service.have_unmapped(id.ticket());
+        let then = Instant::now();
         // Once more after nobody is dying: the last one may have been through since we tried.
         let mut again = true;
         while !table.seal(id)? {
             if !again {
                 return Err(AcquireError::StillMapped { who: self.who_has_it(&out_of_sight) });
             }
-            again = service.await_freed();
+            again = service.await_freed(then);
         }
         Ok(())
     }

@@ -136,8 +136,8 @@ fn page() -> Result<&'static AtomicU64> {
 
 /// How many descriptors can be registered at once, over all domains of a process.
 ///
-/// 1,024 members see each other over two descriptors each, in eight domains.
-const OPEN_MAX: usize = 16_384;
+/// 1,024 members see each other over four descriptors each, in eight domains.
+const OPEN_MAX: usize = 32_768;
 
 /// `serial << 32 | (descriptor + 1)`, or zero (invariant 3).
 static OPEN: [AtomicU64; OPEN_MAX] = [const { AtomicU64::new(0) }; OPEN_MAX];

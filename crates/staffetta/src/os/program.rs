@@ -22,10 +22,12 @@ impl Program {
     /// What a process runs now. None: it may not be looked into, it has exited, or there is no /proc that knows it.
     pub(crate) fn of(process: BorrowedFd<'_>) -> Option<Self> {
         let maps = format!("/proc/{}/maps", pidfd::number_in_proc(process)?.as_raw_nonzero());
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let maps = NotInherited::create(|| super::retry(|| open(&maps, flags, Mode::empty()))).ok()?;
-        // Its number was nobody else's until now.
-        (!pidfd::has_exited(process)).then_some(Self(maps))
+        // It may block while the process is about to run another program: not within `without_fork`.
+        let maps = super::retry(|| open(&maps, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())).ok()?;
+        let program = Self(NotInherited::register(maps).ok()?);
+        // Its number was nobody else's until now. And of a process whose first thread has ended, while others run, some kernels
+        // show nothing from the start.
+        (!pidfd::has_exited(process) && !program.is_over()).then_some(program)
     }
 
     /// Will none of its instructions ever be run again?
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
     use rustix::fd::AsFd;
     use rustix::process::{kill_process, Pid, Signal};
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Write};
     use std::process::{Child, Command, Stdio};
 
     fn run(program: &str, arguments: &[&str]) -> (Child, Program, rustix::fd::OwnedFd) {
@@ -69,6 +71,32 @@ mod tests {
         assert!(program.is_over());
         child.wait().unwrap();
         assert!(program.is_over() && Program::of(pidfd.as_fd()).is_none());
+    }
+
+    #[test]
+    fn a_program_is_not_over_while_one_thread_runs_it() {
+        const CODE: &str = "import ctypes, platform, sys, threading
+threading.Thread(target=sys.stdin.readline).start()
+print('both run', flush=True)
+ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)";
+        let mut python = Command::new("python3");
+        let Ok(mut child) = python.args(["-c", CODE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
+        else {
+            return; // there is none
+        };
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(said.next().unwrap().unwrap(), "both run");
+        let pidfd = pidfd::of_child(Pid::from_child(&child)).unwrap();
+        let program = Program::of(pidfd.as_fd());
+        let first = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&first).unwrap().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        assert!(program.is_none_or(|program| !program.is_over()));
+        // Whoever looks now sees nothing of it, or that it runs.
+        assert!(Program::of(pidfd.as_fd()).is_none_or(|program| !program.is_over()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::wait;
+use super::wait::{self, Waited};
 
 use staffetta::inspect::{Account, InspectError, Leaked, Observer};
 
@@ -30,16 +30,16 @@ impl Books {
     /// Looks until nothing is lost and no more is in use than `quiet` says: a death need not have been swept yet, and what
     /// is on its way looks lost for a moment. Gives what is wrong after `within`, a sentence for each thing; what was `told`
     /// before is not waited for and not told again.
-    pub fn settle(&self, quiet: &Quiet, told: &mut HashSet<String>) -> Vec<String> {
+    pub fn settle(&self, quiet: &Quiet, told: &mut HashSet<String>) -> Result<Waited, Vec<String>> {
         let mut found = Vec::new();
-        let _ = wait::until(Duration::from_micros(300), || {
+        let settled = wait::until(Duration::from_micros(300), || {
             let account = self.0.account();
             found = account.map_or_else(|why| vec![why.to_string()], |account| wrong_in(&account, quiet));
             found.retain(|what| !told.contains(what));
             found.is_empty()
         });
         told.extend(found.iter().cloned());
-        found
+        settled.map_err(|_| found)
     }
 }
 

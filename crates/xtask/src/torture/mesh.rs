@@ -249,8 +249,9 @@ impl Play {
             Ok(books) => {
                 let (processes, channels) = (PROCESSES as u64, PROCESSES as u64 / 2);
                 let quiet = Quiet { processes, channels, pcbs: processes };
-                for what in books.settle(&quiet, &mut HashSet::new()) {
-                    report.fault(Fault::Leaked, what);
+                match books.settle(&quiet, &mut HashSet::new()) {
+                    Ok(waited) => report.waited("what is in use is given back", waited),
+                    Err(found) => found.into_iter().for_each(|what| report.fault(Fault::Leaked, what)),
                 }
             }
             Err(why) => report.fault(Fault::Wrong, why.to_string()),

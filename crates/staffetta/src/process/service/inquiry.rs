@@ -18,13 +18,15 @@ use super::links::Reach;
 use super::passed::Handed;
 use super::thread::{Core, State, TRY_AGAIN};
 use super::Service;
-use crate::os::program::Program;
 use crate::os::{self, memfd};
 use crate::process::wire::{encode, Member, Question};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to free the memory of one that died: some 20 GiB.
+const FREED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What another member wants to know.
 pub(super) struct Asked {
@@ -115,23 +117,18 @@ impl Service {
         }
     }
 
-    /// Waits until the kernel may have freed more of the memory of those who died just now. False: of all of them it has.
-    pub(crate) fn await_freed(&self) -> bool {
+    /// Waits until the kernel may have freed more of the memory of those who had died by `then`. False: of all of them it has, or it
+    /// takes too long: a debugger may keep from ending what has no memory any more, or it runs another program.
+    pub(crate) fn await_freed(&self, then: Instant) -> bool {
         if !self.guard.alive() {
             return false;
         }
-        let mut state = self.core.lock();
-        // Who runs another program by now has let go of what it had in this one.
-        state.dying.retain(|_, pidfd| {
-            let next = Program::of(pidfd.as_fd()).filter(|program| !program.is_over());
-            if next.is_some() {
-                let _ = self.core.epoll.remove(&*pidfd);
-            }
-            next.is_none()
-        });
-        let anybody = !state.dying.is_empty();
+        let state = self.core.lock();
+        let is_awaited = |died: &Instant| *died <= then && died.elapsed() < FREED_WITHIN;
+        // Of those that are over, a reader of /proc may be freeing what there was (program.rs).
+        let anybody = state.dying.values().any(|(died, _)| is_awaited(died))
+            || state.over.iter().any(|(died, _)| is_awaited(died));
         if anybody {
-            // Not for ever: a debugger may keep from ending what has no memory any more.
             drop(self.core.answered.wait_timeout(state, TRY_AGAIN));
         }
         anybody

@@ -1,7 +1,7 @@
 //! Links to every member (see `link`), and what follows from their ends.
 
 use super::thread::{Core, News, Stage, State};
-use super::vigil::{Vigil, KEPT_OPEN};
+use super::vigil::Vigil;
 use crate::os::epoll::Interest;
 use crate::os::fork::NotInherited;
 use crate::os::pidfd;
@@ -136,7 +136,8 @@ impl Core {
     /// A process runs no instruction any more, and is not through with its end: its memory may be there still.
     pub(super) fn bury_early(&self, state: &mut State, who: Member) {
         if let Some(key) = state.pidfds.iter().find(|(_, (of, _))| *of == who).map(|(key, _)| *key) {
-            state.dying.extend(state.pidfds.remove(&key).map(|(_, pidfd)| (key, pidfd)));
+            let pidfd = state.pidfds.remove(&key).map(|(_, pidfd)| pidfd);
+            state.dying.extend(pidfd.map(|pidfd| (key, (Instant::now(), pidfd))));
         }
         self.bury(state, who);
     }
@@ -154,8 +155,8 @@ impl Core {
             return;
         };
         if self.epoll.add(&pidfd, key, Interest::IN).is_ok() {
-            if let Some((vigil, program)) = self.vigil.as_ref().zip(Program::of(pidfd.as_fd())) {
-                state.watched.push((who, Arc::new(program)));
+            if let Some(vigil) = self.vigil.as_ref().filter(|_| state.has_vigil) {
+                state.watched.extend(Program::of(pidfd.as_fd()).map(|program| (who, Arc::new(program))));
                 vigil.ring();
             }
             state.pidfds.insert(key, (who, pidfd));
@@ -172,7 +173,7 @@ impl Core {
         });
         if let Some(i) = state.watched.iter().position(|(of, _)| *of == who) {
             // Not closed at once, when its parent waits for it (program.rs).
-            state.over.push_back((Instant::now() + KEPT_OPEN, state.watched.swap_remove(i).1));
+            state.over.push_back((Instant::now(), state.watched.swap_remove(i).1));
             self.vigil.iter().for_each(Vigil::ring);
         }
     }

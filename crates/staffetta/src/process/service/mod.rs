@@ -46,7 +46,7 @@
 //!    passed are never lost while their receiver lives.
 //! 6. No call made here waits for a peer. Where the kernel cannot tell when to try again (no
 //!    descriptor left, a full backlog), the thread tries again every [`thread::TRY_AGAIN`], and only
-//!    then; nothing else ever depends on time.
+//!    then. What a death was told by is closed a while after it. Nothing else ever depends on time.
 
 mod connections;
 mod descriptors;
@@ -273,8 +273,10 @@ impl Service {
                     core.vigil.iter().for_each(|vigil| core.keep(vigil));
                 }
             };
-            // Without it deaths are noticed as well.
-            threads.extend(spawn(THREADS[1], keep));
+            match spawn(THREADS[1], keep) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => core.end_vigil(),
+            }
         }
         Ok(Self { core, threads, guard })
     }

@@ -57,11 +57,13 @@ pub(super) struct State {
     pub(super) next_key: Key,
     pub(super) connections: HashMap<Key, Connection>,
     pub(super) pidfds: HashMap<Key, (Member, NotInherited)>,
-    /// Of those whose end was told before the kernel has freed their memory.
-    pub(super) dying: HashMap<Key, NotInherited>,
-    /// Whom the vigil is kept for.
+    /// Of those whose end was told, and when, before the kernel has freed their memory.
+    pub(super) dying: HashMap<Key, (Instant, NotInherited)>,
+    /// Somebody keeps the vigil.
+    pub(super) has_vigil: bool,
+    /// Whom it is kept for.
     pub(super) watched: Vec<(Member, Arc<Program>)>,
-    /// Whom it was kept for, and who are gone: closed later.
+    /// Whom it was kept for, and when they were gone: closed later.
     pub(super) over: VecDeque<(Instant, Arc<Program>)>,
     pub(super) peers: Peers,
     pub(super) passed: Passed,
@@ -237,7 +239,7 @@ impl Core {
                 if let Some((who, _)) = state.pidfds.get(&key) {
                     let who = *who;
                     self.bury(state, who);
-                } else if let Some(pidfd) = state.dying.remove(&key) {
+                } else if let Some((_, pidfd)) = state.dying.remove(&key) {
                     let _ = self.epoll.remove(&pidfd);
                     self.answered.notify_all();
                 }
@@ -253,6 +255,7 @@ impl State {
             connections: HashMap::new(),
             pidfds: HashMap::new(),
             dying: HashMap::new(),
+            has_vigil: true,
             watched: Vec::new(),
             over: VecDeque::new(),
             peers: Peers::default(),

@@ -53,13 +53,13 @@ impl Vigil {
 }
 
 impl State {
-    /// Closes what has been kept open long enough; says when it is time for the next.
+    /// Closes what has been kept open long enough; says when it is time for the next. Nothing else is late if this is.
     fn close(&mut self) -> Option<Deadline> {
         let now = Instant::now();
-        while self.over.front().is_some_and(|(when, _)| *when <= now) {
+        while self.over.front().is_some_and(|(died, _)| *died + KEPT_OPEN <= now) {
             self.over.pop_front();
         }
-        self.over.front().and_then(|(when, _)| Deadline::at(*when))
+        self.over.front().and_then(|(died, _)| Deadline::at(*died + KEPT_OPEN))
     }
 }
 
@@ -105,7 +105,8 @@ impl Core {
             }
             if alarmed.is_empty() {
                 if futex::wait_any(&sleep_on, closes).is_err() {
-                    return; // it could at the start; the links tell all the same
+                    self.end_vigil(); // it could at the start
+                    return;
                 }
                 continue;
             }
@@ -114,6 +115,14 @@ impl Core {
                 self.examine(who, &program);
             }
         }
+    }
+
+    /// Nobody keeps it: the links tell all the same.
+    pub(super) fn end_vigil(&self) {
+        let mut state = self.lock();
+        state.has_vigil = false;
+        state.watched.clear();
+        state.over.clear();
     }
 
     /// An alarm: is it the end?

@@ -482,8 +482,11 @@ impl Mesh {
         report.accounts += 1;
         let channels = self.stage.scene.load(SeqCst) - self.first;
         let quiet = Quiet { processes: SURVIVORS as u64, channels, pcbs: 2 * SURVIVORS as u64 };
-        for what in books.settle(&quiet, told) {
-            report.fault(Fault::Leaked, format!("{what}; after {scene:?}"));
+        match books.settle(&quiet, told) {
+            Ok(waited) => report.waited("what is in use is given back", waited),
+            Err(found) => found
+                .into_iter()
+                .for_each(|what| report.fault(Fault::Leaked, format!("{what}; after {scene:?}"))),
         }
     }
 
