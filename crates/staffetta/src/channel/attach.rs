@@ -579,9 +579,10 @@ fn unmake_into(member: &Member, index: usize, loose: &mut Loose) {
 /// The second half: the parcels that waited there are empty. If another sweeper still has one of them in hand, an end of this
 /// channel may lie there: then it is for whoever gives that end back (`resume_unmaking`).
 pub fn finish_unmaking(member: &Member, all: Vec<usize>) {
-    // One walk over the entries for all of them. Of a channel that is taken back no entry is made any more.
+    // For all of them at once. Of a channel that is taken back no entry is made any more.
     let of = all.iter().copied().collect();
-    let entries = table::all(member.segment()).map(|(_, entry)| entry);
+    let segment = member.segment();
+    let entries = || table::all(segment).map(|(_, entry)| entry);
     let named = if all.is_empty() { Default::default() } else { table::usages(entries, &of) };
     all.into_iter().for_each(|index| finish_one(member, index, named.contains_key(&index)));
 }
@@ -589,7 +590,8 @@ pub fn finish_unmaking(member: &Member, all: Vec<usize>) {
 fn finish_one(member: &Member, index: usize, is_named: bool) {
     let segment = member.segment();
     let record = segment.channel(index);
-    let named = || table::usage(table::all(segment).map(|(_, entry)| entry), index) != table::Usage::Nobody;
+    let named =
+        || table::usage(|| table::all(segment).map(|(_, entry)| entry), index) != table::Usage::Nobody;
     if is_named {
         let now = Word(record.state.load(Relaxed));
         record.state.swap(now.with_state(state::UNMAKING).with_slot(IN_MESSAGE).0, AcqRel);

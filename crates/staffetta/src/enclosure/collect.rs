@@ -34,7 +34,7 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
     suspects.sort_unstable();
     suspects.dedup();
     let mut circles = false;
-    // Their words, and then who uses them (T2): one walk over the entries for all of them.
+    // Their words, and then who uses them (T2): for all of them at once.
     let seen = suspects.into_iter().filter(|index| *index < CHANNELS_MAX);
     let seen = seen.map(|index| (index, Word(segment.channel(index).state.load(Acquire))));
     let seen: Vec<_> =
@@ -43,7 +43,7 @@ pub fn collect(member: &Member, mut suspects: Vec<usize>, loose: &mut Loose) {
         return;
     }
     let of = seen.iter().map(|(index, _)| *index).collect();
-    let used = usages(all(segment).map(|(_, entry)| entry), &of);
+    let used = usages(|| all(segment).map(|(_, entry)| entry), &of);
     for (index, seen) in seen {
         let is_waiting = is_waiting(seen);
         match used.get(&index).copied().unwrap_or(Usage::Nobody) {

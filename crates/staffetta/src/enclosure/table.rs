@@ -161,33 +161,32 @@ pub enum Usage {
 }
 
 /// Who uses the channel, as the entries say (N3).
-pub fn usage<'e, P: Platform>(entries: impl Iterator<Item = &'e Entry<P>>, channel: usize) -> Usage {
-    let mut usage = Usage::Nobody;
-    for entry in entries {
-        let now = entry.word();
-        if entry.channel(now) == Some(channel) {
-            if now.state() == state::HOLD {
-                return Usage::Process;
-            }
-            usage = Usage::Parcels;
-        }
-    }
-    usage
+pub fn usage<'e, P: Platform, E>(entries: impl Fn() -> E, channel: usize) -> Usage
+where
+    E: Iterator<Item = &'e Entry<P>>,
+{
+    usages(entries, &HashSet::from([channel])).remove(&channel).unwrap_or(Usage::Nobody)
 }
 
-/// The same of several channels, in one walk over the entries; those that nobody uses are left out.
-pub fn usages<'e, P: Platform>(
-    entries: impl Iterator<Item = &'e Entry<P>>,
-    of: &HashSet<usize>,
-) -> HashMap<usize, Usage> {
+/// The same of several channels; those that nobody uses are left out.
+///
+/// The holds first, and then all entries that there are by then: who puts an end into a parcel, in an entry that had been passed,
+/// keeps its hold until it lies there.
+pub fn usages<'e, P: Platform, E>(entries: impl Fn() -> E, of: &HashSet<usize>) -> HashMap<usize, Usage>
+where
+    E: Iterator<Item = &'e Entry<P>>,
+{
     let mut usages = HashMap::new();
-    for entry in entries {
+    let named = |entry: &'e Entry<P>| {
         let now = entry.word();
-        if let Some(channel) = entry.channel(now).filter(|channel| of.contains(channel)) {
-            let usage = usages.entry(channel).or_insert(Usage::Parcels);
-            if now.state() == state::HOLD {
-                *usage = Usage::Process;
-            }
+        Some((entry.channel(now).filter(|channel| of.contains(channel))?, now.state() == state::HOLD))
+    };
+    let holds = entries().filter_map(named).filter(|(_, is_hold)| *is_hold);
+    usages.extend(holds.map(|(channel, _)| (channel, Usage::Process)));
+    for (channel, is_hold) in entries().filter_map(named) {
+        let usage = usages.entry(channel).or_insert(Usage::Parcels);
+        if is_hold {
+            *usage = Usage::Process;
         }
     }
     usages

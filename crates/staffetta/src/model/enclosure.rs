@@ -6,8 +6,9 @@
 //! |---|---|
 //! | `record::came` leaves the sequence as it was | `loom_enclosure_taken_out_while_the_last_hold_goes` |
 //! | the end is taken out before the hold is made | `loom_enclosure_taken_out_while_the_last_hold_goes` |
-//! | no fence between giving up and looking | both |
-//! | `begin_unmaking` from the word as it is now | both |
+//! | no fence between giving up and looking | the first two |
+//! | `begin_unmaking` from the word as it is now | the first two |
+//! | holds and ends are looked for in one walk over the entries | `loom_enclosure_put_in_while_the_other_hold_goes` |
 
 use loom::sync::Arc;
 use loom::thread;
@@ -56,7 +57,8 @@ impl World {
         assert!(self.entries[index].free(hold));
         Loom::fence_after_rmw();
         let seen = Word(self.state.load(Acquire));
-        if usage(self.entries.iter(), CHANNEL) == Usage::Nobody && begin_unmaking(&self.state, seen, slot) {
+        if usage(|| self.entries.iter(), CHANNEL) == Usage::Nobody && begin_unmaking(&self.state, seen, slot)
+        {
             assert_eq!(self.unmade.fetch_add(1, AcqRel), 0, "taken back twice");
         }
     }
@@ -93,5 +95,23 @@ fn loom_enclosure_two_holds_go() {
         world.give_up(1, one);
         thread.join().unwrap();
         assert_eq!(world.unmade.load(Acquire), 1);
+    });
+}
+
+/// One process puts its end into a parcel, in an entry before that of its hold, and gives the hold up, while the other one looks.
+#[test]
+fn loom_enclosure_put_in_while_the_other_hold_goes() {
+    explore("an end is put into a parcel while the other hold goes", || {
+        let world = World::new();
+        let (one, between, two) = (world.hold(1), world.hold(1), world.hold(2));
+        assert!(world.entries[between.0].free(between.1) && between.0 < two.0);
+        let other = world.clone();
+        let puts = thread::spawn(move || {
+            other.enclose(between.0);
+            other.give_up(2, two);
+        });
+        world.give_up(1, one);
+        puts.join().unwrap();
+        assert_eq!(world.unmade.load(Acquire), 0, "taken back while an end lies in a parcel");
     });
 }

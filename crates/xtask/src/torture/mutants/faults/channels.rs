@@ -108,4 +108,11 @@ pub const MUTANTS: &[Mutant] = &[
         to: "None",
         by: Test("lib", "loom_stops_server_of_a_call"),
     },
+    Mutant {
+        what: "who looks for holds and ends of a channel without a name passes an end that is being put away",
+        file: "enclosure/table.rs",
+        at: "let holds = entries().filter_map(named).filter(|(_, is_hold)| «*is_hold»);",
+        to: "*is_hold && false",
+        by: Test("lib", "loom_enclosure_put_in"),
+    },
 ];
