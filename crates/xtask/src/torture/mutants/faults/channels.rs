@@ -110,7 +110,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         what: "who looks for holds and ends of a channel without a name passes an end that is being put away",
-        file: "enclosure/table.rs",
+        file: "crates/staffetta/src/enclosure/table.rs",
         at: "let holds = entries().filter_map(named).filter(|(_, is_hold)| «*is_hold»);",
         to: "*is_hold && false",
         by: Test("lib", "loom_enclosure_put_in"),
