@@ -101,8 +101,8 @@ fn a_death_is_told_before_the_kernel_is_done_with_the_process() {
     }
 }
 
-/// Where somebody else has the memory, sealing it says so at once: a member that runs another program by now, and so will not
-/// exit for long, has let go of what it had.
+/// Where somebody else has the memory, sealing it says so soon: a member that runs another program by now, and so will not exit
+/// for long, is not waited for as one whose memory is still to be freed.
 #[test]
 fn who_runs_another_program_is_not_waited_for() {
     let _watchdog = watchdog("another program", 60);

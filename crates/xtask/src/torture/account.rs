@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::wait::{self, Waited};
-
 use staffetta::inspect::{Account, InspectError, Leaked, Observer};
+
+use super::wait::{self, Waited};
 
 /// Looks at one domain.
 pub struct Books(Observer);
@@ -28,8 +28,8 @@ impl Books {
     }
 
     /// Looks until nothing is lost and no more is in use than `quiet` says: a death need not have been swept yet, and what
-    /// is on its way looks lost for a moment. Gives what is wrong after `within`, a sentence for each thing; what was `told`
-    /// before is not waited for and not told again.
+    /// is on its way looks lost for a moment. The error: what stays wrong, a sentence for each thing; what was `told` before is not
+    /// waited for and not told again.
     pub fn settle(&self, quiet: &Quiet, told: &mut HashSet<String>) -> Result<Waited, Vec<String>> {
         let mut found = Vec::new();
         let settled = wait::until(Duration::from_micros(300), || {

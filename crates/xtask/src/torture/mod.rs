@@ -149,14 +149,12 @@ pub fn run(orders: &Orders) -> ExitCode {
             }
             if !line.is_well() {
                 failed += 1;
-                let mut told = format!("{}\n", line.text(seed));
-                for what in &line.failures {
-                    told += &format!("  {}: {what}\n", line.name);
-                }
+                let mut told: String =
+                    line.failures.iter().map(|what| format!("  {}: {what}\n", line.name)).collect();
                 let (row, tries) = (row.name, plan.tries);
                 told += &format!("  again: cargo xtask torture {row} --seed {seed} --tries {tries}\n");
                 eprint!("{told}");
-                found += &told;
+                found += &format!("{}\n{told}", line.text(seed));
             }
         }
     }

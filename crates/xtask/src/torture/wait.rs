@@ -1,7 +1,7 @@
 //! Waiting for what must happen. What has not happened after [`EVER`] hangs; who is not through [`SOON`] is looked at.
 //!
-//! The limit is long because the machine may stand still: a virtual one is not given its processors for a second, now and then.
-//! How long waits really are is a figure of the line.
+//! The limit is long because waits of a second were seen where nothing hung, on a machine that was busy with something else. How
+//! long waits really are is a figure of the line.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// What has not happened in this time never does.
 pub const EVER: Duration = Duration::from_secs(15);
-/// In this time everything happens, on a machine that has a moment for it.
+/// What takes longer is strange.
 const SOON: Duration = Duration::from_secs(1);
 
 /// How long it took to come true.
